@@ -1,0 +1,443 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Ropeway: move memory between workers.
+ *
+ * One worker offers memory as a readable or writable operation and gets a small
+ * metadata text. It hands that text to another worker over any secondary channel
+ * (HTTP, NATS, a file); that worker begins a read or a write with it, and both
+ * sides learn the outcome.
+ *
+ * Threads: any thread may call any function at any time, unless its comment says
+ * otherwise. Text: UTF-8, NUL-terminated. Times: milliseconds on the monotonic
+ * clock, unless the name says otherwise. Sizes: bytes.
+ *
+ * Errors: a function that can fail returns a ropeway_error_t; ROPEWAY_OK is 0.
+ * ropeway_last_error() then gives this thread's sentence about it. Every function
+ * that takes a connector can also return ROPEWAY_ERR_FORKED (called in a child of
+ * the process that made it) and ROPEWAY_ERR_CLOSED (after
+ * ropeway_connector_destroy() has begun); these two are not repeated below.
+ */
+#ifndef ROPEWAY_H
+#define ROPEWAY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define ROPEWAY_API __attribute__((visibility("default")))
+#else
+#define ROPEWAY_API
+#endif
+
+/* ---- Errors ------------------------------------------------------------- */
+
+/* Every error: number, name, text. C, the command and the bindings read this list. */
+#define ROPEWAY_ERROR_MAP(X)                                                                       \
+    X(0, OK, "no error")                                                                           \
+    X(1, ERR_INVALID_ARGUMENT, "an argument is out of its range")                                  \
+    X(2, ERR_NO_MEMORY, "out of memory")                                                           \
+    X(3, ERR_NULL_POINTER, "a descriptor's pointer is null")                                       \
+    X(4, ERR_EMPTY_LIST, "an operation needs at least one descriptor")                             \
+    X(5, ERR_TOO_LARGE, "a size does not fit the address space")                                   \
+    X(6, ERR_LIMIT, "a limit of the connector was reached")                                        \
+    X(7, ERR_DEVICE, "the device is unknown or not usable here")                                   \
+    X(8, ERR_KIND_MISMATCH, "the remote operation is of the other kind")                           \
+    X(9, ERR_COUNT_MISMATCH, "the two sides have different numbers of descriptors")                \
+    X(10, ERR_SIZE_MISMATCH, "a descriptor's size differs between the two sides")                  \
+    X(11, ERR_METADATA, "the RDMA metadata is malformed")                                          \
+    X(12, ERR_NO_PATH, "the two sides share no protocol or transport")                             \
+    X(13, ERR_KEY_UNKNOWN, "the remote side has no operation with this key")                       \
+    X(14, ERR_KEY_USED, "the operation with this key was already begun by a peer")                 \
+    X(15, ERR_KEY_FINISHED, "the operation with this key has already ended")                       \
+    X(16, ERR_UNREACHABLE, "the peer can't be reached")                                            \
+    X(17, ERR_PEER_LOST, "the connection to the peer broke")                                       \
+    X(18, ERR_PEER_CLOSED, "the peer closed its connector")                                        \
+    X(19, ERR_STALLED, "no byte moved within the stall limit")                                     \
+    X(20, ERR_DEADLINE, "the operation's deadline passed")                                         \
+    X(21, ERR_INTEGRITY, "a descriptor's checksum differs between the two sides")                  \
+    X(22, ERR_PROTOCOL, "the peer sent a message that the protocol does not allow")                \
+    X(23, ERR_VERSION, "the two sides speak different protocol versions")                          \
+    X(24, ERR_CANCELLED, "the operation was cancelled")                                            \
+    X(25, ERR_TIMEOUT, "the wait timed out; the operation goes on")                                \
+    X(26, ERR_FINISHED, "the operation has already ended; nothing was changed")                    \
+    X(27, ERR_CLOSED, "the connector is closed")                                                   \
+    X(28, ERR_FORKED, "the connector belongs to the parent process; make one after fork()")        \
+    X(29, ERR_BUSY, "the object is in use")                                                        \
+    X(30, ERR_TRANSPORT, "UCX reported an error")                                                  \
+    X(31, ERR_SYSTEM, "the operating system reported an error")                                    \
+    X(32, ERR_UNSUPPORTED, "this build or this machine can't do that")
+
+typedef enum ropeway_error {
+#define ROPEWAY_X(number, name, text) ROPEWAY_##name = (number),
+    ROPEWAY_ERROR_MAP(ROPEWAY_X)
+#undef ROPEWAY_X
+} ropeway_error_t;
+
+/* The error's constant as text, e.g. "ROPEWAY_ERR_STALLED"; for a number that is no error,
+ * "ROPEWAY_ERR_?". Static storage. */
+ROPEWAY_API const char *ropeway_error_name(ropeway_error_t error);
+
+/* The error's general text from the list above. Static storage. */
+ROPEWAY_API const char *ropeway_error_text(ropeway_error_t error);
+
+/* The sentence of the calling thread's latest failed call: what was wrong, with the values, and
+ * what to do. Valid until the thread's next call of a ropeway function; "" before the first
+ * failure. */
+ROPEWAY_API const char *ropeway_last_error(void);
+
+/* ---- Versions ----------------------------------------------------------- */
+
+#define ROPEWAY_VERSION_MAJOR 0
+#define ROPEWAY_VERSION_MINOR 1
+#define ROPEWAY_VERSION_PATCH 0
+#define ROPEWAY_VERSION_STRING "0.1.0"
+
+/* The version of the library that is loaded, "MAJOR.MINOR.PATCH". Static storage. */
+ROPEWAY_API const char *ropeway_version(void);
+
+/* The version of the UCX that is loaded, e.g. "1.22.0". Static storage. */
+ROPEWAY_API const char *ropeway_ucx_version(void);
+
+/* ---- Devices and descriptors -------------------------------------------- */
+
+typedef enum ropeway_device_kind {
+    ROPEWAY_DEVICE_UNSPECIFIED = 0,
+    ROPEWAY_DEVICE_HOST = 1, /* "cpu" */
+    ROPEWAY_DEVICE_CUDA = 2, /* "cuda:N" */
+    ROPEWAY_DEVICE_XPU = 3   /* "xpu:N"; known by name, not usable yet */
+} ropeway_device_kind_t;
+
+typedef struct ropeway_device {
+    int32_t kind; /* ropeway_device_kind_t */
+    int32_t id;   /* device number; 0 for the host */
+} ropeway_device_t;
+
+/* One piece of memory. Lists of them are copied by the functions that take them; the memory
+ * itself stays the caller's and must stay valid until the operation is terminal and released
+ * (see ropeway_operation_release()). A size of 0 is legal; a null pointer never is. */
+typedef struct ropeway_descriptor {
+    void *ptr;
+    size_t size; /* bytes */
+    ropeway_device_t device;
+} ropeway_descriptor_t;
+
+/* Reads "cpu", "host", "cuda", "cuda:N", "gpu", "gpu:N", "xpu" or "xpu:N" (N from 0 to 65535).
+ * Errors: ERR_INVALID_ARGUMENT (null argument), ERR_DEVICE (anything else). */
+ROPEWAY_API ropeway_error_t ropeway_device_parse(const char *text, ropeway_device_t *device);
+
+/* Writes "cpu", "cuda:N" or "xpu:N" into buffer, cut at size. Returns the full length.
+ * 32 bytes always suffice. */
+ROPEWAY_API size_t ropeway_device_format(ropeway_device_t device, char *buffer, size_t size);
+
+/* ---- Connector ---------------------------------------------------------- */
+
+/* A worker's presence: its name, its UCX worker, its progress thread and its limits. A process may
+ * have several. */
+typedef struct ropeway_connector ropeway_connector_t;
+
+typedef enum ropeway_log_level {
+    ROPEWAY_LOG_ERROR = 0,
+    ROPEWAY_LOG_WARN = 1,
+    ROPEWAY_LOG_INFO = 2,
+    ROPEWAY_LOG_DEBUG = 3
+} ropeway_log_level_t;
+
+/* Receives one line without a newline; text is valid during the call only. It may run on any
+ * thread, and with internal locks held: it must not call ropeway functions. */
+typedef void (*ropeway_log_fn)(void *arg, ropeway_log_level_t level, const char *text);
+
+/* Fill with ropeway_connector_options_init(), then change what you need. */
+typedef struct ropeway_connector_options {
+    size_t struct_size; /* set by init; tells the library which fields exist */
+    const char *name;   /* 1 to 255 bytes; NULL (default): "HOST-PID-RANDOM" */
+    ropeway_log_fn log; /* NULL (default): log nothing */
+    void *log_arg;      /* handed to log */
+    int32_t log_level;  /* ropeway_log_level_t; default ROPEWAY_LOG_WARN */
+    uint32_t stall_ms;  /* an operation in progress on which no byte moves for this long ends
+                           in ERRORED, ERR_STALLED; default 30000; 0: never */
+    uint32_t
+        deadline_ms;   /* default deadline of every operation, from its creation; default 0: none */
+    uint32_t quiet_ms; /* how long a cancel, a release or a destroy waits for the peer before the
+                          connection to it is closed by force; default 1000; 1 at least */
+    uint32_t keepalive_ms; /* how often UCX checks that a peer's process lives; default 1000 */
+    uint32_t spin_us;    /* how long to poll after activity before sleeping; default 50; 0: never */
+    uint32_t window;     /* chunks in flight per operation; default 4; 1 to 64 */
+    size_t chunk_size;   /* bytes per chunk; default 4 MiB; 64 KiB to 1 GiB */
+    size_t max_inflight; /* bytes in flight per connector; default 256 MiB; at least chunk_size */
+    size_t max_metadata; /* longest metadata text made or accepted; default 16 MiB */
+    uint32_t max_descriptors; /* per operation; default 131072 */
+    uint32_t max_operations;  /* alive at a time; default 1000000 */
+    uint32_t max_peers;       /* connections at a time; default 4096; idle ones are closed first */
+    const char *transports;   /* as UCX_TLS, e.g. "tcp,self"; NULL (default): UCX_TLS, or all */
+    const char *net_devices;  /* as UCX_NET_DEVICES, e.g. "eth0"; NULL (default): that, or all */
+} ropeway_connector_options_t;
+
+/* Sets every field to its default. size: sizeof *options. */
+ROPEWAY_API void ropeway_connector_options_init(ropeway_connector_options_t *options, size_t size);
+
+/* Makes a connector and starts its progress thread. options: NULL for the defaults; copied.
+ * Environment variables UCX_* are honoured and win over the library's own UCX settings.
+ * Errors: ERR_INVALID_ARGUMENT, ERR_NO_MEMORY, ERR_TRANSPORT (UCX can't start: the sentence says
+ * which setting or transport), ERR_UNSUPPORTED (the loaded UCX is older than 1.22), ERR_SYSTEM. */
+ROPEWAY_API ropeway_error_t ropeway_connector_create(const ropeway_connector_options_t *options,
+                                                     ropeway_connector_t **connector);
+
+/* Cancels what is live, tells the peers, waits for quiet (at most about quiet_ms), stops the
+ * progress thread and frees the connector. Operations that are not yet released stay valid: they
+ * are terminal, and are still to be released by their owner. NULL: nothing. No other thread may use
+ * the connector's handle once this call has begun (waiters inside ropeway_operation_wait() are
+ * woken). Must not be called from an operation's callback (it then returns ERR_BUSY and does
+ * nothing). In a forked child it frees what belongs to the child only, and returns ROPEWAY_OK. */
+ROPEWAY_API ropeway_error_t ropeway_connector_destroy(ropeway_connector_t *connector);
+
+/* The connector's name; valid until it is destroyed. */
+ROPEWAY_API const char *ropeway_connector_name(const ropeway_connector_t *connector);
+
+/* A descriptor that polls readable while finished operations made with ROPEWAY_OPERATION_NOTIFY
+ * wait to be drained. Owned by the connector: do not read, write or close it. -1 never happens. */
+ROPEWAY_API int ropeway_connector_fd(const ropeway_connector_t *connector);
+
+typedef struct ropeway_operation ropeway_operation_t;
+
+/* Takes up to max finished operations (made with ROPEWAY_OPERATION_NOTIFY) off the event queue, in
+ * the order in which they finished, and returns how many. Each appears once. An operation that was
+ * released before it was drained does not appear. When fewer than max come back the queue was empty
+ * and the descriptor is not readable any more. */
+ROPEWAY_API size_t ropeway_connector_drain(ropeway_connector_t *connector,
+                                           ropeway_operation_t **operations, size_t max);
+
+/* Counters since the connector was made, and gauges (marked). */
+typedef struct ropeway_stats {
+    size_t struct_size;            /* set by ropeway_connector_stats() */
+    uint64_t operations_created;   /* all four kinds */
+    uint64_t operations_completed; /* ended in COMPLETE */
+    uint64_t operations_cancelled; /* ended in CANCELLED */
+    uint64_t operations_errored;   /* ended in ERRORED */
+    uint64_t operations_live;      /* gauge: created and not terminal */
+    uint64_t bytes_sent;           /* payload */
+    uint64_t bytes_received;       /* payload */
+    uint64_t bytes_inflight;       /* gauge */
+    uint64_t peers;                /* gauge: connections open */
+    uint64_t peers_created;        /* connections ever opened */
+    uint64_t peers_failed;         /* connections that broke or were closed by force */
+    uint64_t requests_rejected;    /* requests of peers that failed a check */
+    uint64_t messages_dropped;     /* late or malformed messages */
+    uint64_t wakeups;              /* times the progress thread woke from sleep */
+    uint64_t memory_registered;    /* gauge: bytes registered by ropeway_memory_register() */
+} ropeway_stats_t;
+
+/* Fills the first size bytes (sizeof *stats) of stats.
+ * Errors: ERR_INVALID_ARGUMENT. */
+ROPEWAY_API ropeway_error_t ropeway_connector_stats(ropeway_connector_t *connector,
+                                                    ropeway_stats_t *stats, size_t size);
+
+/* What this process can use, as a JSON object: versions of library and UCX, where UCX was loaded
+ * from, its configuration, memory types, and transports with their devices. transports and
+ * net_devices as in the connector's options; NULL: as the environment says.
+ * *json is to be freed with ropeway_text_free().
+ * Errors: ERR_INVALID_ARGUMENT, ERR_NO_MEMORY, ERR_TRANSPORT. */
+ROPEWAY_API ropeway_error_t ropeway_describe(const char *transports, const char *net_devices,
+                                             char **json);
+
+/* Frees a text that a ropeway function says is to be freed so. NULL: nothing. */
+ROPEWAY_API void ropeway_text_free(char *text);
+
+/* ---- Registered memory -------------------------------------------------- */
+
+/* Memory that was registered ahead of the operations that use it. Operations find it by address:
+ * descriptors inside it need no registration of their own. Worth it for buffers that are used again
+ * and again over RDMA transports; without effect on correctness. */
+typedef struct ropeway_memory ropeway_memory_t;
+
+/* Registers size bytes at ptr. The memory must stay valid until the registration is released.
+ * Regions may overlap. Errors: ERR_INVALID_ARGUMENT (size 0), ERR_NULL_POINTER, ERR_TOO_LARGE,
+ * ERR_DEVICE, ERR_NO_MEMORY, ERR_TRANSPORT. */
+ROPEWAY_API ropeway_error_t ropeway_memory_register(ropeway_connector_t *connector, void *ptr,
+                                                    size_t size, ropeway_device_t device,
+                                                    ropeway_memory_t **memory);
+
+/* Ends a registration; live operations that use it keep it alive until they are terminal. Must be
+ * called before the connector is destroyed, or not at all: the connector frees what is left. */
+ROPEWAY_API void ropeway_memory_release(ropeway_memory_t *memory);
+
+/* ---- Operations --------------------------------------------------------- */
+
+typedef enum ropeway_operation_kind {
+    ROPEWAY_OPERATION_READABLE = 1, /* passive: a peer may read the memory, once */
+    ROPEWAY_OPERATION_WRITABLE = 2, /* passive: a peer may write the memory, once */
+    ROPEWAY_OPERATION_READ = 3,     /* active: fetches a readable operation's bytes */
+    ROPEWAY_OPERATION_WRITE = 4     /* active: fills a writable operation's memory */
+} ropeway_operation_kind_t;
+
+/* An operation is created INITIALIZED (passive) or IN_PROGRESS (active), and ends in exactly one of
+ * COMPLETE, CANCELLED and ERRORED, which never changes. Once it is terminal neither side touches
+ * its memory any more. */
+typedef enum ropeway_status {
+    ROPEWAY_STATUS_UNINITIALIZED = 0,
+    ROPEWAY_STATUS_INITIALIZED = 1, /* "INIT": waits for a peer */
+    ROPEWAY_STATUS_IN_PROGRESS = 2, /* "PROC" */
+    ROPEWAY_STATUS_COMPLETE = 3,    /* "DONE" */
+    ROPEWAY_STATUS_CANCELLED = 4,   /* "STOP" */
+    ROPEWAY_STATUS_ERRORED = 5      /* "ERR" */
+} ropeway_status_t;
+
+/* "INIT", "PROC", "DONE", "STOP" or "ERR"; "UNINIT" for the rest. Static storage. */
+ROPEWAY_API const char *ropeway_status_name(ropeway_status_t status);
+
+/* Called once, when the operation is terminal, on the connector's progress thread without any lock
+ * held. It may call every function except ropeway_connector_destroy(); it may release the
+ * operation. It should return soon: nothing else is called back meanwhile. */
+typedef void (*ropeway_operation_fn)(ropeway_operation_t *operation, void *arg);
+
+enum {
+    ROPEWAY_OPERATION_NOTIFY = 1u << 0,   /* put it on the connector's event queue when it ends */
+    ROPEWAY_OPERATION_INTEGRITY = 1u << 1 /* check an XXH3-64 checksum of each descriptor before
+                                             COMPLETE; on if either side asks; host memory only */
+};
+
+#define ROPEWAY_INHERIT UINT32_MAX /* take the connector's value */
+
+/* Fill with ropeway_operation_options_init(), then change what you need. */
+typedef struct ropeway_operation_options {
+    size_t struct_size;   /* set by init */
+    uint32_t flags;       /* ROPEWAY_OPERATION_*; default 0 */
+    uint32_t deadline_ms; /* ends in ERRORED, ERR_DEADLINE when not terminal this long after
+                             its creation; 0: never; default ROPEWAY_INHERIT */
+    uint32_t stall_ms;    /* see the connector's option; default ROPEWAY_INHERIT */
+    ropeway_operation_fn callback; /* default NULL */
+    void *callback_arg;            /* handed to callback */
+    void *user_data;               /* for ropeway_operation_user_data() */
+} ropeway_operation_options_t;
+
+/* Sets every field to its default. size: sizeof *options. */
+ROPEWAY_API void ropeway_operation_options_init(ropeway_operation_options_t *options, size_t size);
+
+/* Offers memory to one peer, for one read (readable) or one write (writable). The descriptors are
+ * copied; their memory must stay valid until the operation is released. options: NULL for defaults.
+ * Errors: ERR_INVALID_ARGUMENT, ERR_EMPTY_LIST, ERR_NULL_POINTER, ERR_TOO_LARGE, ERR_DEVICE,
+ * ERR_LIMIT (descriptors, metadata or operations), ERR_UNSUPPORTED (integrity on device memory),
+ * ERR_NO_MEMORY. */
+ROPEWAY_API ropeway_error_t ropeway_create_readable(ropeway_connector_t *connector,
+                                                    const ropeway_descriptor_t *descriptors,
+                                                    size_t count,
+                                                    const ropeway_operation_options_t *options,
+                                                    ropeway_operation_t **operation);
+ROPEWAY_API ropeway_error_t ropeway_create_writable(ropeway_connector_t *connector,
+                                                    const ropeway_descriptor_t *descriptors,
+                                                    size_t count,
+                                                    const ropeway_operation_options_t *options,
+                                                    ropeway_operation_t **operation);
+
+/* The RDMA metadata of a passive operation: a JSON object that lets its holder use the operation
+ * once. It is a capability: send it only where the memory may be read or written. *json is owned by
+ * the operation and valid until its release.
+ * Errors: ERR_INVALID_ARGUMENT (an active operation), ERR_NO_MEMORY. */
+ROPEWAY_API ropeway_error_t ropeway_operation_metadata(ropeway_operation_t *operation,
+                                                       const char **json);
+
+/* Begins to move bytes, at once: from the remote readable operation into the local descriptors, or
+ * from the local descriptors into the remote writable operation. Descriptors must match the remote
+ * ones in number and, one by one, in size. metadata: length bytes of JSON. The transfer goes on by
+ * itself; failures after this call arrive as the operation's outcome.
+ * Errors: those of ropeway_create_readable(), and ERR_METADATA, ERR_LIMIT, ERR_KIND_MISMATCH,
+ * ERR_COUNT_MISMATCH, ERR_SIZE_MISMATCH, ERR_NO_PATH, ERR_VERSION, ERR_UNREACHABLE, ERR_TRANSPORT.
+ * Outcomes besides: ERR_KEY_UNKNOWN, ERR_KEY_USED, ERR_KEY_FINISHED, ERR_PEER_LOST,
+ * ERR_PEER_CLOSED, ERR_STALLED, ERR_DEADLINE, ERR_INTEGRITY, ERR_PROTOCOL, ERR_CANCELLED. */
+ROPEWAY_API ropeway_error_t ropeway_begin_read(ropeway_connector_t *connector, const char *metadata,
+                                               size_t length,
+                                               const ropeway_descriptor_t *descriptors,
+                                               size_t count,
+                                               const ropeway_operation_options_t *options,
+                                               ropeway_operation_t **operation);
+ROPEWAY_API ropeway_error_t ropeway_begin_write(ropeway_connector_t *connector,
+                                                const char *metadata, size_t length,
+                                                const ropeway_descriptor_t *descriptors,
+                                                size_t count,
+                                                const ropeway_operation_options_t *options,
+                                                ropeway_operation_t **operation);
+
+/* The functions below may be called until the operation is released. */
+
+/* The present status; never blocks, drives nothing. */
+ROPEWAY_API ropeway_status_t ropeway_operation_status(const ropeway_operation_t *operation);
+
+/* Waits until the operation is terminal, or timeout_ms have passed (negative: no limit; 0: just
+ * look). Returns ROPEWAY_OK for COMPLETE, ERR_CANCELLED for CANCELLED, the operation's error for
+ * ERRORED, ERR_TIMEOUT when it goes on. Many threads may wait for one operation. */
+ROPEWAY_API ropeway_error_t ropeway_operation_wait(ropeway_operation_t *operation, int timeout_ms);
+
+/* Asks a live operation to stop; does not wait. ROPEWAY_OK: the request was made, and the outcome
+ * will be CANCELLED, or COMPLETE when the data won the race, on both sides. ERR_FINISHED: it was
+ * terminal already and stays as it is. See ropeway_cancel(7). */
+ROPEWAY_API ropeway_error_t ropeway_operation_cancel(ropeway_operation_t *operation);
+
+/* Why the operation ended: ROPEWAY_OK while it is live and when COMPLETE, ERR_CANCELLED when
+ * CANCELLED, else the cause. */
+ROPEWAY_API ropeway_error_t ropeway_operation_error(const ropeway_operation_t *operation);
+
+/* A sentence that names the peer, the step and the cause; "" while live and when COMPLETE. Valid
+ * until the operation is released. */
+ROPEWAY_API const char *ropeway_operation_error_text(const ropeway_operation_t *operation);
+
+/* Bytes that have arrived (or, on the sending side, left) so far, and in all. Either may be NULL.
+ */
+ROPEWAY_API void ropeway_operation_progress(const ropeway_operation_t *operation, uint64_t *done,
+                                            uint64_t *total);
+
+ROPEWAY_API ropeway_operation_kind_t ropeway_operation_kind(const ropeway_operation_t *operation);
+
+/* The options' user_data. */
+ROPEWAY_API void *ropeway_operation_user_data(const ropeway_operation_t *operation);
+
+/* The peer's connector name: known from the start for an active operation, "" for a passive one
+ * until a peer begins. Valid until the operation is released. */
+ROPEWAY_API const char *ropeway_operation_peer(const ropeway_operation_t *operation);
+
+/* Writes the transports that connect to the peer, e.g. "posix/memory cma/memory" or "tcp/eth0", cut
+ * at size, and returns the full length; "" while no peer is known. */
+ROPEWAY_API size_t ropeway_operation_path(const ropeway_operation_t *operation, char *buffer,
+                                          size_t size);
+
+/* Gives the operation back. A live one is cancelled first, and this call waits until its memory is
+ * quiet, at most about twice quiet_ms. After it returns the memory is the caller's alone and the
+ * handle is invalid. Its callback has returned, or (when called from within that callback) is the
+ * caller. No other thread may be using the handle. NULL: nothing. In a forked child it frees the
+ * child's copy only. */
+ROPEWAY_API void ropeway_operation_release(ropeway_operation_t *operation);
+
+/* ---- Metadata ----------------------------------------------------------- */
+
+/* RDMA metadata, read: what an application may want to know before it begins an operation. */
+typedef struct ropeway_metadata ropeway_metadata_t;
+
+/* Reads and checks length bytes of JSON, up to max_length of them (0: 16 MiB). *metadata is to be
+ * freed with ropeway_metadata_release().
+ * Errors: ERR_INVALID_ARGUMENT, ERR_LIMIT, ERR_METADATA, ERR_NO_MEMORY. */
+ROPEWAY_API ropeway_error_t ropeway_metadata_parse(const char *json, size_t length,
+                                                   size_t max_length,
+                                                   ropeway_metadata_t **metadata);
+/* READABLE when it may be read, WRITABLE when it may be written. */
+ROPEWAY_API ropeway_operation_kind_t ropeway_metadata_kind(const ropeway_metadata_t *metadata);
+ROPEWAY_API size_t ropeway_metadata_count(const ropeway_metadata_t *metadata);
+/* The descriptor number index; ptr is what the peer wrote and means nothing here. An index past the
+ * end gives all zeroes. */
+ROPEWAY_API ropeway_descriptor_t ropeway_metadata_descriptor(const ropeway_metadata_t *metadata,
+                                                             size_t index);
+/* Sum of the descriptors' sizes. */
+ROPEWAY_API uint64_t ropeway_metadata_total(const ropeway_metadata_t *metadata);
+/* The peer's connector (agent) name, and the notification key; valid until release. */
+ROPEWAY_API const char *ropeway_metadata_peer(const ropeway_metadata_t *metadata);
+ROPEWAY_API const char *ropeway_metadata_key(const ropeway_metadata_t *metadata);
+/* 1 when the peer speaks Ropeway's own protocol, else 0. */
+ROPEWAY_API int ropeway_metadata_is_native(const ropeway_metadata_t *metadata);
+ROPEWAY_API void ropeway_metadata_release(ropeway_metadata_t *metadata);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* ROPEWAY_H */

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * RdmaMetadata: the JSON text that travels on the secondary channel, and the agent metadata inside
+ * it. The format is shared with stock NIXL peers; docs/wire.md describes it.
+ */
+#ifndef RW_METADATA_H
+#define RW_METADATA_H
+
+#include "ropeway.h"
+
+#include <stdbool.h>
+
+#define RW_KEY_BYTES 16
+#define RW_KEY_TEXT 37 /* a UUID as text, with its NUL */
+#define RW_METADATA_MAX_DEFAULT ((size_t)16 << 20)
+
+/* Backend names of the connections inside the agent metadata. */
+#define RW_BACKEND_NATIVE "ROPEWAY"
+#define RW_BACKEND_UCX "UCX"
+
+/* One connection record of the agent metadata. */
+typedef struct rw_connection {
+    const char *backend;
+    const uint8_t *blob;
+    size_t length;
+} rw_connection_t;
+
+struct ropeway_metadata {
+    ropeway_operation_kind_t kind; /* READABLE or WRITABLE */
+    size_t count;
+    uint64_t total;
+    ropeway_descriptor_t *descriptors;
+    char *agent;
+    char *key;
+    bool key_is_uuid; /* then key_bytes holds it */
+    uint8_t key_bytes[RW_KEY_BYTES];
+    uint8_t *blob; /* the inflated agent metadata; the connections point into it */
+    size_t blob_length;
+    const uint8_t *native; /* the RW_BACKEND_NATIVE connection, or NULL */
+    size_t native_length;
+    const uint8_t *ucx; /* the RW_BACKEND_UCX connection, or NULL */
+    size_t ucx_length;
+};
+
+/* Makes the JSON text of an operation: descriptors as given, the connections in the given order, no
+ * memory sections. kind: READABLE or WRITABLE. key: text of the notification key. max: longest text
+ * allowed. *json is malloc'ed, *length excludes its NUL.
+ * Errors: ERR_LIMIT, ERR_NO_MEMORY. */
+ropeway_error_t rw_metadata_encode(ropeway_operation_kind_t kind,
+                                   const ropeway_descriptor_t *descriptors, size_t count,
+                                   const char *agent, const rw_connection_t *connections,
+                                   size_t connection_count, const char *key, size_t max,
+                                   char **json, size_t *length);
+
+/* UUID text of 16 bytes and back; from_text accepts exactly the 36-character form, either case. */
+void rw_key_to_text(const uint8_t key[RW_KEY_BYTES], char text[RW_KEY_TEXT]);
+bool rw_key_from_text(const char *text, uint8_t key[RW_KEY_BYTES]);
+
+#endif
