@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "message.h"
+
+#include <endian.h>
+#include <stdlib.h>
+#include <string.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+/* Header: 'R' 'W' type version flags:2 zero:2 to:16 from:16 a:8 b:8 c:8 */
+enum { AT_TYPE = 2, AT_VERSION = 3, AT_FLAGS = 4, AT_TO = 8, AT_FROM = 24, AT_A = 40, AT_B = 48 };
+enum { AT_C = 56 };
+
+static void put16(uint8_t *at, uint16_t value) {
+    value = htole16(value);
+    memcpy(at, &value, sizeof value);
+}
+
+static void put32(uint8_t *at, uint32_t value) {
+    value = htole32(value);
+    memcpy(at, &value, sizeof value);
+}
+
+static void put64(uint8_t *at, uint64_t value) {
+    value = htole64(value);
+    memcpy(at, &value, sizeof value);
+}
+
+static uint16_t get16(const uint8_t *at) {
+    uint16_t value;
+
+    memcpy(&value, at, sizeof value);
+    return le16toh(value);
+}
+
+static uint32_t get32(const uint8_t *at) {
+    uint32_t value;
+
+    memcpy(&value, at, sizeof value);
+    return le32toh(value);
+}
+
+static uint64_t get64(const uint8_t *at) {
+    uint64_t value;
+
+    memcpy(&value, at, sizeof value);
+    return le64toh(value);
+}
+
+void rw_message_encode(const rw_message_t *message, uint8_t bytes[RW_MESSAGE_BYTES]) {
+    memset(bytes, 0, RW_MESSAGE_BYTES);
+    bytes[0] = 'R';
+    bytes[1] = 'W';
+    bytes[AT_TYPE] = message->type;
+    bytes[AT_VERSION] = message->version;
+    put16(bytes + AT_FLAGS, message->flags);
+    memcpy(bytes + AT_TO, message->to, RW_ID_BYTES);
+    memcpy(bytes + AT_FROM, message->from, RW_ID_BYTES);
+    switch (message->type) {
+    case RW_REQUEST:
+        put64(bytes + AT_A, message->request.total);
+        put64(bytes + AT_B, message->request.digest);
+        put32(bytes + AT_C, message->request.count);
+        put32(bytes + AT_C + 4, message->request.hello_length);
+        break;
+    case RW_DATA:
+        put64(bytes + AT_A, message->data.offset);
+        break;
+    case RW_SUMS:
+        put64(bytes + AT_A, message->sums.first);
+        break;
+    case RW_FIN:
+        put64(bytes + AT_A, message->fin.status);
+        put64(bytes + AT_B, message->fin.error);
+        break;
+    default:
+        break;
+    }
+}
+
+static bool decode_request(const uint8_t *bytes, size_t payload, rw_message_t *message) {
+    message->request.total = get64(bytes + AT_A);
+    message->request.digest = get64(bytes + AT_B);
+    message->request.count = get32(bytes + AT_C);
+    message->request.hello_length = get32(bytes + AT_C + 4);
+    if (message->request.hello_length > RW_HELLO_MAX || message->request.hello_length > payload ||
+        message->request.count == 0) {
+        return false;
+    }
+    payload -= message->request.hello_length;
+    return (message->flags & RW_FLAG_INLINE) != 0 ? payload == message->request.total
+                                                  : payload == 0;
+}
+
+static bool decode_fin(const uint8_t *bytes, size_t payload, rw_message_t *message) {
+    message->fin.status = get64(bytes + AT_A);
+    message->fin.error = get64(bytes + AT_B);
+    return message->fin.status >= ROPEWAY_STATUS_COMPLETE &&
+           message->fin.status <= ROPEWAY_STATUS_ERRORED && message->fin.error <= UINT32_MAX &&
+           payload <= RW_TEXT_MAX;
+}
+
+static bool decode_body(const uint8_t *bytes, size_t payload, rw_message_t *message) {
+    switch (message->type) {
+    case RW_REQUEST:
+        return decode_request(bytes, payload, message);
+    case RW_DATA:
+        message->data.offset = get64(bytes + AT_A);
+        return true;
+    case RW_SUMS:
+        message->sums.first = get64(bytes + AT_A);
+        return payload % sizeof(uint64_t) == 0 && payload <= RW_SUMS_MAX * sizeof(uint64_t);
+    case RW_FIN:
+        return decode_fin(bytes, payload, message);
+    case RW_ACCEPT:
+    case RW_DONE:
+    case RW_BYE:
+        return payload == 0;
+    default:
+        return false;
+    }
+}
+
+ropeway_error_t rw_message_decode(const void *input, size_t length, size_t payload_length,
+                                  rw_message_t *message) {
+    const uint8_t *bytes = input;
+
+    memset(message, 0, sizeof *message);
+    if (length != RW_MESSAGE_BYTES || bytes[0] != 'R' || bytes[1] != 'W') {
+        return ROPEWAY_ERR_PROTOCOL;
+    }
+    message->type = bytes[AT_TYPE];
+    message->version = bytes[AT_VERSION];
+    message->flags = get16(bytes + AT_FLAGS);
+    memcpy(message->to, bytes + AT_TO, RW_ID_BYTES);
+    memcpy(message->from, bytes + AT_FROM, RW_ID_BYTES);
+    if (message->version != RW_PROTOCOL_VERSION) {
+        return ROPEWAY_ERR_VERSION;
+    }
+    return decode_body(bytes, payload_length, message) ? ROPEWAY_OK : ROPEWAY_ERR_PROTOCOL;
+}
+
+void rw_message_text(const void *bytes, size_t length, char *text, size_t size) {
+    const unsigned char *from = bytes;
+    size_t i;
+
+    for (i = 0; i < length && i + 1 < size; i++) {
+        text[i] = from[i] >= 0x20 && from[i] != 0x7f ? (char)from[i] : '?';
+    }
+    text[i] = '\0';
+}
+
+uint64_t rw_message_digest(const ropeway_descriptor_t *descriptors, size_t count) {
+    XXH3_state_t state;
+
+    XXH3_64bits_reset(&state);
+    for (size_t i = 0; i < count; i++) {
+        uint64_t size = htole64((uint64_t)descriptors[i].size);
+
+        XXH3_64bits_update(&state, &size, sizeof size);
+    }
+    return XXH3_64bits_digest(&state);
+}
+
+/* Hello: "RWNC" version:1 name_length:1 ucx_length:1 zero:1 instance:16 address_length:4
+ * name ucx address checksum:8 */
+enum { HELLO_FIXED = 28, HELLO_SUM = 8 };
+
+uint8_t *rw_hello_encode(const rw_hello_t *hello, size_t *length) {
+    size_t name = strlen(hello->name), ucx = strlen(hello->ucx);
+    size_t total = HELLO_FIXED + name + ucx + hello->address_length + HELLO_SUM;
+    uint8_t *bytes = calloc(1, total), *at = bytes;
+
+    if (bytes == NULL) {
+        return NULL;
+    }
+    memcpy(at, "RWNC", 4);
+    at[4] = hello->version;
+    at[5] = (uint8_t)name;
+    at[6] = (uint8_t)ucx;
+    memcpy(at + 8, hello->instance, RW_ID_BYTES);
+    put32(at + 24, (uint32_t)hello->address_length);
+    at += HELLO_FIXED;
+    memcpy(at, hello->name, name);
+    memcpy(at + name, hello->ucx, ucx);
+    at += name + ucx;
+    memcpy(at, hello->address, hello->address_length);
+    put64(at + hello->address_length, XXH3_64bits(bytes, total - HELLO_SUM));
+    *length = total;
+    return bytes;
+}
+
+ropeway_error_t rw_hello_decode(const uint8_t *bytes, size_t length, rw_hello_t *hello) {
+    size_t name, ucx, address;
+
+    memset(hello, 0, sizeof *hello);
+    if (length < HELLO_FIXED + HELLO_SUM || length > RW_HELLO_MAX ||
+        memcmp(bytes, "RWNC", 4) != 0) {
+        return ROPEWAY_ERR_PROTOCOL;
+    }
+    hello->version = bytes[4];
+    if (hello->version != RW_PROTOCOL_VERSION) {
+        return ROPEWAY_ERR_VERSION;
+    }
+    name = bytes[5];
+    ucx = bytes[6];
+    address = get32(bytes + 24);
+    if (name == 0 || ucx >= sizeof hello->ucx || address == 0 || address > RW_HELLO_MAX ||
+        HELLO_FIXED + name + ucx + address + HELLO_SUM != length ||
+        get64(bytes + length - HELLO_SUM) != XXH3_64bits(bytes, length - HELLO_SUM)) {
+        return ROPEWAY_ERR_PROTOCOL;
+    }
+    memcpy(hello->instance, bytes + 8, RW_ID_BYTES);
+    rw_message_text(bytes + HELLO_FIXED, name, hello->name, sizeof hello->name);
+    rw_message_text(bytes + HELLO_FIXED + name, ucx, hello->ucx, sizeof hello->ucx);
+    hello->address = bytes + HELLO_FIXED + name + ucx;
+    hello->address_length = address;
+    return ROPEWAY_OK;
+}

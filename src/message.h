@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The native protocol's messages: what travels between two Ropeway connectors as UCX active
+ * messages. docs/wire.md tells the conversation; this file holds the bytes. All integers are
+ * little-endian. Everything read here comes from the network: lengths are checked before use.
+ */
+#ifndef RW_MESSAGE_H
+#define RW_MESSAGE_H
+
+#include "ropeway.h"
+#include "table.h"
+
+#include <stdbool.h>
+
+#define RW_PROTOCOL_VERSION 1
+#define RW_MESSAGE_BYTES 64
+#define RW_TEXT_MAX 512 /* longest sentence in a FIN */
+#define RW_SUMS_MAX 512 /* checksums in one SUMS */
+
+typedef enum rw_message_type {
+    RW_REQUEST = 1, /* active to passive: begin; payload: hello, then perhaps the data */
+    RW_ACCEPT = 2,  /* passive receiver to active sender: send */
+    RW_DATA = 3,    /* sender to receiver: payload goes to offset */
+    RW_SUMS = 4,    /* sender to receiver: checksums of descriptors */
+    RW_DONE = 5,    /* receiver to sender: every byte is here (and verified) */
+    RW_FIN = 6,     /* either: the outcome that I have decided; payload: sentence */
+    RW_BYE = 7      /* either: my connector closes */
+} rw_message_type_t;
+
+enum {
+    RW_FLAG_READ = 1u << 0,      /* REQUEST: a READ, else a WRITE */
+    RW_FLAG_INTEGRITY = 1u << 1, /* REQUEST, ACCEPT, DATA: checksums are wanted or will come */
+    RW_FLAG_DEVICE = 1u << 2,    /* REQUEST, ACCEPT: my memory is not all host memory */
+    RW_FLAG_INLINE = 1u << 3     /* REQUEST: the data follows the hello */
+};
+
+/* The header of every message. */
+typedef struct rw_message {
+    uint8_t type;    /* rw_message_type_t */
+    uint8_t version; /* of the sender */
+    uint16_t flags;
+    uint8_t to[RW_ID_BYTES];   /* the receiver's operation */
+    uint8_t from[RW_ID_BYTES]; /* the sender's operation; BYE: the sender's instance */
+    union {
+        struct {
+            uint64_t total, digest; /* of the descriptors' sizes */
+            uint32_t count, hello_length;
+        } request;
+        struct {
+            uint64_t offset; /* in the descriptors laid end to end */
+        } data;
+        struct {
+            uint64_t first; /* index of the first checksum in the payload */
+        } sums;
+        struct {
+            uint64_t status, error; /* ropeway_status_t, ropeway_error_t */
+        } fin;
+    };
+} rw_message_t;
+
+void rw_message_encode(const rw_message_t *message, uint8_t bytes[RW_MESSAGE_BYTES]);
+
+/* ROPEWAY_OK; ERR_PROTOCOL (too short, no such type, a field out of range); ERR_VERSION (type,
+ * version and ids are filled in, so that it can be answered). payload_length is checked against the
+ * type. */
+ropeway_error_t rw_message_decode(const void *bytes, size_t length, size_t payload_length,
+                                  rw_message_t *message);
+
+/* Copies a peer's sentence: cut to size, unprintable bytes replaced by '?', NUL-terminated. */
+void rw_message_text(const void *bytes, size_t length, char *text, size_t size);
+
+/* Digest of the descriptors' sizes. */
+uint64_t rw_message_digest(const ropeway_descriptor_t *descriptors, size_t count);
+
+/* Who a connector is and how to reach it: the native connection of the metadata, and part of every
+ * request. */
+typedef struct rw_hello {
+    uint8_t version;
+    uint8_t instance[RW_ID_BYTES]; /* random, new with every connector */
+    char name[256];
+    char ucx[32];           /* UCX release */
+    const uint8_t *address; /* UCX worker address; when decoded: points into the input */
+    size_t address_length;
+} rw_hello_t;
+
+#define RW_HELLO_MAX 65536 /* longest hello that is accepted */
+#define RW_ADDRESS_PAD 512 /* zero bytes to put behind an address before UCX reads it */
+
+/* malloc'ed; NULL: out of memory. */
+uint8_t *rw_hello_encode(const rw_hello_t *hello, size_t *length);
+/* ROPEWAY_OK, ERR_PROTOCOL (malformed or damaged), ERR_VERSION. */
+ropeway_error_t rw_hello_decode(const uint8_t *bytes, size_t length, rw_hello_t *hello);
+
+#endif
