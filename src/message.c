@@ -4,7 +4,7 @@
 #include <endian.h>
 #include <stdlib.h>
 #include <string.h>
-#define XXH_INLINE_ALL
+#define XXH_STATIC_LINKING_ONLY /* for a state on the stack */
 #include <xxhash.h>
 
 /* Header: 'R' 'W' type version flags:2 zero:2 to:16 from:16 a:8 b:8 c:8 */
