@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "serdes.h"
+
+#include "error.h"
+
+#include <endian.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A record is: tag, 64-bit length, value, '|'. Nothing ends the tag: the reader must know it. */
+static const char magic[] = "nixlSerDes|";
+#define MAGIC_LENGTH (sizeof magic - 1)
+#define RECORD_OVERHEAD (sizeof(uint64_t) + 1)
+#define SECTION_MARK "MemSection"
+
+/* ---- Writing ---- */
+
+static uint8_t *put(uint8_t *at, const void *bytes, size_t length) {
+    memcpy(at, bytes, length);
+    return at + length;
+}
+
+static uint8_t *put_record(uint8_t *at, const char *tag, const void *value, size_t length) {
+    uint64_t wire_length = htole64(length);
+
+    at = put(at, tag, strlen(tag));
+    at = put(at, &wire_length, sizeof wire_length);
+    at = put(at, value, length);
+    return put(at, "|", 1);
+}
+
+static uint8_t *put_number(uint8_t *at, const char *tag, uint64_t number) {
+    uint64_t wire = htole64(number);
+
+    return put_record(at, tag, &wire, sizeof wire);
+}
+
+static size_t encoded_length(const char *agent, const rw_connection_t *connections,
+                             size_t connection_count) {
+    size_t length = MAGIC_LENGTH + strlen("Agent") + RECORD_OVERHEAD + strlen(agent) +
+                    strlen("Conns") + RECORD_OVERHEAD + sizeof(uint64_t) + RECORD_OVERHEAD +
+                    strlen(SECTION_MARK) + strlen("nixlSecElms") + RECORD_OVERHEAD +
+                    sizeof(uint64_t);
+
+    for (size_t i = 0; i < connection_count; i++) {
+        length += strlen("t") + RECORD_OVERHEAD + strlen(connections[i].backend) + strlen("c") +
+                  RECORD_OVERHEAD + connections[i].length;
+    }
+    return length;
+}
+
+ropeway_error_t rw_serdes_encode(const char *agent, const rw_connection_t *connections,
+                                 size_t connection_count, size_t max, uint8_t **blob,
+                                 size_t *length) {
+    size_t needed = encoded_length(agent, connections, connection_count);
+    uint8_t *at;
+
+    if (needed > max) {
+        return rw_fail(ROPEWAY_ERR_LIMIT,
+                       "the agent metadata takes %zu bytes and the limit is %zu; raise "
+                       "max_metadata",
+                       needed, max);
+    }
+    *blob = malloc(needed);
+    if (*blob == NULL) {
+        return rw_fail(ROPEWAY_ERR_NO_MEMORY, "no memory for %zu bytes of agent metadata", needed);
+    }
+    at = put(*blob, magic, MAGIC_LENGTH);
+    at = put_record(at, "Agent", agent, strlen(agent));
+    at = put_number(at, "Conns", connection_count);
+    for (size_t i = 0; i < connection_count; i++) {
+        at = put_record(at, "t", connections[i].backend, strlen(connections[i].backend));
+        at = put_record(at, "c", connections[i].blob, connections[i].length);
+    }
+    at = put_record(at, "", SECTION_MARK, strlen(SECTION_MARK));
+    at = put_number(at, "nixlSecElms", 0);
+    *length = (size_t)(at - *blob);
+    return ROPEWAY_OK;
+}
+
+/* ---- Reading ---- */
+
+typedef struct reader {
+    const uint8_t *blob;
+    size_t length;
+    size_t at;
+} reader_t;
+
+typedef struct value {
+    const uint8_t *bytes;
+    size_t length;
+} value_t;
+
+/* what: the record's name in sentences. */
+static ropeway_error_t read_record(reader_t *reader, const char *tag, const char *what,
+                                   value_t *value) {
+    size_t tag_length = strlen(tag);
+    size_t left = reader->length - reader->at;
+    const uint8_t *at = reader->blob + reader->at;
+    uint64_t length;
+
+    if (left < tag_length + RECORD_OVERHEAD) {
+        return rw_fail(ROPEWAY_ERR_METADATA,
+                       "the agent metadata ends after %zu bytes, before its record %s",
+                       reader->length, what);
+    }
+    if (memcmp(at, tag, tag_length) != 0) {
+        return rw_fail(ROPEWAY_ERR_METADATA,
+                       "the agent metadata has something else than the record %s at byte %zu", what,
+                       reader->at);
+    }
+    memcpy(&length, at + tag_length, sizeof length);
+    length = le64toh(length);
+    if (length > left - tag_length - RECORD_OVERHEAD) {
+        return rw_fail(ROPEWAY_ERR_METADATA,
+                       "the record %s at byte %zu of the agent metadata claims %" PRIu64
+                       " bytes and only %zu follow",
+                       what, reader->at, length, left - tag_length - RECORD_OVERHEAD);
+    }
+    value->bytes = at + tag_length + sizeof length;
+    value->length = (size_t)length;
+    if (value->bytes[length] != '|') {
+        return rw_fail(ROPEWAY_ERR_METADATA,
+                       "the record %s at byte %zu of the agent metadata does not end with '|'",
+                       what, reader->at);
+    }
+    reader->at += tag_length + RECORD_OVERHEAD + value->length;
+    return ROPEWAY_OK;
+}
+
+static ropeway_error_t read_number(reader_t *reader, const char *tag, uint64_t *number) {
+    value_t value;
+    ropeway_error_t error = read_record(reader, tag, tag, &value);
+
+    if (error != ROPEWAY_OK) {
+        return error;
+    }
+    if (value.length != sizeof *number) {
+        return rw_fail(ROPEWAY_ERR_METADATA,
+                       "the record %s of the agent metadata has %zu bytes instead of %zu", tag,
+                       value.length, sizeof *number);
+    }
+    memcpy(number, value.bytes, sizeof *number);
+    *number = le64toh(*number);
+    return ROPEWAY_OK;
+}
+
+static ropeway_error_t read_name(reader_t *reader, rw_agent_t *agent) {
+    value_t value;
+    ropeway_error_t error = read_record(reader, "Agent", "Agent", &value);
+
+    if (error != ROPEWAY_OK) {
+        return error;
+    }
+    if (value.length == 0 || value.length > RW_AGENT_NAME_MAX) {
+        return rw_fail(ROPEWAY_ERR_METADATA, "the agent's name has %zu bytes; 1 to %d are allowed",
+                       value.length, RW_AGENT_NAME_MAX);
+    }
+    if (memchr(value.bytes, '\0', value.length) != NULL) {
+        return rw_fail(ROPEWAY_ERR_METADATA, "the agent's name of %zu bytes contains a NUL byte",
+                       value.length);
+    }
+    agent->name = (const char *)value.bytes;
+    agent->name_length = value.length;
+    return ROPEWAY_OK;
+}
+
+static bool is_text(value_t value, const char *text) {
+    return value.length == strlen(text) && memcmp(value.bytes, text, value.length) == 0;
+}
+
+/* Keeps the connection of one of our backends. */
+static ropeway_error_t keep(const char *backend, value_t blob, const uint8_t **bytes,
+                            size_t *length) {
+    if (*bytes != NULL) {
+        return rw_fail(ROPEWAY_ERR_METADATA, "the agent metadata has two %s connections", backend);
+    }
+    if (blob.length == 0) {
+        return rw_fail(ROPEWAY_ERR_METADATA, "the %s connection of the agent metadata is empty",
+                       backend);
+    }
+    *bytes = blob.bytes;
+    *length = blob.length;
+    return ROPEWAY_OK;
+}
+
+static ropeway_error_t read_connection(reader_t *reader, rw_agent_t *agent) {
+    value_t backend;
+    value_t blob;
+    ropeway_error_t error = read_record(reader, "t", "t (a connection's backend)", &backend);
+
+    if (error == ROPEWAY_OK) {
+        error = read_record(reader, "c", "c (a connection's address)", &blob);
+    }
+    if (error != ROPEWAY_OK) {
+        return error;
+    }
+    if (is_text(backend, RW_BACKEND_NATIVE)) {
+        return keep(RW_BACKEND_NATIVE, blob, &agent->native, &agent->native_length);
+    }
+    if (is_text(backend, RW_BACKEND_UCX)) {
+        return keep(RW_BACKEND_UCX, blob, &agent->ucx, &agent->ucx_length);
+    }
+    return ROPEWAY_OK;
+}
+
+static ropeway_error_t read_connections(reader_t *reader, rw_agent_t *agent) {
+    uint64_t count;
+    ropeway_error_t error = read_number(reader, "Conns", &count);
+
+    if (error == ROPEWAY_OK && count > RW_CONNECTIONS_MAX) {
+        return rw_fail(ROPEWAY_ERR_METADATA,
+                       "the agent metadata claims %" PRIu64 " connections; %d are allowed", count,
+                       RW_CONNECTIONS_MAX);
+    }
+    for (uint64_t i = 0; error == ROPEWAY_OK && i < count; i++) {
+        error = read_connection(reader, agent);
+    }
+    return error;
+}
+
+/* The counts in here need no limit: each thing counted takes bytes of the blob. */
+static ropeway_error_t skip_section(reader_t *reader) {
+    static const char *const head[] = {"bknd", "nixlDList", "t"};
+    uint64_t count = 0;
+    value_t value;
+    ropeway_error_t error = ROPEWAY_OK;
+
+    for (size_t i = 0; error == ROPEWAY_OK && i < sizeof head / sizeof head[0]; i++) {
+        error = read_record(reader, head[i], head[i], &value);
+    }
+    if (error == ROPEWAY_OK) {
+        error = read_number(reader, "n", &count);
+    }
+    for (uint64_t i = 0; error == ROPEWAY_OK && i < count; i++) {
+        error = read_record(reader, "", "of a memory section's descriptor", &value);
+    }
+    return error;
+}
+
+static ropeway_error_t skip_sections(reader_t *reader) {
+    uint64_t count = 0;
+    value_t mark;
+    ropeway_error_t error = read_record(reader, "", SECTION_MARK, &mark);
+
+    if (error == ROPEWAY_OK && !is_text(mark, SECTION_MARK)) {
+        return rw_fail(ROPEWAY_ERR_METADATA,
+                       "the agent metadata has a record of %zu bytes where " SECTION_MARK
+                       " should be",
+                       mark.length);
+    }
+    if (error == ROPEWAY_OK) {
+        error = read_number(reader, "nixlSecElms", &count);
+    }
+    for (uint64_t i = 0; error == ROPEWAY_OK && i < count; i++) {
+        error = skip_section(reader);
+    }
+    return error;
+}
+
+ropeway_error_t rw_serdes_decode(const uint8_t *blob, size_t length, rw_agent_t *agent) {
+    reader_t reader = {.blob = blob, .length = length, .at = MAGIC_LENGTH};
+    ropeway_error_t error;
+
+    *agent = (rw_agent_t){0};
+    if (length < MAGIC_LENGTH || memcmp(blob, magic, MAGIC_LENGTH) != 0) {
+        return rw_fail(ROPEWAY_ERR_METADATA,
+                       "the agent metadata of %zu bytes does not begin with \"%s\"", length, magic);
+    }
+    error = read_name(&reader, agent);
+    if (error == ROPEWAY_OK) {
+        error = read_connections(&reader, agent);
+    }
+    if (error == ROPEWAY_OK) {
+        error = skip_sections(&reader);
+    }
+    return error;
+}
