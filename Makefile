@@ -4,31 +4,84 @@ MAKEFLAGS += --no-print-directory
 BUILD := build/release
 PREFIX ?= /usr/local
 DESTDIR ?=
-JOBS := $(shell nproc)
-# A UCX of the site: make UCX=/its/prefix
+# The prefix of a UCX to build against; empty: the system's, else the wheel's.
 UCX ?=
-PC := $(if $(UCX),--pkg-config-path=$(UCX)/lib/pkgconfig)
+# How long `make fuzz` runs each target, in seconds.
+FUZZ_TIME ?= 10
+
+SETUP := $(if $(UCX),--pkg-config-path=$(UCX)/lib/pkgconfig)
+MESON_TEST := meson test --print-errorlogs
+SANITIZER := tests/sanitizer
 
 .PHONY: all
-all: $(BUILD)/build.ninja ## build everything, after installing what it needs
-	meson compile -C $(BUILD)
+all: $(BUILD)/build.ninja ## build everything, after installing what that needs
+	ninja -C $(BUILD)
 
 $(BUILD)/build.ninja:
 	tools/bootstrap
-	meson setup $(BUILD) --prefix=$(PREFIX) $(PC)
+	meson setup $(BUILD) $(SETUP) -Dcli=enabled -Dtests=enabled
 
 .PHONY: test
 test: all ## run every test
-	meson test -C $(BUILD) --print-errorlogs
+	$(MESON_TEST) -C $(BUILD)
 
 .PHONY: demo
-demo: all ## two workers move real files; ends non-zero if a byte differs
+demo: all ## two workers move real files, and every byte is compared
 	tools/demo $(BUILD)
 
+.PHONY: bench
+bench: all ## measure, beside ucx_perftest of the same UCX
+	bench/run $(BUILD)
+
+.PHONY: install
+install: all ## install under PREFIX (default /usr/local), staged in DESTDIR
+	meson configure $(BUILD) --prefix=$(abspath $(PREFIX))
+	DESTDIR=$(DESTDIR) meson install -C $(BUILD) --quiet
+
+.PHONY: package-check
+package-check: all ## install, move the tree elsewhere, and build programs against it
+	tests/package/install --make
+
+# The fuzzers' build is clang's, and has every file in it.
+.PHONY: lint
+lint: build/fuzz/build.ninja ## clang's warnings, clang-tidy, clang-format, shellcheck, mandoc
+	tools/lint build/fuzz
+
+.PHONY: asan
+asan: build/asan/build.ninja ## run the tests under AddressSanitizer and UBSan
+	ninja -C build/asan
+	LSAN_OPTIONS=suppressions=$(abspath $(SANITIZER)/lsan.supp) \
+	$(MESON_TEST) -C build/asan --no-suite package --timeout-multiplier 4
+
+build/asan/build.ninja:
+	tools/bootstrap lint
+	CC=clang CXX=clang++ meson setup build/asan $(SETUP) -Db_lundef=false \
+	    -Db_sanitize=address,undefined
+
+.PHONY: tsan
+tsan: build/tsan/build.ninja ## run the tests under ThreadSanitizer
+	ninja -C build/tsan
+	TSAN_OPTIONS=suppressions=$(abspath $(SANITIZER)/tsan.supp) \
+	$(MESON_TEST) -C build/tsan --no-suite package --timeout-multiplier 8
+
+build/tsan/build.ninja:
+	tools/bootstrap lint
+	CC=clang CXX=clang++ meson setup build/tsan $(SETUP) -Db_lundef=false -Db_sanitize=thread
+
+.PHONY: fuzz
+fuzz: build/fuzz/build.ninja ## run each fuzz target for FUZZ_TIME seconds
+	ninja -C build/fuzz
+	tools/fuzz build/fuzz $(FUZZ_TIME)
+
+build/fuzz/build.ninja:
+	tools/bootstrap lint
+	CC=clang CXX=clang++ meson setup build/fuzz $(SETUP) -Db_lundef=false \
+	    -Db_sanitize=address,undefined -Dfuzz=true
+
 .PHONY: clean
-clean: ## remove what was built, and keep the unpacked UCX
-	rm -rf build/release build/asan build/tsan build/fuzz build/lint
+clean: ## remove what was built; the unpacked UCX stays
+	rm -rf build/release build/asan build/tsan build/fuzz
 
 .PHONY: help
-help:
+help: ## this list
 	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' Makefile | expand -t 16
