@@ -3,207 +3,196 @@
 
 #include "descriptor.h"
 #include "error.h"
+#include "json.h"
 #include "packing.h"
 #include "serdes.h"
 
-#include <ctype.h>
-#include <inttypes.h>
-#include <jansson.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define QUOTE_MAX 48
 #define KEY_LENGTH_MAX 255
+#define DEVICE_LENGTH_MAX 15
+#define FIRST_CAPACITY 4
 
-/* What a peer wrote, fit for a sentence: cut, and without control characters. */
-typedef struct quote {
-    char text[QUOTE_MAX + 4];
-} quote_t;
+typedef struct parser {
+    ropeway_metadata_t *metadata;
+    size_t capacity; /* of metadata->descriptors */
+    size_t max;
+} parser_t;
 
-static quote_t quote(const char *text) {
-    quote_t result;
-    size_t length = strlen(text);
-    size_t shown = length < QUOTE_MAX ? length : QUOTE_MAX;
-
-    for (size_t i = 0; i < shown; i++) {
-        result.text[i] = isprint((unsigned char)text[i]) ? text[i] : '?';
-    }
-    strcpy(result.text + shown, shown < length ? "..." : "");
-    return result;
+static ropeway_error_t no_memory(size_t bytes) {
+    return rw_fail(ROPEWAY_ERR_NO_MEMORY, "no memory for %zu bytes of metadata", bytes);
 }
 
-/* ---- Parsing ---- */
+/* ---- Descriptors ---- */
 
-static ropeway_error_t parse_size(const json_t *object, size_t index, const char *key,
-                                  json_int_t minimum, json_int_t *value) {
-    const json_t *member = json_object_get(object, key);
+static ropeway_error_t read_device(rw_json_t *json, const char *name, void *arg) {
+    ropeway_descriptor_t *descriptor = arg;
+    char device[DEVICE_LENGTH_MAX + 1] = "";
+    const char *at = json->at;
+    rw_json_text_t text;
+    ropeway_error_t error = rw_json_string(json, name, &text);
 
-    if (!json_is_integer(member)) {
-        return rw_fail(ROPEWAY_ERR_METADATA, "descriptors[%zu].%s %s; it must be an integer", index,
-                       key, member == NULL ? "is missing" : "is not an integer");
+    if (error != ROPEWAY_OK) {
+        return error;
     }
-    *value = json_integer_value(member);
-    if (*value < minimum) {
-        return rw_fail(ROPEWAY_ERR_METADATA,
-                       "descriptors[%zu].%s is %" JSON_INTEGER_FORMAT "; it must be at least "
-                       "%" JSON_INTEGER_FORMAT,
-                       index, key, *value, minimum);
+    if (text.length <= DEVICE_LENGTH_MAX) {
+        rw_json_copy(&text, device);
+    }
+    if (ropeway_device_parse(device, &descriptor->device) != ROPEWAY_OK) {
+        return rw_json_expected(json, name, "\"cpu\", \"cuda:N\" or \"xpu:N\"", at);
     }
     return ROPEWAY_OK;
 }
 
-static ropeway_error_t check_keys(const json_t *object, const char *where,
-                                  const char *const *allowed) {
-    const char *key;
-    json_t *value;
+static ropeway_error_t read_ptr(rw_json_t *json, const char *name, void *arg) {
+    ropeway_descriptor_t *descriptor = arg;
+    uint64_t ptr;
+    ropeway_error_t error = rw_json_integer(json, name, 1, UINTPTR_MAX, &ptr);
 
-    json_object_foreach((json_t *)object, key, value) {
-        const char *const *known = allowed;
-
-        while (*known != NULL && strcmp(*known, key) != 0) {
-            known++;
-        }
-        if (*known == NULL) {
-            return rw_fail(ROPEWAY_ERR_METADATA, "%s has an unknown key \"%s\"", where,
-                           quote(key).text);
-        }
+    if (error == ROPEWAY_OK) {
+        descriptor->ptr = (void *)(uintptr_t)ptr;
     }
+    return error;
+}
+
+static ropeway_error_t read_size(rw_json_t *json, const char *name, void *arg) {
+    ropeway_descriptor_t *descriptor = arg;
+    uint64_t size;
+    ropeway_error_t error = rw_json_integer(json, name, 0, SSIZE_MAX, &size);
+
+    if (error == ROPEWAY_OK) {
+        descriptor->size = (size_t)size;
+    }
+    return error;
+}
+
+static ropeway_error_t grow(parser_t *parser) {
+    ropeway_metadata_t *metadata = parser->metadata;
+    size_t capacity = parser->capacity == 0 ? FIRST_CAPACITY : parser->capacity * 2;
+    size_t bytes = capacity * sizeof metadata->descriptors[0];
+    ropeway_descriptor_t *descriptors = realloc(metadata->descriptors, bytes);
+
+    if (descriptors == NULL) {
+        return no_memory(bytes);
+    }
+    metadata->descriptors = descriptors;
+    parser->capacity = capacity;
     return ROPEWAY_OK;
 }
 
-static ropeway_error_t parse_descriptor(const json_t *object, size_t index,
-                                        ropeway_descriptor_t *descriptor) {
-    static const char *const keys[] = {"device", "ptr", "size", NULL};
-    const char *device = json_string_value(json_object_get(object, "device"));
-    char where[48];
-    json_int_t ptr;
-    json_int_t size;
-    ropeway_error_t error;
+static ropeway_error_t read_descriptor(rw_json_t *json, const char *name, void *arg) {
+    static const rw_json_member_t members[] = {
+        {"device", read_device}, {"ptr", read_ptr}, {"size", read_size}};
+    parser_t *parser = arg;
+    ropeway_metadata_t *metadata = parser->metadata;
+    ropeway_error_t error = ROPEWAY_OK;
 
-    snprintf(where, sizeof where, "descriptors[%zu]", index);
-    if (!json_is_object(object)) {
-        return rw_fail(ROPEWAY_ERR_METADATA, "%s is not an object", where);
-    }
-    error = check_keys(object, where, keys);
-    if (error == ROPEWAY_OK) {
-        error = parse_size(object, index, "ptr", 1, &ptr);
+    if (metadata->count == parser->capacity) {
+        error = grow(parser);
     }
     if (error == ROPEWAY_OK) {
-        error = parse_size(object, index, "size", 0, &size);
+        error = rw_json_object(json, name, members, sizeof members / sizeof members[0],
+                               &metadata->descriptors[metadata->count]);
     }
     if (error != ROPEWAY_OK) {
         return error;
     }
-    if (device == NULL || ropeway_device_parse(device, &descriptor->device) != ROPEWAY_OK) {
-        return rw_fail(ROPEWAY_ERR_METADATA,
-                       "%s.device is %s%s%s; it must be \"cpu\", \"cuda:N\" or \"xpu:N\"", where,
-                       device != NULL ? "\"" : "", device != NULL ? quote(device).text : "no text",
-                       device != NULL ? "\"" : "");
+    if (__builtin_add_overflow(metadata->total,
+                               (uint64_t)metadata->descriptors[metadata->count].size,
+                               &metadata->total)) {
+        return rw_fail(
+            ROPEWAY_ERR_METADATA,
+            "the sizes of descriptors[0] to descriptors[%zu] add up to more than 64 bits",
+            metadata->count);
     }
-    descriptor->ptr = (void *)(uintptr_t)ptr;
-    descriptor->size = (size_t)size;
+    metadata->count++;
     return ROPEWAY_OK;
 }
 
-static ropeway_error_t parse_descriptors(const json_t *root, ropeway_metadata_t *metadata) {
-    const json_t *list = json_object_get(root, "descriptors");
+static ropeway_error_t read_descriptors(rw_json_t *json, const char *name, void *arg) {
+    parser_t *parser = arg;
+    ropeway_error_t error = rw_json_array(json, name, read_descriptor, parser);
 
-    if (!json_is_array(list) || json_array_size(list) == 0) {
-        return rw_fail(ROPEWAY_ERR_METADATA, "descriptors %s; it must be a list of at least one",
-                       list == NULL           ? "is missing"
-                       : !json_is_array(list) ? "is not a list"
-                                              : "has 0 entries");
+    if (error == ROPEWAY_OK && parser->metadata->count == 0) {
+        return rw_fail(ROPEWAY_ERR_METADATA, "%s has 0 elements; it must have at least one", name);
     }
-    metadata->count = json_array_size(list);
-    metadata->descriptors = calloc(metadata->count, sizeof metadata->descriptors[0]);
-    if (metadata->descriptors == NULL) {
-        return rw_fail(ROPEWAY_ERR_NO_MEMORY, "no memory for %zu descriptors", metadata->count);
-    }
-    for (size_t i = 0; i < metadata->count; i++) {
-        ropeway_descriptor_t *descriptor = &metadata->descriptors[i];
-        ropeway_error_t error = parse_descriptor(json_array_get(list, i), i, descriptor);
-
-        if (error != ROPEWAY_OK) {
-            return error;
-        }
-        if (__builtin_add_overflow(metadata->total, (uint64_t)descriptor->size, &metadata->total)) {
-            return rw_fail(ROPEWAY_ERR_METADATA,
-                           "the sizes of descriptors[0] to descriptors[%zu] add up to more than "
-                           "64 bits",
-                           i);
-        }
-    }
-    return ROPEWAY_OK;
+    return error;
 }
 
-static ropeway_error_t parse_key(const json_t *root, ropeway_metadata_t *metadata) {
-    const json_t *key = json_object_get(root, "notification_key");
-    size_t length = json_string_length(key);
+/* ---- The other members ---- */
 
-    if (!json_is_string(key)) {
-        return rw_fail(ROPEWAY_ERR_METADATA, "notification_key %s; it must be a text",
-                       key == NULL ? "is missing" : "is not a text");
+static ropeway_error_t read_key(rw_json_t *json, const char *name, void *arg) {
+    ropeway_metadata_t *metadata = ((parser_t *)arg)->metadata;
+    rw_json_text_t text;
+    ropeway_error_t error = rw_json_string(json, name, &text);
+
+    if (error != ROPEWAY_OK) {
+        return error;
     }
-    if (length == 0 || length > KEY_LENGTH_MAX) {
-        return rw_fail(ROPEWAY_ERR_METADATA, "notification_key has %zu bytes; 1 to %d are allowed",
-                       length, KEY_LENGTH_MAX);
+    if (text.length == 0 || text.length > KEY_LENGTH_MAX) {
+        return rw_fail(ROPEWAY_ERR_METADATA, "%s has %zu bytes; 1 to %d are allowed", name,
+                       text.length, KEY_LENGTH_MAX);
     }
-    metadata->key = strdup(json_string_value(key));
+    metadata->key = malloc(text.length + 1);
     if (metadata->key == NULL) {
-        return rw_fail(ROPEWAY_ERR_NO_MEMORY, "no memory for a notification key of %zu bytes",
-                       length);
+        return no_memory(text.length + 1);
     }
+    rw_json_copy(&text, metadata->key);
     metadata->key_is_uuid = rw_key_from_text(metadata->key, metadata->key_bytes);
     return ROPEWAY_OK;
 }
 
-static ropeway_error_t parse_kind(const json_t *root, ropeway_metadata_t *metadata) {
-    const json_t *kind = json_object_get(root, "operation_kind");
+static ropeway_error_t read_kind(rw_json_t *json, const char *name, void *arg) {
+    ropeway_metadata_t *metadata = ((parser_t *)arg)->metadata;
+    uint64_t kind;
+    ropeway_error_t error = rw_json_integer(json, name, 1, 2, &kind);
 
-    if (!json_is_integer(kind)) {
-        return rw_fail(ROPEWAY_ERR_METADATA,
-                       "operation_kind %s; it must be 1 (may be read) or 2 (may be written)",
-                       kind == NULL ? "is missing" : "is not an integer");
+    if (error == ROPEWAY_OK) {
+        metadata->kind = kind == 1 ? ROPEWAY_OPERATION_READABLE : ROPEWAY_OPERATION_WRITABLE;
     }
-    switch (json_integer_value(kind)) {
-    case 1:
-        metadata->kind = ROPEWAY_OPERATION_READABLE;
-        return ROPEWAY_OK;
-    case 2:
-        metadata->kind = ROPEWAY_OPERATION_WRITABLE;
-        return ROPEWAY_OK;
-    default:
-        return rw_fail(ROPEWAY_ERR_METADATA,
-                       "operation_kind is %" JSON_INTEGER_FORMAT
-                       "; it must be 1 (may be read) or 2 (may be written)",
-                       json_integer_value(kind));
-    }
+    return error;
 }
 
-static ropeway_error_t parse_agent(const json_t *root, size_t max, ropeway_metadata_t *metadata) {
-    const json_t *packed = json_object_get(root, "nixl_metadata");
-    rw_agent_t agent;
+static ropeway_error_t unpack(const rw_json_text_t *text, parser_t *parser) {
+    ropeway_metadata_t *metadata = parser->metadata;
+    const char *packed = text->raw;
+    char *copy = NULL;
     ropeway_error_t error;
 
-    if (!json_is_string(packed)) {
-        return rw_fail(ROPEWAY_ERR_METADATA, "nixl_metadata %s; it must be a text",
-                       packed == NULL ? "is missing" : "is not a text");
+    if (text->length != text->raw_length) {
+        copy = malloc(text->length + 1);
+        if (copy == NULL) {
+            return no_memory(text->length + 1);
+        }
+        rw_json_copy(text, copy);
+        packed = copy;
     }
-    error = rw_unpack(json_string_value(packed), json_string_length(packed), max, &metadata->blob,
-                      &metadata->blob_length);
-    if (error != ROPEWAY_OK) {
-        metadata->blob = NULL;
-        return error;
+    error = rw_unpack(packed, text->length, parser->max, &metadata->blob, &metadata->blob_length);
+    free(copy);
+    return error;
+}
+
+static ropeway_error_t read_agent(rw_json_t *json, const char *name, void *arg) {
+    parser_t *parser = arg;
+    ropeway_metadata_t *metadata = parser->metadata;
+    rw_json_text_t text;
+    rw_agent_t agent;
+    ropeway_error_t error = rw_json_string(json, name, &text);
+
+    if (error == ROPEWAY_OK) {
+        error = unpack(&text, parser);
     }
-    error = rw_serdes_decode(metadata->blob, metadata->blob_length, &agent);
+    if (error == ROPEWAY_OK) {
+        error = rw_serdes_decode(metadata->blob, metadata->blob_length, &agent);
+    }
     if (error != ROPEWAY_OK) {
         return error;
     }
     metadata->agent = strndup(agent.name, agent.name_length);
     if (metadata->agent == NULL) {
-        return rw_fail(ROPEWAY_ERR_NO_MEMORY, "no memory for an agent's name of %zu bytes",
-                       agent.name_length);
+        return no_memory(agent.name_length + 1);
     }
     metadata->native = agent.native;
     metadata->native_length = agent.native_length;
@@ -212,35 +201,25 @@ static ropeway_error_t parse_agent(const json_t *root, size_t max, ropeway_metad
     return ROPEWAY_OK;
 }
 
-static ropeway_error_t parse_root(const json_t *root, size_t max, ropeway_metadata_t *metadata) {
-    static const char *const keys[] = {"descriptors", "nixl_metadata", "notification_key",
-                                       "operation_kind", NULL};
+static ropeway_error_t parse(const char *text, size_t length, size_t max,
+                             ropeway_metadata_t *metadata) {
+    static const rw_json_member_t members[] = {{"descriptors", read_descriptors},
+                                               {"nixl_metadata", read_agent},
+                                               {"notification_key", read_key},
+                                               {"operation_kind", read_kind}};
+    parser_t parser = {.metadata = metadata, .max = max};
+    rw_json_t json;
     ropeway_error_t error;
 
-    if (!json_is_object(root)) {
-        return rw_fail(ROPEWAY_ERR_METADATA, "the metadata is JSON, but not an object");
-    }
-    error = check_keys(root, "the metadata", keys);
-    if (error == ROPEWAY_OK) {
-        error = parse_kind(root, metadata);
-    }
-    if (error == ROPEWAY_OK) {
-        error = parse_key(root, metadata);
-    }
-    if (error == ROPEWAY_OK) {
-        error = parse_agent(root, max, metadata);
-    }
-    if (error == ROPEWAY_OK) {
-        error = parse_descriptors(root, metadata);
-    }
-    return error;
+    rw_json_init(&json, text, length);
+    error =
+        rw_json_object(&json, "the metadata", members, sizeof members / sizeof members[0], &parser);
+    return error != ROPEWAY_OK ? error : rw_json_end(&json);
 }
 
 ropeway_error_t ropeway_metadata_parse(const char *json, size_t length, size_t max_length,
                                        ropeway_metadata_t **metadata) {
     size_t max = max_length == 0 ? RW_METADATA_MAX_DEFAULT : max_length;
-    json_error_t where;
-    json_t *root;
     ropeway_error_t error;
 
     if (json == NULL || metadata == NULL) {
@@ -255,16 +234,11 @@ ropeway_error_t ropeway_metadata_parse(const char *json, size_t length, size_t m
                        "sender is trusted",
                        length, max);
     }
-    root = json_loadb(json, length, JSON_REJECT_DUPLICATES, &where);
-    if (root == NULL) {
-        return rw_fail(ROPEWAY_ERR_METADATA, "the metadata of %zu bytes is not JSON at byte %d: %s",
-                       length, where.position, quote(where.text).text);
-    }
     *metadata = calloc(1, sizeof **metadata);
-    error = *metadata == NULL
-                ? rw_fail(ROPEWAY_ERR_NO_MEMORY, "no memory for %zu bytes", sizeof **metadata)
-                : parse_root(root, max, *metadata);
-    json_decref(root);
+    if (*metadata == NULL) {
+        return no_memory(sizeof **metadata);
+    }
+    error = parse(json, length, max, *metadata);
     if (error != ROPEWAY_OK) {
         ropeway_metadata_release(*metadata);
         *metadata = NULL;

@@ -12,10 +12,9 @@
 #define PREFIX_LENGTH (sizeof RW_PACKING_PREFIX - 1)
 #define FIRST_GUESS 4 /* how much longer than its input an inflated blob is expected to be */
 
-/* The blob is a few hundred bytes for most; a small window spares zeroing 256 KiB for each. */
+/* A usual blob is a few hundred bytes of binary addresses. They hardly shrink, and compressing them
+ * would take longer than all else together, so small blobs are stored as they are. */
 #define SMALL_BLOB 4096
-#define SMALL_WINDOW_BITS 12
-#define SMALL_MEMORY_LEVEL 2
 
 static ropeway_error_t no_memory(size_t length) {
     return rw_fail(ROPEWAY_ERR_NO_MEMORY, "no memory for %zu bytes of metadata", length);
@@ -27,8 +26,9 @@ static ropeway_error_t deflate_blob(const uint8_t *blob, size_t length, uint8_t 
     z_stream stream = {0};
     size_t capacity;
 
-    if (deflateInit2(&stream, Z_BEST_SPEED, Z_DEFLATED, small ? SMALL_WINDOW_BITS : MAX_WBITS,
-                     small ? SMALL_MEMORY_LEVEL : MAX_MEM_LEVEL, Z_DEFAULT_STRATEGY) != Z_OK) {
+    if (deflateInit2(&stream, small ? Z_NO_COMPRESSION : Z_BEST_SPEED, Z_DEFLATED,
+                     small ? 9 : MAX_WBITS, small ? 1 : MAX_MEM_LEVEL,
+                     Z_DEFAULT_STRATEGY) != Z_OK) {
         return no_memory(length);
     }
     capacity = deflateBound(&stream, length);

@@ -2,6 +2,7 @@
 #include "serdes.h"
 
 #include "error.h"
+#include "utf8.h"
 
 #include <endian.h>
 #include <inttypes.h>
@@ -13,6 +14,18 @@ static const char magic[] = "nixlSerDes|";
 #define MAGIC_LENGTH (sizeof magic - 1)
 #define RECORD_OVERHEAD (sizeof(uint64_t) + 1)
 #define SECTION_MARK "MemSection"
+
+bool rw_agent_name_valid(const char *name, size_t length) {
+    size_t step;
+
+    for (size_t at = 0; at < length; at += step) {
+        step = rw_utf8_length(name + at, length - at);
+        if (step == 0 || (name[at] >= 0 && name[at] < ' ') || name[at] == '\x7f') {
+            return false;
+        }
+    }
+    return length > 0 && length <= RW_AGENT_NAME_MAX;
+}
 
 /* ---- Writing ---- */
 
@@ -157,8 +170,9 @@ static ropeway_error_t read_name(reader_t *reader, rw_agent_t *agent) {
         return rw_fail(ROPEWAY_ERR_METADATA, "the agent's name has %zu bytes; 1 to %d are allowed",
                        value.length, RW_AGENT_NAME_MAX);
     }
-    if (memchr(value.bytes, '\0', value.length) != NULL) {
-        return rw_fail(ROPEWAY_ERR_METADATA, "the agent's name of %zu bytes contains a NUL byte",
+    if (!rw_agent_name_valid((const char *)value.bytes, value.length)) {
+        return rw_fail(ROPEWAY_ERR_METADATA,
+                       "the agent's name of %zu bytes is not UTF-8, or has a control character",
                        value.length);
     }
     agent->name = (const char *)value.bytes;
