@@ -11,15 +11,18 @@ FUZZ_TIME ?= 10
 
 SETUP := $(if $(UCX),--pkg-config-path=$(UCX)/lib/pkgconfig)
 MESON_TEST := meson test --print-errorlogs
-SANITIZER := tests/sanitizer
+SANITIZER := $(CURDIR)/tests/sanitizer
 
 .PHONY: all
 all: $(BUILD)/build.ninja ## build everything, after installing what that needs
 	ninja -C $(BUILD)
 
-$(BUILD)/build.ninja:
+$(BUILD)/build.ninja: $(if $(UCX),FORCE)
 	tools/bootstrap
-	meson setup $(BUILD) $(SETUP) -Dcli=enabled -Dtests=enabled
+	meson setup $(if $(wildcard $@),--reconfigure) $(BUILD) $(SETUP) -Dcli=enabled -Dtests=enabled
+
+.PHONY: FORCE
+FORCE:
 
 .PHONY: test
 test: all ## run every test
@@ -50,7 +53,7 @@ lint: build/fuzz/build.ninja ## clang's warnings, clang-tidy, clang-format, shel
 .PHONY: asan
 asan: build/asan/build.ninja ## run the tests under AddressSanitizer and UBSan
 	ninja -C build/asan
-	LSAN_OPTIONS=suppressions=$(abspath $(SANITIZER)/lsan.supp) \
+	LSAN_OPTIONS=suppressions=$(SANITIZER)/lsan.supp \
 	$(MESON_TEST) -C build/asan --no-suite package --timeout-multiplier 4
 
 build/asan/build.ninja:
@@ -61,7 +64,7 @@ build/asan/build.ninja:
 .PHONY: tsan
 tsan: build/tsan/build.ninja ## run the tests under ThreadSanitizer
 	ninja -C build/tsan
-	TSAN_OPTIONS=suppressions=$(abspath $(SANITIZER)/tsan.supp) \
+	TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:suppressions=$(SANITIZER)/tsan.supp \
 	$(MESON_TEST) -C build/tsan --no-suite package --timeout-multiplier 8
 
 build/tsan/build.ninja:
