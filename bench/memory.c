@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What an operation and a connection cost in memory: the growth of this process's resident set
+ * over many of them, divided by their number. The peers live in a second process.
+ *
+ * Usage: memory TRANSPORTS OPERATIONS PEERS; prints one JSON object.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <ropeway.h>
+
+#define SMALL ((size_t)4096)
+#define LARGE ((size_t)4 << 20)
+#define WAIT_MS 60000
+
+static void check(ropeway_error_t rc, const char *step) {
+    if (rc != ROPEWAY_OK) {
+        fprintf(stderr, "memory: %s: %s\n", step, ropeway_last_error());
+        exit(1);
+    }
+}
+
+static void *touched(size_t size) {
+    void *memory =
+        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+
+    if (memory == MAP_FAILED) {
+        perror("memory: mmap");
+        exit(1);
+    }
+    return memory;
+}
+
+static size_t resident(void) {
+    FILE *file = fopen("/proc/self/statm", "re");
+    unsigned long total = 0, pages = 0;
+
+    if (file == NULL || fscanf(file, "%lu %lu", &total, &pages) != 2) {
+        fprintf(stderr, "memory: /proc/self/statm can't be read\n");
+        exit(1);
+    }
+    fclose(file);
+    return pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+static ropeway_connector_t *connect_with(const char *transports) {
+    ropeway_connector_options_t options;
+    ropeway_connector_t *connector;
+
+    ropeway_connector_options_init(&options, sizeof options);
+    options.transports = transports;
+    check(ropeway_connector_create(&options, &connector), "connector");
+    return connector;
+}
+
+static ropeway_operation_t *offer(ropeway_connector_t *connector, void *memory, size_t size) {
+    ropeway_descriptor_t descriptor = {memory, size, {ROPEWAY_DEVICE_HOST, 0}};
+    ropeway_operation_t *operation;
+
+    check(ropeway_create_readable(connector, &descriptor, 1, NULL, &operation), "readable");
+    return operation;
+}
+
+/* The second process: every peer offers a small and a large operation, one line of metadata each,
+ * and stays until the first process closes the other pipe. */
+static void be_the_peers(const char *transports, size_t peers, FILE *out, int until) {
+    char *memory = touched(LARGE);
+    size_t i;
+    char byte;
+
+    for (i = 0; i < peers; i++) {
+        ropeway_connector_t *connector = connect_with(transports);
+        const char *metadata;
+
+        check(ropeway_operation_metadata(offer(connector, memory, SMALL), &metadata), "metadata");
+        fprintf(out, "%s\n", metadata);
+        check(ropeway_operation_metadata(offer(connector, memory, LARGE), &metadata), "metadata");
+        fprintf(out, "%s\n", metadata);
+    }
+    fclose(out);
+    _exit(read(until, &byte, 1) == 0 ? 0 : 1);
+}
+
+static char **read_lines(FILE *in, size_t count) {
+    char **lines = calloc(count, sizeof(char *));
+    size_t i;
+
+    for (i = 0; lines != NULL && i < count; i++) {
+        size_t size = 0;
+
+        if (getline(&lines[i], &size, in) < 0) {
+            fprintf(stderr, "memory: the second process failed\n");
+            exit(1);
+        }
+    }
+    return lines;
+}
+
+/* Reads from every peer at once; lines[2 * i + which] is the metadata. */
+static void read_all(ropeway_connector_t *connector, char **lines, size_t peers, int which,
+                     char *memory, size_t size) {
+    ropeway_operation_t **operations = calloc(peers, sizeof(ropeway_operation_t *));
+    size_t i;
+
+    for (i = 0; operations != NULL && i < peers; i++) {
+        const char *metadata = lines[2 * i + (size_t)which];
+        ropeway_descriptor_t descriptor = {memory + i * size, size, {ROPEWAY_DEVICE_HOST, 0}};
+
+        check(ropeway_begin_read(connector, metadata, strlen(metadata), &descriptor, 1, NULL,
+                                 &operations[i]),
+              "begin");
+    }
+    for (i = 0; operations != NULL && i < peers; i++) {
+        if (ropeway_operation_wait(operations[i], WAIT_MS) != ROPEWAY_OK) {
+            fprintf(stderr, "memory: read %zu: %s\n", i,
+                    ropeway_operation_error_text(operations[i]));
+            exit(1);
+        }
+        ropeway_operation_release(operations[i]);
+    }
+    free(operations);
+}
+
+static double each(size_t before, size_t count) {
+    size_t now = resident();
+
+    return now > before ? (double)(now - before) / (double)count : 0;
+}
+
+static void measure(const char *transports, size_t count, size_t peers, FILE *in) {
+    char **lines = read_lines(in, 2 * peers);
+    ropeway_operation_t **operations = touched(count * sizeof(ropeway_operation_t *));
+    char *memory = touched(peers * LARGE);
+    size_t empty = resident();
+    ropeway_connector_t *connector = connect_with(transports);
+    double alone = each(empty, 1);
+    double connected, busy, created, described;
+    const char *metadata;
+    size_t before, i;
+
+    read_all(connector, lines, 1, 0, memory, SMALL);
+    before = resident();
+    read_all(connector, lines + 2, peers - 1, 0, memory, SMALL);
+    connected = each(before, peers - 1);
+    read_all(connector, lines, peers, 1, memory, LARGE);
+    busy = each(before, peers - 1);
+
+    before = resident();
+    for (i = 0; i < count; i++) {
+        operations[i] = offer(connector, memory, SMALL);
+    }
+    created = each(before, count);
+    for (i = 0; i < count; i++) {
+        check(ropeway_operation_metadata(operations[i], &metadata), "metadata");
+    }
+    described = each(before, count);
+    printf("{\"transports\": \"%s\", \"operations\": %zu, \"peers\": %zu, \"connector\": %.0f, "
+           "\"connected_peer\": %.0f, \"busy_peer\": %.0f, \"operation\": %.0f, "
+           "\"operation_with_metadata\": %.0f, \"metadata\": %zu}\n",
+           transports, count, peers, alone, connected, busy, created, described, strlen(metadata));
+}
+
+int main(int argc, char **argv) {
+    size_t count = argc == 4 ? strtoul(argv[2], NULL, 10) : 0;
+    size_t peers = argc == 4 ? strtoul(argv[3], NULL, 10) : 0;
+    int lines[2], until[2];
+    pid_t child;
+
+    if (count < 1 || peers < 2) {
+        fprintf(stderr, "usage: memory TRANSPORTS OPERATIONS PEERS (at least 2)\n");
+        return 2;
+    }
+    if (pipe(lines) != 0 || pipe(until) != 0 || (child = fork()) < 0) {
+        perror("memory");
+        return 1;
+    }
+    if (child == 0) {
+        close(until[1]);
+        be_the_peers(argv[1], peers, fdopen(lines[1], "w"), until[0]);
+    }
+    close(lines[1]);
+    measure(argv[1], count, peers, fdopen(lines[0], "r"));
+    close(until[1]);
+    waitpid(child, NULL, 0);
+    return 0;
+}
