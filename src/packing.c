@@ -164,6 +164,7 @@ static ropeway_error_t inflate_blob(const uint8_t *packed, size_t packed_length,
     inflateEnd(&stream);
     if (error != ROPEWAY_OK) {
         free(*blob);
+        *blob = NULL;
     }
     return error;
 }

@@ -13,7 +13,7 @@
 /* *text becomes RW_PACKING_PREFIX + base64(zlib(blob)), malloc'ed. Errors: ERR_NO_MEMORY. */
 ropeway_error_t rw_pack(const uint8_t *blob, size_t length, char **text, size_t *text_length);
 
-/* Reads what rw_pack() makes, and hex(zlib(blob)). *blob is malloc'ed.
+/* Reads what rw_pack() makes, and hex(zlib(blob)). *blob is malloc'ed, and NULL on failure.
  * Errors: ERR_METADATA, ERR_LIMIT (more than max bytes come out), ERR_NO_MEMORY. */
 ropeway_error_t rw_unpack(const char *text, size_t text_length, size_t max, uint8_t **blob,
                           size_t *length);
