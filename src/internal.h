@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The objects behind the public handles, and what the library's files ask of each other.
+ *
+ * Lock rules (docs/design.md tells why):
+ *  - One lock per connector. It guards the connector's UCX worker and every field of its operations
+ *    and peers that is not written once at creation or atomic.
+ *  - UCX callbacks run inside ucp_worker_progress() and post functions, so they hold that lock.
+ *  - The user's callbacks run with no lock held; only the log callback may run under it.
+ *  - Nothing that can block is done under the lock, except UCX itself.
+ *
+ * References: an operation is freed when the user has released it and the engine is through with it
+ * (one reference each). A peer is freed when no operation refers to it and its endpoint is closed.
+ * A connector is freed when it is destroyed and its last operation is freed.
+ */
+#ifndef RW_INTERNAL_H
+#define RW_INTERNAL_H
+
+#include "extent.h"
+#include "list.h"
+#include "lock.h"
+#include "message.h"
+#include "metadata.h"
+#include "ropeway.h"
+#include "table.h"
+#include "timer.h"
+
+#include <stdarg.h>
+#include <ucp/api/ucp.h>
+
+/* Pieces up to this size travel eagerly (copied by UCX at once), larger ones by rendezvous. */
+#define RW_EAGER_MAX ((size_t)16 << 10)
+/* Small neighbouring pieces are gathered into messages of up to this size. */
+#define RW_GATHER_MAX ((size_t)64 << 10)
+/* A WRITE of up to this size sends its bytes inside the request. */
+#define RW_INLINE_MAX ((size_t)8 << 10)
+/* A rendezvous message that spans several descriptors (ours never does) may have this size. */
+#define RW_SCATTER_MAX ((size_t)1 << 20)
+/* Keys of ended operations that are remembered, to tell "used" from "unknown". */
+#define RW_GRAVES 4096
+/* Rejections under way to strangers at a time; more are dropped. */
+#define RW_REJECTS_MAX 1024
+
+typedef enum rw_phase {
+    RW_PHASE_IDLE,   /* passive: no peer has begun */
+    RW_PHASE_MOVING, /* a peer is known; bytes may move */
+    RW_PHASE_ENDING, /* the outcome is decided; waits for bytes in flight */
+    RW_PHASE_TERMINAL
+} rw_phase_t;
+
+typedef struct rw_peer rw_peer_t;
+
+/* Checksums of an operation with integrity. */
+typedef struct rw_sums {
+    uint64_t *mine;       /* per descriptor, computed as its bytes pass */
+    uint64_t *theirs;     /* receiver: as announced by the sender */
+    rw_extents_t arrived; /* receiver: bytes that are in memory */
+    rw_extents_t known;   /* receiver: indexes in theirs that are filled */
+    size_t next;          /* descriptor that is being summed */
+    uint64_t position;    /* first byte that is not summed yet */
+    size_t sent;          /* sender: checksums sent so far */
+    void *state;          /* XXH3_state_t */
+} rw_sums_t;
+
+struct ropeway_operation {
+    rw_table_node_t node; /* node.id: this side's id; a passive operation's is its key */
+    ropeway_connector_t *connector;
+    rw_timer_t timer;
+    rw_link_t live;    /* in connector->live until terminal */
+    rw_link_t of_peer; /* in peer->operations until terminal */
+    rw_link_t waiting; /* in connector->starved while it waits for in-flight room */
+    rw_link_t calling; /* in connector->callbacks */
+    rw_link_t event;   /* in connector->events */
+    pthread_cond_t changed;
+    unsigned references;
+
+    /* Written at creation only. */
+    ropeway_operation_kind_t kind;
+    bool is_sender;
+    bool any_device; /* not all memory is host memory */
+    uint32_t flags;
+    size_t count;
+    uint64_t total;
+    ropeway_descriptor_t *descriptors;
+    uint64_t *starts;            /* count + 1 offsets of the descriptors laid end to end */
+    ropeway_memory_t **memories; /* per descriptor, or NULL when none is registered */
+    ropeway_operation_fn callback;
+    void *callback_arg;
+    void *user_data;
+    uint64_t deadline; /* nanoseconds; RW_NEVER: none */
+    uint64_t stall;    /* nanoseconds; RW_NEVER: never */
+    char *json;        /* made on demand, under the lock */
+
+    /* Guarded by the connector's lock. */
+    atomic_int status; /* ropeway_status_t; read without the lock */
+    rw_phase_t phase;
+    rw_peer_t *peer;
+    uint8_t remote[RW_ID_BYTES]; /* the other side's id */
+    uint64_t last_moved;         /* time of the latest sign of progress */
+    uint64_t quiet_due;          /* when patience with the peer ends; RW_NEVER: not running */
+    unsigned inflight;           /* UCX requests that touch our memory */
+    bool integrity;              /* either side asked for it */
+    bool remote_device;          /* the peer's memory is not all host memory */
+    bool accepted;               /* sender: the receiver lets us send */
+    bool pulled;                 /* some bytes travel by rendezvous: the sender has the last word */
+    bool all_sent;               /* sender: nothing is left to post */
+    bool started;                /* some DATA was posted, or has arrived */
+    bool done_sent;              /* receiver: DONE went out, waits for FIN */
+    bool cancel_asked;           /* the user wants it to end; the outcome is the other side's */
+    bool callback_running;
+    bool callback_pending;
+    size_t cursor;             /* sender: descriptor to send next */
+    uint64_t cursor_offset;    /* sender: offset in it */
+    uint64_t posted;           /* sender: bytes handed to UCX; offset of the next chunk */
+    atomic_uint_fast64_t done; /* bytes that left or arrived; read without the lock */
+    rw_extents_t claimed;      /* receiver: byte ranges announced so far */
+    rw_sums_t *sums;           /* with integrity, once bytes move */
+
+    ropeway_status_t end_status; /* valid from ENDING on */
+    ropeway_error_t error;       /* published by the status */
+    char *text;
+};
+
+/* A connection to another connector (or to ourselves). */
+struct rw_peer {
+    rw_table_node_t node; /* node.id: the other connector's instance */
+    ropeway_connector_t *connector;
+    rw_link_t link;       /* in connector->peers or ->broken */
+    rw_link_t operations; /* live ones */
+    unsigned references;  /* operations that point here, and 1 while the endpoint is open */
+    ucp_ep_h endpoint;    /* NULL once closing began */
+    bool failed;          /* new operations need a fresh peer */
+    bool heard;           /* it has sent us something */
+    char path[128];       /* transports; "" until asked for */
+    char name[256];
+};
+
+struct ropeway_memory {
+    rw_link_t link; /* in connector->memories */
+    ropeway_connector_t *connector;
+    char *ptr;
+    size_t size;
+    ropeway_device_t device;
+    ucp_mem_h handle;
+    unsigned references; /* the user's, and one per descriptor of a live operation */
+    bool released;       /* new operations must not use it */
+};
+
+/* One UCX request under way. */
+typedef struct rw_flight {
+    rw_link_t link; /* in connector->spare_flights, when unused */
+    ropeway_connector_t *connector;
+    ropeway_operation_t *operation; /* whose memory it touches; NULL: a message */
+    bool counts_as_reject;
+    uint64_t offset; /* of DATA */
+    size_t length;   /* of DATA */
+    void *buffer;    /* freed at the end; NULL: none */
+    uint8_t header[RW_MESSAGE_BYTES];
+} rw_flight_t;
+
+typedef struct rw_grave {
+    uint8_t key[RW_ID_BYTES];
+    ropeway_error_t error; /* what a latecomer gets */
+} rw_grave_t;
+
+struct ropeway_connector {
+    /* Written at creation only. */
+    ropeway_connector_options_t options;
+    char name[256];
+    uint8_t instance[RW_ID_BYTES];
+    uint8_t *hello;
+    size_t hello_length;
+    unsigned generation; /* of the process; see rw_forked() */
+    int ucx_fd;          /* readable when UCX has work */
+    int wake_fd;         /* wakes the progress thread */
+    int event_fd;        /* readable while events is not empty */
+    int epoll_fd;        /* of ucx_fd and wake_fd */
+    bool has_cuda;
+    pthread_t thread;
+    rw_link_t logging; /* guarded by log.c */
+
+    rw_lock_t lock;
+    ucp_context_h context;
+    ucp_worker_h worker RW_GUARDED;
+    unsigned references RW_GUARDED; /* operations not freed, and 1 until destroyed */
+    bool closed RW_GUARDED;         /* destroy has begun */
+    bool stopping RW_GUARDED;       /* the progress thread shall end */
+    bool sleeping RW_GUARDED;       /* the progress thread waits in epoll, UCX is armed */
+    bool unparking RW_GUARDED;      /* it shall not stay parked */
+    bool parked RW_GUARDED;         /* the progress thread leaves the driving to waiters */
+    unsigned drivers RW_GUARDED;    /* waiters that poll UCX */
+    uint64_t parked_until RW_GUARDED;
+    uint64_t last_driven RW_GUARDED;
+    uint64_t sleep_until RW_GUARDED;
+    pthread_cond_t unpark;
+    rw_timers_t timers RW_GUARDED;
+    rw_table_t operations RW_GUARDED; /* live ones, by id */
+    rw_table_t peer_table RW_GUARDED; /* by instance */
+    rw_link_t live RW_GUARDED;
+    size_t live_count RW_GUARDED;
+    rw_link_t peers RW_GUARDED;     /* least recently used first */
+    rw_link_t broken RW_GUARDED;    /* peers whose endpoint is to be closed */
+    rw_link_t starved RW_GUARDED;   /* senders that wait for in-flight room */
+    rw_link_t callbacks RW_GUARDED; /* terminal operations with a callback to run */
+    rw_link_t events RW_GUARDED;    /* terminal operations to drain */
+    rw_link_t memories RW_GUARDED;
+    rw_link_t spare_flights RW_GUARDED;
+    size_t spare_count RW_GUARDED;
+    size_t messages_inflight RW_GUARDED; /* flights without an operation */
+    size_t rejects_inflight RW_GUARDED;
+    size_t closing RW_GUARDED; /* endpoints being closed */
+    rw_grave_t *graves RW_GUARDED;
+    size_t next_grave RW_GUARDED;
+    ropeway_stats_t stats RW_GUARDED;
+};
+
+/* ---- connector.c ---- */
+
+/* ROPEWAY_OK, or the error of a null, forked or closed connector. Takes and leaves the lock taken
+ * on success; on failure the lock is not held. */
+ropeway_error_t rw_connector_enter(ropeway_connector_t *connector);
+/* Gives the lock back, and frees the connector if nothing refers to it any more. */
+void rw_connector_leave(ropeway_connector_t *connector);
+
+/* ---- fork.c ---- */
+
+/* Changes in every forked child. */
+unsigned rw_process_generation(void);
+
+/* ---- log.c ---- */
+
+void rw_log(ropeway_connector_t *connector, ropeway_log_level_t level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* From now until rw_log_detach(), lines of UCX go to this connector's log too. */
+void rw_log_attach(ropeway_connector_t *connector);
+void rw_log_detach(ropeway_connector_t *connector);
+
+/* ---- ucx.c ---- */
+
+/* Makes context and worker, with the library's settings where the environment has none. */
+ropeway_error_t rw_ucx_open(ropeway_connector_t *connector);
+void rw_ucx_close(ropeway_connector_t *connector);
+/* Reads UCX's configuration and puts the library's settings in. The settings that an option names
+ * (transports, net_devices) may be NULL. */
+ropeway_error_t rw_ucx_config(const char *transports, const char *net_devices,
+                              uint32_t keepalive_ms, ucp_config_t **config);
+/* Whether the library sets this key (without "UCX_"), or an option of the connector does. */
+bool rw_ucx_is_our_setting(const char *key);
+ucs_memory_type_t rw_ucx_memory_type(ropeway_device_t device);
+
+/* ---- progress.c ---- */
+
+ropeway_error_t rw_progress_start(ropeway_connector_t *connector);
+/* Lets UCX and the timers work once, and does what they left to do. Returns whether anything
+ * happened. */
+bool rw_progress_step(ropeway_connector_t *connector) RW_LOCKED;
+/* To be called after posting, before the lock is released: makes sure that somebody goes on. */
+void rw_progress_kick(ropeway_connector_t *connector) RW_LOCKED;
+/* Wakes the progress thread for work that only it does (callbacks, stopping). */
+void rw_progress_wake(ropeway_connector_t *connector) RW_LOCKED;
+/* Drives or sleeps until the operation is terminal, or due. */
+void rw_progress_wait(ropeway_operation_t *operation, uint64_t due) RW_LOCKED;
+
+/* ---- operation.c, outcome.c ---- */
+
+/* Whether the connector can use memory of this device. Errors: ERR_DEVICE. */
+ropeway_error_t rw_device_check(const ropeway_connector_t *connector, ropeway_device_t device);
+
+ropeway_error_t rw_operation_new(ropeway_connector_t *connector, ropeway_operation_kind_t kind,
+                                 const ropeway_descriptor_t *descriptors, size_t count,
+                                 const ropeway_operation_options_t *options,
+                                 ropeway_operation_t **operation);
+/* Frees one that was never started. */
+void rw_operation_discard(ropeway_operation_t *operation);
+/* Enters it in the tables, INITIALIZED (passive) or IN_PROGRESS (active). */
+ropeway_error_t rw_operation_start(ropeway_operation_t *operation) RW_LOCKED;
+/* Ties it to the peer that will take part in it. */
+void rw_operation_bind(ropeway_operation_t *operation, rw_peer_t *peer,
+                       const uint8_t remote[RW_ID_BYTES]) RW_LOCKED;
+/* Decides the outcome, unless one is decided; it becomes visible once the memory is quiet. tell:
+ * send it to the peer as well. format: the sentence (unused for COMPLETE). */
+void rw_operation_end(ropeway_operation_t *operation, ropeway_status_t status,
+                      ropeway_error_t error, bool tell, const char *format, ...)
+    __attribute__((format(printf, 5, 6))) RW_LOCKED;
+/* Makes a decided outcome visible if nothing is in flight any more. */
+void rw_operation_settle(ropeway_operation_t *operation) RW_LOCKED;
+/* Begins a cancel on behalf of the user. */
+void rw_operation_abort(ropeway_operation_t *operation) RW_LOCKED;
+void rw_operation_on_timer(ropeway_operation_t *operation, uint64_t now) RW_LOCKED;
+/* Something moved: the stall limit starts anew. */
+void rw_operation_touch(ropeway_operation_t *operation) RW_LOCKED;
+void rw_operation_set_timer(ropeway_operation_t *operation) RW_LOCKED;
+/* Drops a reference. With the last one the operation is freed, and with it its reference to the
+ * connector. Returns whether it was freed. */
+bool rw_operation_drop(ropeway_operation_t *operation) RW_LOCKED;
+/* Runs the next user callback, without the lock. false: there was none. */
+bool rw_operation_run_callback(ropeway_connector_t *connector) RW_LOCKED;
+/* What a latecomer with this key is told: ERR_KEY_USED, _FINISHED or _UNKNOWN. */
+ropeway_error_t rw_operation_epitaph(ropeway_connector_t *connector,
+                                     const uint8_t key[RW_ID_BYTES]) RW_LOCKED;
+
+static inline bool rw_operation_is_active(const ropeway_operation_t *operation) {
+    return operation->kind == ROPEWAY_OPERATION_READ || operation->kind == ROPEWAY_OPERATION_WRITE;
+}
+
+/* ---- passive.c, active.c ---- */
+
+void rw_passive_request(ropeway_connector_t *connector, const rw_message_t *message,
+                        const uint8_t *payload, size_t length, ucp_ep_h reply) RW_LOCKED;
+void rw_passive_reject(ropeway_connector_t *connector, const rw_message_t *message, ucp_ep_h reply,
+                       ropeway_error_t error, const char *format, ...)
+    __attribute__((format(printf, 5, 6))) RW_LOCKED;
+
+/* ---- native.c ---- */
+
+/* UCX active message ids. Bytes for device memory use one of their own, for which UCX keeps eager
+ * data until we have unpacked it with ucp_am_recv_data_nbx(). */
+enum { RW_AM_HOST = 1, RW_AM_DEVICE = 2 };
+
+/* Installs the message handlers on the worker. */
+ropeway_error_t rw_native_listen(ropeway_connector_t *connector) RW_LOCKED;
+/* Sends a message without operation memory. payload is copied. endpoint: any open one. */
+ropeway_error_t rw_native_send(ropeway_connector_t *connector, ucp_ep_h endpoint,
+                               const rw_message_t *message, const void *payload,
+                               size_t length) RW_LOCKED;
+/* Sends a refusal on a connection that UCX made for the stranger; dropped when there are too many.
+ */
+void rw_native_reject(ropeway_connector_t *connector, ucp_ep_h reply, const rw_message_t *message,
+                      const void *payload, size_t length) RW_LOCKED;
+/* A message of this type from the operation to its counterpart; nothing is sent to a failed peer.
+ */
+void rw_native_tell(ropeway_operation_t *operation, rw_message_type_t type) RW_LOCKED;
+/* FIN with the decided outcome. */
+void rw_native_tell_end(ropeway_operation_t *operation) RW_LOCKED;
+rw_message_t rw_native_message(const ropeway_operation_t *operation, rw_message_type_t type);
+rw_flight_t *rw_flight_take(ropeway_connector_t *connector) RW_LOCKED;
+void rw_flight_give(rw_flight_t *flight) RW_LOCKED;
+
+/* ---- send.c, receive.c, sums.c ---- */
+
+/* Posts chunks as far as window, limits and the receiver allow. */
+void rw_send_pump(ropeway_operation_t *operation) RW_LOCKED;
+/* Lets senders go on that waited for in-flight room. */
+void rw_send_feed(ropeway_connector_t *connector) RW_LOCKED;
+/* A DATA message; returns what UCX's callback is to return. */
+ucs_status_t rw_receive_data(ropeway_operation_t *operation, const rw_message_t *message,
+                             void *data, size_t length, const ucp_am_recv_param_t *param) RW_LOCKED;
+/* Bytes that came inside a request. */
+void rw_receive_inline(ropeway_operation_t *operation, const uint8_t *data,
+                       size_t length) RW_LOCKED;
+void rw_receive_sums(ropeway_operation_t *operation, const rw_message_t *message,
+                     const uint8_t *payload, size_t length) RW_LOCKED;
+/* Completes or answers, once all bytes and checksums are here. */
+void rw_receive_check(ropeway_operation_t *operation) RW_LOCKED;
+/* The descriptor that holds this offset; offset < total. */
+size_t rw_receive_locate(const ropeway_operation_t *operation, uint64_t offset);
+
+/* false: out of memory. */
+bool rw_sums_start(ropeway_operation_t *operation) RW_LOCKED;
+void rw_sums_free(ropeway_operation_t *operation);
+/* The operation's bytes [0, end) have passed. */
+void rw_sums_advance(ropeway_operation_t *operation, uint64_t end) RW_LOCKED;
+/* Index of a descriptor whose checksums differ, or count. */
+size_t rw_sums_compare(const ropeway_operation_t *operation);
+
+/* ---- peer.c ---- */
+
+/* Finds or makes the connection to whoever this hello describes. */
+ropeway_error_t rw_peer_get(ropeway_connector_t *connector, const rw_hello_t *hello,
+                            rw_peer_t **peer) RW_LOCKED;
+/* The connection is of no more use: its operations end in ERRORED with this cause, and its endpoint
+ * is closed by force at the next step. */
+void rw_peer_fail(rw_peer_t *peer, ropeway_error_t cause, const char *format, ...)
+    __attribute__((format(printf, 3, 4))) RW_LOCKED;
+/* Closes the endpoints of failed peers. */
+bool rw_peer_bury(ropeway_connector_t *connector) RW_LOCKED;
+/* Says goodbye to every peer and closes the connections; at most about quiet_ms. */
+void rw_peer_close_all(ropeway_connector_t *connector) RW_LOCKED;
+void rw_peer_drop(rw_peer_t *peer) RW_LOCKED;
+rw_peer_t *rw_peer_find(ropeway_connector_t *connector,
+                        const uint8_t instance[RW_ID_BYTES]) RW_LOCKED;
+/* The transports of its endpoint, as text; "" when unknown. */
+const char *rw_peer_path(rw_peer_t *peer) RW_LOCKED;
+
+/* ---- memory.c ---- */
+
+/* The registration that covers a range, or NULL. */
+ropeway_memory_t *rw_memory_find(ropeway_connector_t *connector, const void *ptr,
+                                 size_t size) RW_LOCKED;
+void rw_memory_drop(ropeway_memory_t *memory) RW_LOCKED;
+/* The connector goes: frees the registration, whoever holds it. */
+void rw_memory_forget(ropeway_memory_t *memory) RW_LOCKED;
+
+#endif

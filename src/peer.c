@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Connections to other connectors, one per peer, shared by all operations with it and kept open. A
+ * peer that restarts is another instance, and so another peer here, even under the same name.
+ *
+ * A broken connection is found by UCX (error handler) or declared by us (a peer that lets no
+ * operation end). Its operations end at once; its endpoint is closed at the next step, outside
+ * UCX's own callbacks, which makes UCX give back whatever is in flight.
+ */
+#include "error.h"
+#include "internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MILLISECOND 1000000u
+
+rw_peer_t *rw_peer_find(ropeway_connector_t *connector, const uint8_t instance[RW_ID_BYTES]) {
+    rw_table_node_t *node = rw_table_find(&connector->peer_table, instance);
+
+    return node != NULL ? RW_CONTAINER(node, rw_peer_t, node) : NULL;
+}
+
+void rw_peer_drop(rw_peer_t *peer) {
+    if (--peer->references == 0) {
+        free(peer);
+    }
+}
+
+/* Takes it out of sight of new operations. */
+static void detach(rw_peer_t *peer) RW_LOCKED {
+    ropeway_connector_t *connector = peer->connector;
+
+    if (!peer->failed) {
+        peer->failed = true;
+        rw_table_remove(&connector->peer_table, &peer->node);
+        rw_list_remove(&peer->link);
+        rw_list_append(&connector->broken, &peer->link);
+        connector->stats.peers--;
+    }
+}
+
+void rw_peer_fail(rw_peer_t *peer, ropeway_error_t cause, const char *format, ...) {
+    char why[256];
+    va_list arguments;
+
+    if (peer->failed) {
+        return;
+    }
+    va_start(arguments, format);
+    vsnprintf(why, sizeof why, format, arguments);
+    va_end(arguments);
+    detach(peer);
+    peer->connector->stats.peers_failed += cause != ROPEWAY_ERR_PEER_CLOSED;
+    rw_log(peer->connector, ROPEWAY_LOG_INFO, "the connection to \"%s\" ended: %s", peer->name,
+           why);
+    for (rw_link_t *link = peer->operations.next, *next; link != &peer->operations; link = next) {
+        ropeway_operation_t *operation = RW_CONTAINER(link, ropeway_operation_t, of_peer);
+
+        next = link->next;
+        if (operation->cancel_asked) {
+            rw_operation_end(operation, ROPEWAY_STATUS_CANCELLED, ROPEWAY_ERR_CANCELLED, false,
+                             "cancelled on this side; the peer \"%s\" did not confirm it: %s",
+                             peer->name, why);
+        } else {
+            rw_operation_end(operation, ROPEWAY_STATUS_ERRORED, cause, false,
+                             "the connection to the peer \"%s\" ended after %llu of %llu bytes: %s",
+                             peer->name, (unsigned long long)atomic_load(&operation->done),
+                             (unsigned long long)operation->total, why);
+        }
+    }
+}
+
+static void on_error(void *argument, ucp_ep_h endpoint, ucs_status_t status) RW_UNCHECKED {
+    rw_peer_t *peer = argument;
+
+    (void)endpoint;
+    rw_peer_fail(peer, peer->heard ? ROPEWAY_ERR_PEER_LOST : ROPEWAY_ERR_UNREACHABLE,
+                 "UCX says \"%s\"%s", ucs_status_string(status),
+                 peer->heard ? "; has its process or its host gone?"
+                             : "; is its process alive, and its address reachable from here?");
+}
+
+/* Tries to connect; the answer comes later. */
+static ropeway_error_t connect_to(rw_peer_t *peer, const rw_hello_t *hello) RW_LOCKED {
+    ucp_ep_params_t params = {.field_mask = UCP_EP_PARAM_FIELD_REMOTE_ADDRESS |
+                                            UCP_EP_PARAM_FIELD_ERR_HANDLING_MODE |
+                                            UCP_EP_PARAM_FIELD_ERR_HANDLER,
+                              .err_mode = UCP_ERR_HANDLING_MODE_PEER,
+                              .err_handler = {.cb = on_error, .arg = peer}};
+    /* UCX reads an address without knowing its length; a damaged one shall end in zeroes. */
+    uint8_t *address = calloc(1, hello->address_length + RW_ADDRESS_PAD);
+    ucs_status_t status;
+
+    if (address == NULL) {
+        return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
+    }
+    memcpy(address, hello->address, hello->address_length);
+    params.address = (const ucp_address_t *)address;
+    status = ucp_ep_create(peer->connector->worker, &params, &peer->endpoint);
+    free(address);
+    if (status == UCS_OK) {
+        return ROPEWAY_OK;
+    }
+    return rw_fail(ROPEWAY_ERR_NO_PATH,
+                   "no transport connects to the peer \"%s\" (UCX %s there, %s here): %s; compare "
+                   "`ropeway info` on both hosts, and UCX_TLS and UCX_NET_DEVICES",
+                   hello->name, hello->ucx, ropeway_ucx_version(), ucs_status_string(status));
+}
+
+static void say_goodbye(rw_peer_t *peer) RW_LOCKED {
+    rw_message_t message = {.type = RW_BYE, .version = RW_PROTOCOL_VERSION};
+
+    memcpy(message.from, peer->connector->instance, RW_ID_BYTES);
+    rw_native_send(peer->connector, peer->endpoint, &message, NULL, 0);
+}
+
+/* Closes the least recently used connection that no operation uses. */
+static ropeway_error_t make_room(ropeway_connector_t *connector) RW_LOCKED {
+    if (connector->stats.peers < connector->options.max_peers) {
+        return ROPEWAY_OK;
+    }
+    for (rw_link_t *link = connector->peers.next; link != &connector->peers; link = link->next) {
+        rw_peer_t *peer = RW_CONTAINER(link, rw_peer_t, link);
+
+        if (rw_list_is_empty(&peer->operations)) {
+            say_goodbye(peer);
+            rw_peer_fail(peer, ROPEWAY_ERR_PEER_CLOSED, "idle, and its place was needed");
+            return ROPEWAY_OK;
+        }
+    }
+    return rw_fail(ROPEWAY_ERR_LIMIT,
+                   "%llu connections are open and in use, the connector's limit (max_peers)",
+                   (unsigned long long)connector->stats.peers);
+}
+
+ropeway_error_t rw_peer_get(ropeway_connector_t *connector, const rw_hello_t *hello,
+                            rw_peer_t **result) {
+    rw_peer_t *peer = rw_peer_find(connector, hello->instance);
+    ropeway_error_t error;
+
+    if (peer != NULL) {
+        rw_list_remove(&peer->link);
+        rw_list_append(&connector->peers, &peer->link);
+        *result = peer;
+        return ROPEWAY_OK;
+    }
+    error = make_room(connector);
+    if (error != ROPEWAY_OK) {
+        return error;
+    }
+    peer = calloc(1, sizeof *peer);
+    if (peer == NULL) {
+        return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
+    }
+    peer->connector = connector;
+    error = connect_to(peer, hello);
+    if (error != ROPEWAY_OK) {
+        free(peer);
+        return error;
+    }
+    memcpy(peer->node.id, hello->instance, RW_ID_BYTES);
+    snprintf(peer->name, sizeof peer->name, "%s", hello->name);
+    rw_list_init(&peer->operations);
+    peer->references = 1;
+    rw_table_add(&connector->peer_table, &peer->node);
+    rw_list_append(&connector->peers, &peer->link);
+    connector->stats.peers++;
+    connector->stats.peers_created++;
+    *result = peer;
+    return ROPEWAY_OK;
+}
+
+static void on_closed(void *request, ucs_status_t status, void *argument) RW_UNCHECKED {
+    rw_peer_t *peer = argument;
+
+    (void)status;
+    ucp_request_free(request);
+    peer->connector->closing--;
+    rw_peer_drop(peer);
+}
+
+static void close_endpoint(rw_peer_t *peer, uint32_t flags) RW_LOCKED {
+    ucp_request_param_t param = {.op_attr_mask = UCP_OP_ATTR_FIELD_FLAGS |
+                                                 UCP_OP_ATTR_FIELD_CALLBACK |
+                                                 UCP_OP_ATTR_FIELD_USER_DATA,
+                                 .flags = flags,
+                                 .cb.send = on_closed,
+                                 .user_data = peer};
+    ucp_ep_h endpoint = peer->endpoint;
+    ucs_status_ptr_t request;
+
+    peer->endpoint = NULL;
+    request = ucp_ep_close_nbx(endpoint, &param);
+    if (UCS_PTR_IS_PTR(request)) {
+        peer->connector->closing++;
+    } else {
+        rw_peer_drop(peer);
+    }
+}
+
+bool rw_peer_bury(ropeway_connector_t *connector) {
+    rw_link_t *link;
+    bool any = false;
+
+    while ((link = rw_list_take(&connector->broken)) != NULL) {
+        close_endpoint(RW_CONTAINER(link, rw_peer_t, link), UCP_EP_CLOSE_FLAG_FORCE);
+        any = true;
+    }
+    return any;
+}
+
+void rw_peer_close_all(ropeway_connector_t *connector) {
+    uint64_t due = rw_now() + (uint64_t)connector->options.quiet_ms * MILLISECOND;
+    rw_link_t *link;
+
+    for (link = connector->peers.next; link != &connector->peers; link = link->next) {
+        say_goodbye(RW_CONTAINER(link, rw_peer_t, link));
+    }
+    while (!rw_list_is_empty(&connector->peers)) {
+        rw_peer_t *peer = RW_CONTAINER(connector->peers.next, rw_peer_t, link);
+
+        detach(peer);
+        rw_list_remove(&peer->link);
+        close_endpoint(peer, 0);
+    }
+    while ((connector->closing > 0 || connector->messages_inflight > 0) && rw_now() < due) {
+        rw_progress_step(connector);
+        rw_lock_yield(&connector->lock);
+    }
+}
+
+/* Writes "tcp/eth0 posix/memory": each lane's transport and device, once. */
+static void write_path(rw_peer_t *peer, const ucp_transport_entry_t *entries,
+                       unsigned count) RW_LOCKED {
+    size_t used = 0;
+
+    for (unsigned i = 0; i < count; i++) {
+        char entry[96];
+        int length = snprintf(entry, sizeof entry, "%s/%s", entries[i].transport_name,
+                              entries[i].device_name);
+
+        if (length <= 0 || strstr(peer->path, entry) != NULL ||
+            used + (size_t)length + 2 > sizeof peer->path) {
+            continue;
+        }
+        used += (size_t)snprintf(peer->path + used, sizeof peer->path - used, "%s%s",
+                                 used > 0 ? " " : "", entry);
+    }
+}
+
+const char *rw_peer_path(rw_peer_t *peer) {
+    ucp_transport_entry_t entries[16];
+    ucp_ep_attr_t attributes = {
+        .field_mask = UCP_EP_ATTR_FIELD_TRANSPORTS,
+        .transports = {.entries = entries, .num_entries = 16, .entry_size = sizeof entries[0]}};
+
+    if (peer->path[0] == '\0' && peer->heard && peer->endpoint != NULL && !peer->failed &&
+        ucp_ep_query(peer->endpoint, &attributes) == UCS_OK) {
+        write_path(peer, entries, attributes.transports.num_entries);
+    }
+    return peer->path;
+}

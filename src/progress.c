@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Who drives UCX, and when it may sleep.
+ *
+ * UCX moves only while somebody calls ucp_worker_progress(). The connector's progress thread does,
+ * and sleeps in epoll when there is nothing to do: ucp_worker_arm() makes UCX's descriptor readable
+ * at the next event. Three things make that fast:
+ *
+ *  - After activity the thread polls for spin_us more before it sleeps.
+ *  - A thread in ropeway_operation_wait() drives UCX itself for a while (it is then a "driver"), so
+ *    that a short operation needs no thread switch. Two threads that poll would only fight for the
+ *    lock, so the progress thread parks while there is a driver. It stays parked for LINGER after
+ *    the last driver left, because a program that waits for one operation is likely to begin and
+ *    wait for another.
+ *  - A thread that posts while the progress thread sleeps (UCX armed) polls and arms UCX again
+ *    itself, and wakes the thread only when UCX stays busy or a timer became due sooner.
+ *
+ * The states of the progress thread: polling (neither flag), sleeping, parked. Both flags change
+ * only under the lock. A state in which nobody polls and UCX is not armed lasts LINGER at most.
+ */
+#include "error.h"
+#include "internal.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define LINGER 100000u      /* nanoseconds */
+#define PARK_CHECK 2000000u /* nanoseconds between looks at a driver that is at work */
+#define BURST 32            /* calls of ucp_worker_progress() per step */
+#define ARM_TRIES 8         /* how often a posting thread polls before it gives up and wakes */
+#define MILLISECOND 1000000u
+
+static uint64_t spin_time(const ropeway_connector_t *connector) {
+    return (uint64_t)connector->options.spin_us * 1000;
+}
+
+static bool run_timers(ropeway_connector_t *connector) RW_LOCKED {
+    rw_timer_t *timer = rw_timers_first(&connector->timers);
+    uint64_t now;
+    bool any = false;
+
+    if (timer == NULL) {
+        return false;
+    }
+    now = rw_now();
+    while (timer != NULL && timer->due <= now) {
+        ropeway_operation_t *operation = RW_CONTAINER(timer, ropeway_operation_t, timer);
+
+        rw_timer_set(&connector->timers, timer, RW_NEVER);
+        rw_operation_on_timer(operation, now);
+        timer = rw_timers_first(&connector->timers);
+        any = true;
+    }
+    return any;
+}
+
+bool rw_progress_step(ropeway_connector_t *connector) {
+    bool any = false;
+
+    for (int i = 0; i < BURST && ucp_worker_progress(connector->worker) != 0; i++) {
+        any = true;
+    }
+    any |= rw_peer_bury(connector);
+    any |= run_timers(connector);
+    rw_send_feed(connector);
+    return any;
+}
+
+void rw_progress_wake(ropeway_connector_t *connector) {
+    uint64_t one = 1;
+
+    if (connector->parked) {
+        connector->unparking = true;
+        pthread_cond_signal(&connector->unpark);
+    } else if (connector->sleeping) {
+        (void)!write(connector->wake_fd, &one, sizeof one);
+    }
+}
+
+/* Whether the sleeping thread will be up in time for the next timer. */
+static bool wakes_in_time(const ropeway_connector_t *connector) RW_LOCKED {
+    const rw_timer_t *timer = rw_timers_first(&connector->timers);
+
+    return timer == NULL || timer->due >= connector->sleep_until;
+}
+
+static bool arm(ropeway_connector_t *connector) RW_LOCKED {
+    return ucp_worker_arm(connector->worker) == UCS_OK;
+}
+
+void rw_progress_kick(ropeway_connector_t *connector) {
+    if (connector->parked && connector->drivers == 0 &&
+        connector->parked_until > rw_now() + LINGER) {
+        rw_progress_wake(connector);
+    }
+    if (connector->drivers > 0 || connector->parked || !connector->sleeping) {
+        return;
+    }
+    for (int i = 0; i < ARM_TRIES; i++) {
+        rw_progress_step(connector);
+        if (!rw_list_is_empty(&connector->callbacks)) {
+            break;
+        }
+        if (arm(connector)) {
+            if (wakes_in_time(connector)) {
+                return;
+            }
+            break;
+        }
+    }
+    rw_progress_wake(connector);
+}
+
+/* Sleeps until UCX, rw_progress_wake(), a timer or due. Returns at once when UCX is busy. */
+static void sleep_armed(ropeway_connector_t *connector, uint64_t due) RW_LOCKED {
+    const rw_timer_t *timer = rw_timers_first(&connector->timers);
+    struct epoll_event events[2];
+    uint64_t now = rw_now(), ignored;
+    int timeout = -1, count;
+
+    if (!arm(connector)) {
+        return;
+    }
+    if (timer != NULL && timer->due < due) {
+        due = timer->due;
+    }
+    if (due != RW_NEVER) {
+        uint64_t left = due > now ? (due - now + MILLISECOND - 1) / MILLISECOND : 0;
+
+        timeout = left > INT32_MAX ? INT32_MAX : (int)left;
+    }
+    connector->sleep_until = due;
+    connector->sleeping = true;
+    rw_unlock(&connector->lock);
+    count = epoll_wait(connector->epoll_fd, events, 2, timeout);
+    rw_lock(&connector->lock);
+    connector->sleeping = false;
+    connector->stats.wakeups++;
+    for (int i = 0; i < count; i++) {
+        if (events[i].data.fd == connector->wake_fd) {
+            (void)!read(connector->wake_fd, &ignored, sizeof ignored);
+        }
+    }
+}
+
+/* Leaves the driving to the waiters, while there are any and for LINGER after. */
+static void park(ropeway_connector_t *connector) RW_LOCKED {
+    connector->parked = true;
+    connector->unparking = false;
+    while (!connector->unparking && !connector->stopping) {
+        uint64_t now = rw_now();
+
+        if (connector->drivers == 0 && now >= connector->last_driven + LINGER) {
+            break;
+        }
+        connector->parked_until =
+            connector->drivers > 0 ? now + PARK_CHECK : connector->last_driven + LINGER;
+        rw_condition_wait(&connector->unpark, &connector->lock, connector->parked_until);
+    }
+    connector->parked = false;
+}
+
+static void *progress_main(void *argument) {
+    ropeway_connector_t *connector = argument;
+    uint64_t active = 0;
+
+    rw_lock(&connector->lock);
+    for (;;) {
+        while (rw_operation_run_callback(connector)) {
+            active = rw_now();
+        }
+        if (connector->stopping) {
+            break;
+        }
+        if (connector->drivers > 0) {
+            park(connector);
+        } else if (rw_progress_step(connector)) {
+            active = rw_now();
+        } else if (rw_list_is_empty(&connector->callbacks) &&
+                   rw_now() - active >= spin_time(connector)) {
+            sleep_armed(connector, RW_NEVER);
+            active = rw_now();
+        }
+        rw_lock_yield(&connector->lock);
+    }
+    rw_unlock(&connector->lock);
+    return NULL;
+}
+
+ropeway_error_t rw_progress_start(ropeway_connector_t *connector) {
+    int problem = pthread_create(&connector->thread, NULL, progress_main, connector);
+
+    if (problem != 0) {
+        return rw_fail(ROPEWAY_ERR_SYSTEM, "the progress thread can't be started: %s",
+                       strerror(problem));
+    }
+    return ROPEWAY_OK;
+}
+
+static bool live(const ropeway_operation_t *operation) RW_LOCKED {
+    return operation->phase != RW_PHASE_TERMINAL;
+}
+
+/* The progress thread itself waits, inside a user's callback. */
+static void wait_on_thread(ropeway_operation_t *operation, uint64_t due) RW_LOCKED {
+    ropeway_connector_t *connector = operation->connector;
+    uint64_t active = rw_now(), now = active;
+
+    while (live(operation) && now < due) {
+        if (rw_progress_step(connector)) {
+            active = now;
+        } else if (now - active >= spin_time(connector)) {
+            sleep_armed(connector, due);
+            active = rw_now();
+        }
+        rw_lock_yield(&connector->lock);
+        now = rw_now();
+    }
+}
+
+/* Polls for the operation until nothing has happened for spin_us. */
+static void drive(ropeway_operation_t *operation, uint64_t due) RW_LOCKED {
+    ropeway_connector_t *connector = operation->connector;
+    uint64_t now = rw_now(), active = now;
+
+    connector->drivers++;
+    while (live(operation) && now < due && now - active < spin_time(connector)) {
+        if (rw_progress_step(connector)) {
+            active = now;
+        }
+        if (!rw_list_is_empty(&connector->callbacks)) {
+            rw_progress_wake(connector);
+        }
+        rw_lock_yield(&connector->lock);
+        now = rw_now();
+        connector->last_driven = now;
+    }
+    connector->drivers--;
+}
+
+void rw_progress_wait(ropeway_operation_t *operation, uint64_t due) {
+    ropeway_connector_t *connector = operation->connector;
+
+    if (!live(operation) || rw_now() >= due) {
+        return;
+    }
+    if (pthread_equal(pthread_self(), connector->thread)) {
+        wait_on_thread(operation, due);
+        return;
+    }
+    if (connector->drivers == 0 && spin_time(connector) > 0) {
+        drive(operation, due);
+        if (connector->parked && connector->live_count > 0) {
+            rw_progress_wake(connector);
+        } else {
+            rw_progress_kick(connector);
+        }
+    }
+    while (live(operation) && rw_now() < due) {
+        rw_condition_wait(&operation->changed, &connector->lock, due);
+    }
+}

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The sending side of a transfer. The descriptors laid end to end are a stream; chunks of it go out
+ * in order, at most `window` of them in flight. Large pieces go by rendezvous, straight from the
+ * user's memory; small ones eagerly; runs of small ones are gathered into one message.
+ */
+#include "internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct rw_chunk {
+    const void *data;
+    size_t length;
+    void *buffer; /* gathered bytes, to be freed; NULL: data is the user's memory */
+    size_t descriptor;
+} rw_chunk_t;
+
+static bool exhausted(const ropeway_operation_t *operation) RW_LOCKED {
+    return operation->started && operation->posted == operation->total;
+}
+
+static void advance(ropeway_operation_t *operation, size_t length) RW_LOCKED {
+    operation->cursor_offset += length;
+    operation->posted += length;
+    while (operation->cursor < operation->count &&
+           operation->cursor_offset == operation->descriptors[operation->cursor].size) {
+        operation->cursor++;
+        operation->cursor_offset = 0;
+    }
+}
+
+/* How many bytes from the cursor on lie in small pieces of host memory; 0 when there is just one.
+ */
+static size_t gatherable(const ropeway_operation_t *operation) RW_LOCKED {
+    size_t index = operation->cursor, total = 0, pieces = 0;
+    uint64_t offset = operation->cursor_offset;
+
+    if (operation->any_device || operation->remote_device) {
+        return 0;
+    }
+    for (; index < operation->count && total < RW_GATHER_MAX; index++, offset = 0) {
+        size_t piece = operation->descriptors[index].size - offset;
+
+        if (piece > RW_EAGER_MAX) {
+            break;
+        }
+        total += piece;
+        pieces += piece > 0;
+    }
+    return pieces > 1 ? (total < RW_GATHER_MAX ? total : RW_GATHER_MAX) : 0;
+}
+
+static bool gather(ropeway_operation_t *operation, size_t length, rw_chunk_t *chunk) RW_LOCKED {
+    char *at = malloc(length);
+    size_t left = length;
+
+    chunk->buffer = at;
+    chunk->data = at;
+    chunk->length = length;
+    if (at == NULL) {
+        return false;
+    }
+    while (left > 0) {
+        const ropeway_descriptor_t *descriptor = &operation->descriptors[operation->cursor];
+        size_t piece = descriptor->size - operation->cursor_offset;
+
+        if (piece > left) {
+            piece = left;
+        }
+        memcpy(at, (const char *)descriptor->ptr + operation->cursor_offset, piece);
+        advance(operation, piece);
+        at += piece;
+        left -= piece;
+    }
+    return true;
+}
+
+/* The next chunk; the cursor moves past it. */
+static bool next_chunk(ropeway_operation_t *operation, rw_chunk_t *chunk) RW_LOCKED {
+    const ropeway_descriptor_t *descriptor;
+    size_t length;
+
+    advance(operation, 0);
+    *chunk = (rw_chunk_t){.descriptor = operation->cursor};
+    if (operation->cursor == operation->count) {
+        return true;
+    }
+    length = gatherable(operation);
+    if (length > 0) {
+        return gather(operation, length, chunk);
+    }
+    descriptor = &operation->descriptors[operation->cursor];
+    length = descriptor->size - operation->cursor_offset;
+    if (length > operation->connector->options.chunk_size) {
+        length = operation->connector->options.chunk_size;
+    }
+    chunk->data = (const char *)descriptor->ptr + operation->cursor_offset;
+    chunk->length = length;
+    advance(operation, length);
+    return true;
+}
+
+static void sent(rw_flight_t *flight, ucs_status_t status) RW_LOCKED {
+    ropeway_operation_t *operation = flight->operation;
+
+    if (status == UCS_OK) {
+        atomic_fetch_add(&operation->done, flight->length);
+        flight->connector->stats.bytes_sent += flight->length;
+        rw_operation_touch(operation);
+    }
+    rw_flight_give(flight);
+}
+
+static void fail(ropeway_operation_t *operation, ucs_status_t status) RW_LOCKED {
+    rw_operation_end(operation, ROPEWAY_STATUS_ERRORED, ROPEWAY_ERR_PEER_LOST, true,
+                     "sending to the peer \"%s\" failed after %llu of %llu bytes: %s",
+                     operation->peer->name, (unsigned long long)atomic_load(&operation->done),
+                     (unsigned long long)operation->total, ucs_status_string(status));
+}
+
+static void on_sent(void *request, ucs_status_t status, void *argument) RW_UNCHECKED {
+    rw_flight_t *flight = argument;
+    ropeway_operation_t *operation = flight->operation;
+
+    ucp_request_free(request);
+    operation->inflight--;
+    operation->connector->stats.bytes_inflight -= flight->length;
+    sent(flight, status);
+    if (status != UCS_OK) {
+        fail(operation, status);
+    }
+    rw_send_pump(operation);
+    rw_operation_settle(operation);
+}
+
+static ucp_request_param_t make_param(const ropeway_operation_t *operation, const rw_chunk_t *chunk,
+                                      rw_flight_t *flight) RW_LOCKED {
+    bool eager = chunk->buffer != NULL || chunk->length <= RW_EAGER_MAX;
+    ucp_request_param_t param = {.op_attr_mask =
+                                     UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA |
+                                     UCP_OP_ATTR_FIELD_FLAGS | UCP_OP_ATTR_FIELD_MEMORY_TYPE,
+                                 .flags = eager ? UCP_AM_SEND_FLAG_EAGER : UCP_AM_SEND_FLAG_RNDV,
+                                 .memory_type = UCS_MEMORY_TYPE_HOST,
+                                 .cb.send = on_sent,
+                                 .user_data = flight};
+
+    if (chunk->buffer == NULL && chunk->length > 0) {
+        param.memory_type = rw_ucx_memory_type(operation->descriptors[chunk->descriptor].device);
+        if (operation->memories != NULL && operation->memories[chunk->descriptor] != NULL) {
+            param.op_attr_mask |= UCP_OP_ATTR_FIELD_MEMH;
+            param.memh = operation->memories[chunk->descriptor]->handle;
+        }
+    }
+    return param;
+}
+
+/* Posts the next chunk. false: the operation has ended. */
+static bool post_chunk(ropeway_operation_t *operation) RW_LOCKED {
+    ropeway_connector_t *connector = operation->connector;
+    rw_message_t message = rw_native_message(operation, RW_DATA);
+    rw_flight_t *flight = rw_flight_take(connector);
+    ucp_request_param_t param;
+    ucs_status_ptr_t request;
+    rw_chunk_t chunk;
+
+    message.data.offset = operation->posted;
+    if (flight == NULL || !next_chunk(operation, &chunk)) {
+        if (flight != NULL) {
+            rw_flight_give(flight);
+        }
+        rw_operation_end(operation, ROPEWAY_STATUS_ERRORED, ROPEWAY_ERR_NO_MEMORY, true,
+                         "out of memory for a message");
+        return false;
+    }
+    rw_message_encode(&message, flight->header);
+    flight->operation = operation;
+    flight->buffer = chunk.buffer;
+    flight->length = chunk.length;
+    operation->started = true;
+    param = make_param(operation, &chunk, flight);
+    operation->pulled |= (param.flags & UCP_AM_SEND_FLAG_RNDV) != 0;
+    request = ucp_am_send_nbx(operation->peer->endpoint,
+                              operation->remote_device ? RW_AM_DEVICE : RW_AM_HOST, flight->header,
+                              RW_MESSAGE_BYTES, chunk.data, chunk.length, &param);
+    if (UCS_PTR_IS_PTR(request)) {
+        operation->inflight++;
+        connector->stats.bytes_inflight += chunk.length;
+        return true;
+    }
+    sent(flight, UCS_PTR_STATUS(request));
+    if (request != NULL) {
+        fail(operation, UCS_PTR_STATUS(request));
+        return false;
+    }
+    return true;
+}
+
+/* All checksums, once all bytes are posted. false: the operation has ended. */
+static bool send_sums(ropeway_operation_t *operation) RW_LOCKED {
+    rw_sums_t *sums = operation->sums;
+
+    rw_sums_advance(operation, operation->total);
+    while (sums->sent < operation->count) {
+        rw_message_t message = rw_native_message(operation, RW_SUMS);
+        size_t left = operation->count - sums->sent;
+        size_t number = left < RW_SUMS_MAX ? left : RW_SUMS_MAX;
+
+        message.sums.first = sums->sent;
+        if (rw_native_send(operation->connector, operation->peer->endpoint, &message,
+                           sums->mine + sums->sent, number * sizeof *sums->mine) != ROPEWAY_OK) {
+            rw_operation_end(operation, ROPEWAY_STATUS_ERRORED, ROPEWAY_ERR_TRANSPORT, true,
+                             "the checksums could not be sent to the peer \"%s\"",
+                             operation->peer->name);
+            return false;
+        }
+        sums->sent += number;
+    }
+    return true;
+}
+
+static bool may_send(const ropeway_operation_t *operation) RW_LOCKED {
+    return operation->phase == RW_PHASE_MOVING && operation->accepted && !operation->all_sent &&
+           !operation->peer->failed;
+}
+
+void rw_send_pump(ropeway_operation_t *operation) {
+    ropeway_connector_t *connector = operation->connector;
+
+    if (!may_send(operation)) {
+        return;
+    }
+    if (operation->integrity && !rw_sums_start(operation)) {
+        rw_operation_end(operation, ROPEWAY_STATUS_ERRORED, ROPEWAY_ERR_NO_MEMORY, true,
+                         "out of memory for checksums");
+        return;
+    }
+    while (!exhausted(operation)) {
+        if (operation->inflight >= connector->options.window) {
+            return;
+        }
+        if (connector->stats.bytes_inflight >= connector->options.max_inflight) {
+            rw_list_remove(&operation->waiting);
+            rw_list_append(&connector->starved, &operation->waiting);
+            return;
+        }
+        if (!post_chunk(operation)) {
+            return;
+        }
+        if (operation->sums != NULL) {
+            rw_sums_advance(operation, operation->posted);
+        }
+    }
+    operation->all_sent = operation->sums == NULL || send_sums(operation);
+}
+
+void rw_send_feed(ropeway_connector_t *connector) {
+    while (!rw_list_is_empty(&connector->starved) &&
+           connector->stats.bytes_inflight < connector->options.max_inflight) {
+        rw_send_pump(RW_CONTAINER(rw_list_take(&connector->starved), ropeway_operation_t, waiting));
+    }
+}

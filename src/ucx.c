@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * UCX as a good guest: the settings without which its active messages are slow, unsafe or deaf to a
+ * dead peer, and the habits that would surprise a host process. docs/rationale.md has the reasons
+ * for each value.
+ */
+#include "error.h"
+#include "internal.h"
+
+#include <dlfcn.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <ucs/debug/debug.h>
+
+#define UCX_MAJOR_NEEDED 1u
+#define UCX_MINOR_NEEDED 22u
+
+static const char *const settings[][2] = {
+    /* Shared memory serves endpoints that report a dead peer. */
+    {"POSIX_ERROR_HANDLING", "y"},
+    {"SYSV_ERROR_HANDLING", "y"},
+    /* Rendezvous may read through CMA on such endpoints. */
+    {"CMA_MEMORY_INVALIDATE", "y"},
+    /* TCP in larger segments. The receive segment must not be the smaller one. */
+    {"TCP_TX_SEG_SIZE", "64k"},
+    {"TCP_RX_SEG_SIZE", "2m"},
+    /* No peer may name an address that UCX writes to. */
+    {"TCP_PUT_ENABLE", "n"},
+    /* connect() must not block the progress thread. */
+    {"TCP_CONN_NB", "y"},
+};
+
+/* Whether the environment has UCX_<key>. */
+static bool user_set(const char *key) {
+    char name[64];
+
+    snprintf(name, sizeof name, "UCX_%s", key);
+    return getenv(name) != NULL;
+}
+
+const char *ropeway_ucx_version(void) {
+    return ucp_get_version_string();
+}
+
+static ropeway_error_t check_version(void) {
+    unsigned major, minor, release;
+
+    ucp_get_version(&major, &minor, &release);
+    if (major > UCX_MAJOR_NEEDED || (major == UCX_MAJOR_NEEDED && minor >= UCX_MINOR_NEEDED)) {
+        return ROPEWAY_OK;
+    }
+    return rw_fail(ROPEWAY_ERR_UNSUPPORTED,
+                   "the UCX that was loaded is %u.%u.%u, but %u.%u or newer is needed: check "
+                   "LD_LIBRARY_PATH, or install a newer UCX",
+                   major, minor, release, UCX_MAJOR_NEEDED, UCX_MINOR_NEEDED);
+}
+
+/* UCX takes SIGHUP (and, in some builds, SIGSEGV and others) when it is loaded. Gives them back,
+ * unless the user asked for UCX's handlers. */
+__attribute__((constructor)) static void return_signals(void) {
+    struct sigaction action;
+    Dl_info owner, ucs;
+
+    if (user_set("DEBUG_SIGNO") || user_set("HANDLE_ERRORS") || user_set("ERROR_SIGNALS") ||
+        dladdr((void *)ucs_debug_disable_signal, &ucs) == 0) {
+        return;
+    }
+    for (int number = 1; number < SIGRTMIN; number++) {
+        if (sigaction(number, NULL, &action) == 0 && action.sa_handler != SIG_DFL &&
+            action.sa_handler != SIG_IGN && dladdr((void *)action.sa_handler, &owner) != 0 &&
+            owner.dli_fbase == ucs.dli_fbase) {
+            ucs_debug_disable_signal(number);
+        }
+    }
+}
+
+static ropeway_error_t set(ucp_config_t *config, const char *key, const char *value) {
+    ucs_status_t status = ucp_config_modify(config, key, value);
+
+    if (status == UCS_OK) {
+        return ROPEWAY_OK;
+    }
+    return rw_fail(ROPEWAY_ERR_TRANSPORT, "UCX %s does not take the setting UCX_%s=%s: %s",
+                   ropeway_ucx_version(), key, value, ucs_status_string(status));
+}
+
+static ropeway_error_t set_all(ucp_config_t *config, const char *transports,
+                               const char *net_devices, uint32_t keepalive_ms) {
+    ropeway_error_t error = ROPEWAY_OK;
+    char keepalive[32];
+
+    for (size_t i = 0; i < sizeof settings / sizeof *settings && error == ROPEWAY_OK; i++) {
+        if (!user_set(settings[i][0])) {
+            error = set(config, settings[i][0], settings[i][1]);
+        }
+    }
+    if (error == ROPEWAY_OK && !user_set("KEEPALIVE_INTERVAL")) {
+        snprintf(keepalive, sizeof keepalive, "%ums", keepalive_ms);
+        error = set(config, "KEEPALIVE_INTERVAL", keepalive);
+    }
+    if (error == ROPEWAY_OK && transports != NULL) {
+        error = set(config, "TLS", transports);
+    }
+    if (error == ROPEWAY_OK && net_devices != NULL) {
+        error = set(config, "NET_DEVICES", net_devices);
+    }
+    return error;
+}
+
+ropeway_error_t rw_ucx_config(const char *transports, const char *net_devices,
+                              uint32_t keepalive_ms, ucp_config_t **config) {
+    ucs_status_t status;
+    ropeway_error_t error = check_version();
+
+    if (error != ROPEWAY_OK) {
+        return error;
+    }
+    status = ucp_config_read(NULL, NULL, config);
+    if (status != UCS_OK) {
+        return rw_fail(ROPEWAY_ERR_TRANSPORT,
+                       "UCX can't read its configuration: %s; check the UCX_ variables in the "
+                       "environment",
+                       ucs_status_string(status));
+    }
+    error = set_all(*config, transports, net_devices, keepalive_ms);
+    if (error != ROPEWAY_OK) {
+        ucp_config_release(*config);
+    }
+    return error;
+}
+
+static ropeway_error_t open_context(ropeway_connector_t *connector) {
+    ucp_params_t params = {.field_mask = UCP_PARAM_FIELD_FEATURES | UCP_PARAM_FIELD_NAME,
+                           .features = UCP_FEATURE_AM | UCP_FEATURE_WAKEUP,
+                           .name = "ropeway"};
+    ucp_context_attr_t attributes = {.field_mask = UCP_ATTR_FIELD_MEMORY_TYPES};
+    const ropeway_connector_options_t *options = &connector->options;
+    ucp_config_t *config;
+    ucs_status_t status;
+    ropeway_error_t error =
+        rw_ucx_config(options->transports, options->net_devices, options->keepalive_ms, &config);
+
+    if (error != ROPEWAY_OK) {
+        return error;
+    }
+    status = ucp_init(&params, config, &connector->context);
+    ucp_config_release(config);
+    if (status != UCS_OK) {
+        return rw_fail(ROPEWAY_ERR_TRANSPORT,
+                       "UCX can't start: %s (transports \"%s\", devices \"%s\"); `ropeway info` "
+                       "lists what this machine has",
+                       ucs_status_string(status),
+                       options->transports != NULL ? options->transports : "all",
+                       options->net_devices != NULL ? options->net_devices : "all");
+    }
+    if (ucp_context_query(connector->context, &attributes) == UCS_OK) {
+        connector->has_cuda = (attributes.memory_types & UCS_BIT(UCS_MEMORY_TYPE_CUDA)) != 0;
+    }
+    return ROPEWAY_OK;
+}
+
+ropeway_error_t rw_ucx_open(ropeway_connector_t *connector) RW_UNCHECKED {
+    ucp_worker_params_t params = {.field_mask = UCP_WORKER_PARAM_FIELD_THREAD_MODE,
+                                  .thread_mode = UCS_THREAD_MODE_SERIALIZED};
+    ucs_status_t status;
+    ropeway_error_t error = open_context(connector);
+
+    if (error != ROPEWAY_OK) {
+        return error;
+    }
+    status = ucp_worker_create(connector->context, &params, &connector->worker);
+    if (status == UCS_OK) {
+        status = ucp_worker_get_efd(connector->worker, &connector->ucx_fd);
+        if (status == UCS_OK) {
+            return ROPEWAY_OK;
+        }
+        ucp_worker_destroy(connector->worker);
+    }
+    ucp_cleanup(connector->context);
+    connector->context = NULL;
+    connector->worker = NULL;
+    return rw_fail(ROPEWAY_ERR_TRANSPORT, "UCX can't make a worker: %s", ucs_status_string(status));
+}
+
+void rw_ucx_close(ropeway_connector_t *connector) RW_UNCHECKED {
+    if (connector->worker != NULL) {
+        ucp_worker_destroy(connector->worker);
+        ucp_cleanup(connector->context);
+        connector->worker = NULL;
+        connector->context = NULL;
+    }
+}
+
+bool rw_ucx_is_our_setting(const char *key) {
+    static const char *const optional[] = {"KEEPALIVE_INTERVAL", "TLS", "NET_DEVICES"};
+
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
+        if (strcmp(settings[i][0], key) == 0) {
+            return true;
+        }
+    }
+    for (size_t i = 0; i < sizeof optional / sizeof *optional; i++) {
+        if (strcmp(optional[i], key) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+ucs_memory_type_t rw_ucx_memory_type(ropeway_device_t device) {
+    return device.kind == ROPEWAY_DEVICE_CUDA ? UCS_MEMORY_TYPE_CUDA : UCS_MEMORY_TYPE_HOST;
+}
