@@ -32,11 +32,10 @@ const char *ropeway_last_error(void) {
     return last_error;
 }
 
-ropeway_error_t rw_fail(ropeway_error_t error, const char *format, ...) {
+void rw_explain(const char *format, ...) {
     va_list arguments;
 
     va_start(arguments, format);
     vsnprintf(last_error, sizeof last_error, format, arguments);
     va_end(arguments);
-    return error;
 }
