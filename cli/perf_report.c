@@ -37,6 +37,7 @@ void rw_perf_case_heading(void) {
     printf("%-6s %-5s %9s | %9s %9s %9s %9s %9s %9s %9s | %3s %9s %9s %9s %9s\n", "", "", "",
            "p50 us", "p99 us", "asleep us", "whole us", "MB/s", "cpu us", "peer cpu", "N", "op/s",
            "MB/s", "cpu us", "peer cpu");
+    fflush(stdout);
 }
 
 void rw_perf_case_print(const struct rw_perf_case *result) {
