@@ -5,9 +5,9 @@
 
 #include <dlfcn.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uct/api/uct.h>
 
 static void add_device(json_t *transports, const char *transport, const char *device) {
     json_t *entry, *devices = NULL;
@@ -32,57 +32,37 @@ static void add_device(json_t *transports, const char *transport, const char *de
     json_array_append_new(devices, json_string(device));
 }
 
-static void add_domain(json_t *transports, uct_component_h component, const char *name) {
-    uct_tl_resource_desc_t *resources;
-    uct_md_config_t *config;
-    unsigned count;
-    uct_md_h domain;
+/* "rc_mlx5/mlx5_0:1" */
+static void add_resource(json_t *transports, char *resource) {
+    char *device = strchr(resource, '/');
 
-    if (uct_md_config_read(component, NULL, NULL, &config) != UCS_OK) {
-        return;
+    if (device != NULL) {
+        *device++ = '\0';
+        add_device(transports, resource, device);
     }
-    if (uct_md_open(component, name, config, &domain) == UCS_OK) {
-        if (uct_md_query_tl_resources(domain, &resources, &count) == UCS_OK) {
-            for (unsigned i = 0; i < count; i++) {
-                add_device(transports, resources[i].tl_name, resources[i].dev_name);
-            }
-            uct_release_tl_resource_list(resources);
-        }
-        uct_md_close(domain);
-    }
-    uct_config_release(config);
 }
 
-static void add_component(json_t *transports, uct_component_h component) {
-    uct_component_attr_t attributes = {.field_mask = UCT_COMPONENT_ATTR_FIELD_MD_RESOURCE_COUNT};
-    uct_md_resource_desc_t *domains;
-
-    if (uct_component_query(component, &attributes) != UCS_OK ||
-        attributes.md_resource_count == 0) {
-        return;
-    }
-    domains = calloc(attributes.md_resource_count, sizeof *domains);
-    attributes.field_mask |= UCT_COMPONENT_ATTR_FIELD_MD_RESOURCES;
-    attributes.md_resources = domains;
-    if (domains != NULL && uct_component_query(component, &attributes) == UCS_OK) {
-        for (unsigned i = 0; i < attributes.md_resource_count; i++) {
-            add_domain(transports, component, domains[i].md_name);
-        }
-    }
-    free(domains);
-}
-
-static json_t *list_transports(void) {
+/* What is left after the choice of transports and devices: only UCX's own listing of a context
+ * has it. */
+static json_t *list_transports(ucp_context_h context) {
     json_t *transports = json_array();
-    uct_component_h *components;
-    unsigned count;
+    char *text = NULL, *line, *rest;
+    size_t size = 0;
+    FILE *stream = open_memstream(&text, &size);
 
-    if (uct_query_components(&components, &count) == UCS_OK) {
-        for (unsigned i = 0; i < count; i++) {
-            add_component(transports, components[i]);
-        }
-        uct_release_component_list(components);
+    if (stream == NULL) {
+        return transports;
     }
+    ucp_context_print_info(context, stream);
+    fclose(stream);
+    for (line = strtok_r(text, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest)) {
+        char *last = strrchr(line, ' ');
+
+        if (strstr(line, " resource ") != NULL && last != NULL) {
+            add_resource(transports, last + 1);
+        }
+    }
+    free(text);
     return transports;
 }
 
@@ -154,7 +134,11 @@ static ropeway_error_t open_context(const char *transports, const char *net_devi
         return ROPEWAY_OK;
     }
     json_decref(*settings);
-    return rw_fail(ROPEWAY_ERR_TRANSPORT, "UCX can't start: %s", ucs_status_string(status));
+    return rw_fail(ROPEWAY_ERR_TRANSPORT,
+                   "UCX can't start: %s (transports \"%s\", devices \"%s\"); name others, or none "
+                   "for all that this machine has",
+                   ucs_status_string(status), transports != NULL ? transports : "all",
+                   net_devices != NULL ? net_devices : "all");
 }
 
 ropeway_error_t ropeway_describe(const char *transports, const char *net_devices, char **json) {
@@ -173,7 +157,7 @@ ropeway_error_t ropeway_describe(const char *transports, const char *net_devices
         root = json_pack("{s:s, s:{s:s, s:s, s:o}, s:o, s:o}", "ropeway", ropeway_version(), "ucx",
                          "version", ropeway_ucx_version(), "library", ucx_library(), "settings",
                          settings, "memory_types", list_memory_types(context), "transports",
-                         list_transports());
+                         list_transports(context));
         ucp_cleanup(context);
         *json = json_dumps(root, JSON_INDENT(2));
         json_decref(root);
