@@ -98,17 +98,17 @@ static const char *text_cuda(const struct choice *choice) {
 
 static void print_text(const json_t *facts, const struct choice *choice) {
     const json_t *ucx = json_object_get(facts, "ucx");
-    const char *configured = json_string_value(json_object_get(ucx, "configured"));
     const char *library = json_string_value(json_object_get(ucx, "library"));
     char text[4 * LIST_SIZE];
-    json_t *transport;
+    const char *key;
+    json_t *transport, *value;
     size_t i;
 
     printf("Ropeway       %s\n", ropeway_version());
     printf("UCX           %s, loaded from %s\n", ropeway_ucx_version(),
            library != NULL ? library : "an unknown place");
-    if (configured != NULL && configured[0] != '\0') {
-        printf("  configured  %s\n", configured);
+    json_object_foreach(json_object_get(ucx, "settings"), key, value) {
+        printf("              %s=%s\n", key, json_string_value(value));
     }
     rw_facts_join(json_object_get(facts, "memory_types"), text, sizeof text);
     printf("Memory types  %s\n", text);
