@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "name.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The length of the UTF-8 character at text, or 0. */
+static size_t character_length(const unsigned char *text, size_t left) {
+    static const struct {
+        unsigned char lead_min, lead_max, next_min, next_max;
+        size_t length;
+    } forms[] = {
+        /* The bounds of the second byte leave out overlong forms, surrogates and what is past
+         * U+10FFFF. */
+        {0x01, 0x7f, 0x00, 0x00, 1}, {0xc2, 0xdf, 0x80, 0xbf, 2}, {0xe0, 0xe0, 0xa0, 0xbf, 3},
+        {0xe1, 0xec, 0x80, 0xbf, 3}, {0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3},
+        {0xf0, 0xf0, 0x90, 0xbf, 4}, {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4},
+    };
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+        if (text[0] < forms[i].lead_min || text[0] > forms[i].lead_max)
+            continue;
+        if (forms[i].length > left)
+            return 0;
+        if (forms[i].length > 1 && (text[1] < forms[i].next_min || text[1] > forms[i].next_max))
+            return 0;
+        for (size_t k = 2; k < forms[i].length; k++) {
+            if ((text[k] & 0xc0) != 0x80)
+                return 0;
+        }
+        return forms[i].length;
+    }
+    return 0;
+}
+
+bool rw_utf8_valid(const char *text, size_t length) {
+    size_t at = 0;
+    while (at < length) {
+        size_t step = character_length((const unsigned char *)text + at, length - at);
+        if (!step)
+            return false;
+        at += step;
+    }
+    return true;
+}
+
+static const char *check_component(const char *text, size_t length) {
+    if (length == 0)
+        return "has an empty component";
+    if ((length == 1 && text[0] == '.') || (length == 2 && text[0] == '.' && text[1] == '.'))
+        return "has '.' or '..' as a component";
+    if (length > RW_NAME_COMPONENT_MAX)
+        return "has a component of more than 255 bytes";
+    return NULL;
+}
+
+const char *rw_name_check(const char *name, size_t length) {
+    if (length == 0)
+        return "is empty";
+    if (length >= RW_NAME_SIZE)
+        return "is longer than 4095 bytes";
+    if (memchr(name, '\0', length))
+        return "holds a zero byte";
+    if (!rw_utf8_valid(name, length))
+        return "is not valid UTF-8";
+    size_t start = 0;
+    for (size_t at = 0; at <= length; at++) {
+        if (at < length && name[at] != '/')
+            continue;
+        const char *wrong = check_component(name + start, at - start);
+        if (wrong)
+            return wrong;
+        start = at + 1;
+    }
+    return NULL;
+}
+
+static int hex_value(char digit) {
+    if (digit >= '0' && digit <= '9')
+        return digit - '0';
+    if (digit >= 'a' && digit <= 'f')
+        return digit - 'a' + 10;
+    if (digit >= 'A' && digit <= 'F')
+        return digit - 'A' + 10;
+    return -1;
+}
+
+const char *rw_name_decode(const char *encoded, size_t length, char name[RW_NAME_SIZE]) {
+    size_t out = 0;
+    for (size_t at = 0; at < length; at++) {
+        char byte = encoded[at];
+        if (byte == '%') {
+            int high = at + 2 < length ? hex_value(encoded[at + 1]) : -1;
+            int low = high >= 0 ? hex_value(encoded[at + 2]) : -1;
+            if (low < 0)
+                return "has a '%' that two hexadecimal digits do not follow";
+            byte = (char)(high << 4 | low);
+            at += 2;
+        }
+        if (out + 1 >= RW_NAME_SIZE)
+            return "is longer than 4095 bytes";
+        name[out++] = byte;
+    }
+    name[out] = '\0';
+    return rw_name_check(name, out);
+}
+
+char *rw_name_encode(const char *name) {
+    static const char plain[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/";
+    static const char digits[] = "0123456789ABCDEF";
+    char *encoded = malloc(strlen(name) * 3 + 1);
+    if (!encoded)
+        return NULL;
+    char *out = encoded;
+    for (; *name; name++) {
+        unsigned char byte = (unsigned char)*name;
+        if (strchr(plain, byte)) {
+            *out++ = (char)byte;
+        } else {
+            *out++ = '%';
+            *out++ = digits[byte >> 4];
+            *out++ = digits[byte & 15];
+        }
+    }
+    *out = '\0';
+    return encoded;
+}
+
+const char *rw_base_name(const char *name) {
+    const char *slash = strrchr(name, '/');
+    return slash ? slash + 1 : name;
+}

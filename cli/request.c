@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "request.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#define OBJECTS "/v1/objects"
+#define TRANSFERS "/v1/transfers/"
+
+bool rw_refuse(struct rw_refusal *refusal, int status, const char *format, ...) {
+    char text[RW_SENTENCE_SIZE];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    refusal->status = status;
+    refusal->allow = NULL;
+    refusal->retry_after = 0;
+    rw_sentence(refusal->text, "%s", text);
+    /* The sentence may quote what a client sent, and must be UTF-8 to travel as JSON. */
+    for (char *at = refusal->text; !rw_utf8_valid(refusal->text, strlen(refusal->text)); at++) {
+        if (*at & 0x80)
+            *at = '?';
+    }
+    return false;
+}
+
+static bool check_method(const char *method, const char *wanted, const char *path, size_t length,
+                         struct rw_refusal *refusal) {
+    /* The HTTP library answers HEAD from what it would answer GET. */
+    bool get = strcmp(wanted, "GET") == 0;
+    if (strcmp(method, wanted) == 0 || (get && strcmp(method, "HEAD") == 0))
+        return true;
+    rw_refuse(refusal, 405, "'%.*s' takes %s, not %.32s", (int)length, path, wanted, method);
+    refusal->allow = get ? "GET, HEAD" : wanted;
+    return false;
+}
+
+/* An optional member that is a whole number from 0 on. */
+static bool take_number(json_t *body, const char *key, uint64_t *value,
+                        struct rw_refusal *refusal) {
+    json_t *member = json_object_get(body, key);
+    if (!member)
+        return true;
+    if (!json_is_integer(member) || json_integer_value(member) < 0)
+        return rw_refuse(refusal, 400, "\"%s\" must be a whole number of bytes, from 0 to %llu",
+                         key, (unsigned long long)RW_OBJECT_SIZE_MAX);
+    *value = (uint64_t)json_integer_value(member);
+    return true;
+}
+
+static bool take_read(json_t *body, struct rw_request *request, struct rw_refusal *refusal) {
+    request->length = RW_TO_THE_END;
+    if (!take_number(body, "offset", &request->offset, refusal) ||
+        !take_number(body, "length", &request->length, refusal))
+        return false;
+    json_t *checksum = json_object_get(body, "checksum");
+    if (checksum && !json_is_boolean(checksum))
+        return rw_refuse(refusal, 400, "\"checksum\" must be true or false");
+    request->want_checksum = json_is_true(checksum);
+    return true;
+}
+
+static bool take_write(json_t *body, struct rw_request *request, struct rw_refusal *refusal) {
+    if (!json_object_get(body, "size"))
+        return rw_refuse(refusal, 400, "\"size\" is missing; send {\"size\": BYTES}");
+    if (!take_number(body, "size", &request->size, refusal))
+        return false;
+    json_t *checksum = json_object_get(body, "checksum");
+    if (!checksum)
+        return true;
+    if (!json_is_string(checksum) || !rw_checksum_valid(json_string_value(checksum)))
+        return rw_refuse(refusal, 400,
+                         "\"checksum\" must be \"xxh3-128:\" and 32 small hexadecimal digits");
+    memcpy(request->checksum, json_string_value(checksum), RW_CHECKSUM_SIZE);
+    return true;
+}
+
+static bool take_body(const char *body, size_t length, struct rw_request *request,
+                      struct rw_refusal *refusal) {
+    if (length > RW_BODY_MAX)
+        return rw_refuse(refusal, 413, "the body has %zu bytes; %zu are allowed", length,
+                         RW_BODY_MAX);
+    json_error_t error;
+    json_t *object =
+        length ? json_loadb(body, length, JSON_REJECT_DUPLICATES, &error) : json_object();
+    if (!object)
+        return rw_refuse(refusal, 400, "the body is not JSON: %s", length ? error.text : "");
+    bool taken = json_is_object(object)
+                     ? (request->route == RW_ROUTE_READ ? take_read(object, request, refusal)
+                                                        : take_write(object, request, refusal))
+                     : rw_refuse(refusal, 400, "the body must be a JSON object");
+    json_decref(object);
+    return taken;
+}
+
+/* path: what follows "/v1/objects/". */
+static bool parse_object(const char *method, const char *path, size_t length, const char *body,
+                         size_t body_length, struct rw_request *request,
+                         struct rw_refusal *refusal) {
+    const char *slash = memrchr(path, '/', length);
+    size_t name_length = slash ? (size_t)(slash - path) : 0;
+    const char *action = slash ? slash + 1 : "";
+    size_t action_length = slash ? length - name_length - 1 : 0;
+    if (action_length == 4 && memcmp(action, "read", 4) == 0)
+        request->route = RW_ROUTE_READ;
+    else if (action_length == 5 && memcmp(action, "write", 5) == 0)
+        request->route = RW_ROUTE_WRITE;
+    else
+        return rw_refuse(refusal, 404,
+                         "nothing is at '" OBJECTS "/%.*s'; objects are used at " OBJECTS
+                         "/NAME/read and " OBJECTS "/NAME/write",
+                         (int)length, path);
+    if (!check_method(method, "POST", path, length, refusal))
+        return false;
+    const char *wrong = rw_name_decode(path, name_length, request->name);
+    if (wrong)
+        return rw_refuse(refusal, 400, "the name of the object %s", wrong);
+    return take_body(body, body_length, request, refusal);
+}
+
+/* id: what follows "/v1/transfers/". */
+static bool parse_transfer(const char *id, size_t length, const char *query,
+                           struct rw_request *request, struct rw_refusal *refusal) {
+    static const char hex[] = "0123456789abcdef";
+    if (length != RW_TRANSFER_ID_SIZE - 1 || strspn(id, hex) < length)
+        return rw_refuse(refusal, 404, "'%.*s' is no transfer", (int)length, id);
+    request->route = RW_ROUTE_TRANSFER;
+    memcpy(request->transfer, id, length);
+    request->transfer[length] = '\0';
+    uint64_t wait = 0;
+    if (*query &&
+        (strncmp(query, "wait=", 5) != 0 || !rw_parse_number(query + 5, 0, RW_WAIT_MAX_S, &wait)))
+        return rw_refuse(refusal, 400, "the query must be 'wait=SECONDS', at most %d",
+                         RW_WAIT_MAX_S);
+    request->wait_s = (uint32_t)wait;
+    return true;
+}
+
+static bool path_is(const char *path, size_t length, const char *wanted) {
+    return length == strlen(wanted) && memcmp(path, wanted, length) == 0;
+}
+
+bool rw_request_parse(const char *method, const char *target, const char *body, size_t length,
+                      struct rw_request *request, struct rw_refusal *refusal) {
+    static const struct {
+        const char *path;
+        enum rw_route route;
+    } fixed[] = {
+        {OBJECTS, RW_ROUTE_LIST}, {"/metrics", RW_ROUTE_METRICS}, {"/healthz", RW_ROUTE_HEALTH}};
+
+    memset(request, 0, sizeof *request);
+    size_t target_length = strlen(target), path_length = strcspn(target, "?");
+    const char *query = target + path_length + (target[path_length] == '?');
+    if (target_length > RW_TARGET_MAX)
+        return rw_refuse(refusal, 414, "the path has %zu bytes; %zu are allowed", target_length,
+                         RW_TARGET_MAX);
+    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) {
+        if (path_is(target, path_length, fixed[i].path)) {
+            request->route = fixed[i].route;
+            return check_method(method, "GET", target, path_length, refusal);
+        }
+    }
+    size_t objects = strlen(OBJECTS "/"), transfers = strlen(TRANSFERS);
+    if (path_length >= objects && memcmp(target, OBJECTS "/", objects) == 0)
+        return parse_object(method, target + objects, path_length - objects, body, length, request,
+                            refusal);
+    if (path_length >= transfers && memcmp(target, TRANSFERS, transfers) == 0)
+        return check_method(method, "GET", target, path_length, refusal) &&
+               parse_transfer(target + transfers, path_length - transfers, query, request, refusal);
+    return rw_refuse(refusal, 404, "nothing is at '%.*s'; objects are listed at " OBJECTS,
+                     (int)path_length, target);
+}

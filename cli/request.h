@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The requests that `ropeway serve` understands: from the bytes of an HTTP request to a checked
+ * struct. No input and output, no state: this is where foreign bytes are judged, and what the
+ * fuzzer drives.
+ */
+#ifndef RW_REQUEST_H
+#define RW_REQUEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "checksum.h"
+#include "name.h"
+#include "util.h"
+
+#define RW_BODY_MAX ((size_t)64 << 10) /* bytes */
+#define RW_TARGET_MAX ((size_t)16 << 10)
+#define RW_TRANSFER_ID_SIZE 33 /* 32 hexadecimal digits */
+#define RW_WAIT_MAX_S 20
+#define RW_TO_THE_END UINT64_MAX
+#define RW_OBJECT_SIZE_MAX ((uint64_t)INT64_MAX)
+
+enum rw_route {
+    RW_ROUTE_LIST,     /* GET  /v1/objects */
+    RW_ROUTE_READ,     /* POST /v1/objects/NAME/read */
+    RW_ROUTE_WRITE,    /* POST /v1/objects/NAME/write */
+    RW_ROUTE_TRANSFER, /* GET  /v1/transfers/ID[?wait=SECONDS] */
+    RW_ROUTE_METRICS,  /* GET  /metrics */
+    RW_ROUTE_HEALTH    /* GET  /healthz */
+};
+
+struct rw_request {
+    enum rw_route route;
+    char name[RW_NAME_SIZE];            /* READ, WRITE */
+    uint64_t offset;                    /* READ */
+    uint64_t length;                    /* READ; RW_TO_THE_END when not given */
+    bool want_checksum;                 /* READ: "checksum": true */
+    uint64_t size;                      /* WRITE */
+    char checksum[RW_CHECKSUM_SIZE];    /* WRITE: what the bytes must have; "" when not given */
+    char transfer[RW_TRANSFER_ID_SIZE]; /* TRANSFER */
+    uint32_t wait_s;                    /* TRANSFER */
+};
+
+/* Why a request is refused. */
+struct rw_refusal {
+    int status;        /* of HTTP */
+    const char *allow; /* the Allow header of a 405, else NULL */
+    int retry_after;   /* seconds, for a client that may try again; else 0 */
+    char text[RW_SENTENCE_SIZE];
+};
+
+/* target: the path with its query, as it came, without any decoding. body: length bytes, which need
+ * no final NUL. False: refusal says why. */
+bool rw_request_parse(const char *method, const char *target, const char *body, size_t length,
+                      struct rw_request *request, struct rw_refusal *refusal);
+
+/* Sets a refusal and returns false. */
+bool rw_refuse(struct rw_refusal *refusal, int status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+#endif
