@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What each request of the HTTP interface does. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "serve.h"
+
+static void pack_answer(struct rw_answer *answer, json_t *json) {
+    answer->json = json;
+    if (!json)
+        rw_refuse(&answer->refusal, 500, "the server is out of memory");
+}
+
+static void answer_list(struct rw_server *server, struct rw_answer *answer) {
+    json_t *list = rw_tree_list(server->tree, &answer->refusal);
+    if (list)
+        pack_answer(answer, json_pack("{s:o}", "objects", list));
+}
+
+/* Opens and maps what a read asks for. */
+static bool prepare_read(struct rw_server *server, const struct rw_request *request,
+                         struct rw_transfer *transfer, struct rw_refusal *refusal) {
+    transfer->file = rw_tree_object(server->tree, request->name, &transfer->before, refusal);
+    if (transfer->file < 0)
+        return false;
+    uint64_t size = (uint64_t)transfer->before.st_size;
+    if (request->offset > size)
+        return rw_refuse(refusal, 416, "the offset %llu is past the end of '%s' (%llu bytes)",
+                         (unsigned long long)request->offset, request->name,
+                         (unsigned long long)size);
+    uint64_t rest = size - request->offset;
+    transfer->size = request->length < rest ? request->length : rest;
+    transfer->want_checksum = request->want_checksum;
+    int error = rw_map_open(&transfer->map, transfer->file, request->offset, transfer->size, false);
+    if (error)
+        return rw_refuse(refusal, 500, "the server can't map '%s': %s", request->name,
+                         rw_errno_text(error));
+    return true;
+}
+
+/* Changes whenever the object does: ranges with equal tags belong together. */
+static json_t *object_tag(const struct stat *info) {
+    char tag[80];
+    snprintf(tag, sizeof tag, "%llx-%llx-%llx-%lx", (unsigned long long)info->st_ino,
+             (unsigned long long)info->st_size, (unsigned long long)info->st_mtim.tv_sec,
+             info->st_mtim.tv_nsec);
+    return json_string(tag);
+}
+
+static void answer_read(struct rw_server *server, const struct rw_request *request,
+                        struct rw_answer *answer) {
+    if (!rw_transfers_reserve(server->transfers, &answer->refusal))
+        return;
+    struct rw_transfer *transfer = rw_transfer_create(request->name, false);
+    if (!transfer)
+        rw_refuse(&answer->refusal, 500, "the server is out of memory");
+    if (!transfer || !prepare_read(server, request, transfer, &answer->refusal)) {
+        rw_transfer_destroy(transfer);
+        rw_transfers_unreserve(server->transfers);
+        return;
+    }
+    struct stat info = transfer->before;
+    uint64_t length = transfer->size;
+    char id[RW_TRANSFER_ID_SIZE];
+    json_t *metadata;
+    if (rw_transfers_start(server->transfers, transfer, id, &metadata, &answer->refusal))
+        pack_answer(answer,
+                    json_pack("{s:s, s:I, s:I, s:I, s:o, s:s, s:o}", "name", request->name, "size",
+                              (json_int_t)info.st_size, "offset", (json_int_t)request->offset,
+                              "length", (json_int_t)length, "tag", object_tag(&info), "transfer",
+                              id, "metadata", metadata));
+}
+
+/* Makes the temporary file of an upload, with room for all of it, and maps it. */
+static bool prepare_write(struct rw_server *server, const struct rw_request *request,
+                          struct rw_transfer *transfer, struct rw_refusal *refusal) {
+    const char *rest;
+    char text[RW_SENTENCE_SIZE];
+    struct stat info;
+    transfer->file = rw_tree_deepest(server->writable, request->name, &rest, refusal);
+    if (transfer->file < 0)
+        return false;
+    if (fstatat(transfer->file, rest, &info, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(info.st_mode))
+        return rw_refuse(refusal, 409, "'%s' can't be written: it is a directory", request->name);
+    transfer->rest = strdup(rest);
+    transfer->size = request->size;
+    transfer->want_checksum = request->checksum[0] != '\0';
+    memcpy(transfer->checksum, request->checksum, sizeof transfer->checksum);
+    int error = transfer->rest
+                    ? rw_temp_open(transfer->file, rw_base_name(request->name), &transfer->temp)
+                    : ENOMEM;
+    if (error)
+        return rw_refuse(refusal, error == EACCES || error == EROFS ? 403 : 500,
+                         "the server can't make a file for '%s': %s", request->name,
+                         rw_errno_text(error));
+    error = rw_temp_reserve(&transfer->temp, request->size, text);
+    if (error)
+        return rw_refuse(refusal,
+                         error == ENOSPC || error == EDQUOT ? 507
+                         : error == EFBIG                   ? 413
+                                                            : 500,
+                         "the server has no room for '%s': %s", request->name, text);
+    error = rw_map_open(&transfer->map, transfer->temp.fd, 0, request->size, true);
+    if (error)
+        return rw_refuse(refusal, 500, "the server can't map a file for '%s': %s", request->name,
+                         rw_errno_text(error));
+    return true;
+}
+
+static void answer_write(struct rw_server *server, const struct rw_request *request,
+                         struct rw_answer *answer) {
+    if (server->writable < 0) {
+        rw_refuse(&answer->refusal, 403,
+                  "this server takes no uploads; start it with '--writable DIR'");
+        return;
+    }
+    if (rw_temp_is_name(rw_base_name(request->name))) {
+        rw_refuse(&answer->refusal, 400, "'%s' is kept for unfinished files; use another name",
+                  request->name);
+        return;
+    }
+    if (!rw_transfers_reserve(server->transfers, &answer->refusal))
+        return;
+    struct rw_transfer *transfer = rw_transfer_create(request->name, true);
+    if (!transfer)
+        rw_refuse(&answer->refusal, 500, "the server is out of memory");
+    if (!transfer || !prepare_write(server, request, transfer, &answer->refusal)) {
+        rw_transfer_destroy(transfer);
+        rw_transfers_unreserve(server->transfers);
+        return;
+    }
+    char id[RW_TRANSFER_ID_SIZE];
+    json_t *metadata;
+    if (rw_transfers_start(server->transfers, transfer, id, &metadata, &answer->refusal))
+        pack_answer(answer,
+                    json_pack("{s:s, s:I, s:s, s:o}", "name", request->name, "size",
+                              (json_int_t)request->size, "transfer", id, "metadata", metadata));
+}
+
+void rw_serve_answer(struct rw_server *server, const struct rw_request *request,
+                     struct rw_answer *answer) {
+    switch (request->route) {
+    case RW_ROUTE_LIST:
+        answer_list(server, answer);
+        break;
+    case RW_ROUTE_READ:
+        answer_read(server, request, answer);
+        break;
+    case RW_ROUTE_WRITE:
+        answer_write(server, request, answer);
+        break;
+    case RW_ROUTE_TRANSFER:
+        answer->json = rw_transfers_outcome(server->transfers, request->transfer, request->wait_s,
+                                            &answer->refusal);
+        break;
+    case RW_ROUTE_METRICS:
+        answer->text = rw_serve_metrics(server);
+        if (!answer->text)
+            rw_refuse(&answer->refusal, 500, "the server is out of memory");
+        break;
+    case RW_ROUTE_HEALTH:
+        pack_answer(answer, json_pack("{s:s, s:s}", "status", "ok", "version", ropeway_version()));
+        break;
+    }
+}

@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * HTTP around rw_serve_answer(): libmicrohttpd with one thread per connection, so that a request
+ * may wait (for the outcome of a transfer, for a disk) without holding others up. The number of
+ * connections is bounded.
+ */
+#include <errno.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <microhttpd.h>
+
+#include "serve.h"
+
+#define IDLE_TIMEOUT_S 60
+#define THREAD_STACK ((size_t)512 << 10)
+#define BODY_HARD_LIMIT (16 * RW_BODY_MAX) /* more is not even read */
+
+struct rw_httpd {
+    struct MHD_Daemon *daemon;
+};
+
+/* A request while it comes in. */
+struct exchange {
+    struct rw_server *server;
+    char *target; /* path and query as they came */
+    bool started; /* the headers were looked at */
+    char *body;
+    size_t length; /* of the body, even where it is too long to be kept */
+};
+
+/* ---- Answers ----------------------------------------------------------------- */
+
+static void add_refusal_headers(struct MHD_Response *response, const struct rw_refusal *refusal) {
+    char seconds[16];
+    if (refusal->allow)
+        MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, refusal->allow);
+    if (refusal->status == 401)
+        MHD_add_response_header(response, MHD_HTTP_HEADER_WWW_AUTHENTICATE, "Bearer");
+    if (refusal->retry_after) {
+        snprintf(seconds, sizeof seconds, "%d", refusal->retry_after);
+        MHD_add_response_header(response, MHD_HTTP_HEADER_RETRY_AFTER, seconds);
+    }
+}
+
+/* Sends an answer and frees what it holds. */
+static enum MHD_Result send_answer(struct MHD_Connection *connection, struct rw_answer *answer) {
+    struct rw_refusal *refusal = &answer->refusal;
+    const char *type =
+        answer->text ? "text/plain; version=0.0.4; charset=utf-8" : "application/json";
+    if (refusal->status) {
+        json_decref(answer->json);
+        answer->json = json_pack("{s:s}", "error", refusal->text);
+    }
+    char *text = answer->json ? json_dumps(answer->json, JSON_COMPACT) : answer->text;
+    json_decref(answer->json);
+    if (!text)
+        return MHD_NO;
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE);
+    if (!response) {
+        free(text);
+        return MHD_NO;
+    }
+    MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
+    /* Metadata is a capability, and used once. */
+    MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+    add_refusal_headers(response, refusal);
+    unsigned status = refusal->status ? (unsigned)refusal->status : MHD_HTTP_OK;
+    enum MHD_Result result = MHD_queue_response(connection, status, response);
+    MHD_destroy_response(response);
+    return result;
+}
+
+static enum MHD_Result send_refusal(struct MHD_Connection *connection, int status,
+                                    const char *sentence) {
+    struct rw_answer answer = {0};
+    rw_refuse(&answer.refusal, status, "%s", sentence);
+    return send_answer(connection, &answer);
+}
+
+/* ---- Requests ----------------------------------------------------------------- */
+
+static bool has_token(const struct rw_server *server, struct MHD_Connection *connection) {
+    const char *header =
+        MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_AUTHORIZATION);
+    if (!header || strncasecmp(header, "Bearer ", 7) != 0)
+        return false;
+    /* Hashes have one length: the comparison tells nothing about the token's. */
+    unsigned char hash[RW_TOKEN_HASH_SIZE];
+    const char *token = header + 7 + strspn(header + 7, " ");
+    crypto_generichash(hash, sizeof hash, (const unsigned char *)token, strlen(token), NULL, 0);
+    return sodium_memcmp(hash, server->token_hash, sizeof hash) == 0;
+}
+
+static bool declares_long_body(struct MHD_Connection *connection) {
+    const char *header =
+        MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    uint64_t length;
+    return header && !rw_parse_number(header, 0, RW_BODY_MAX, &length);
+}
+
+/* The headers are there, the body is not. */
+static enum MHD_Result start_exchange(struct exchange *exchange,
+                                      struct MHD_Connection *connection) {
+    exchange->started = true;
+    atomic_fetch_add(&exchange->server->requests, 1);
+    if (exchange->server->needs_token && !has_token(exchange->server, connection))
+        return send_refusal(connection, 401,
+                            "this server needs its token; give it with '--token-file FILE'");
+    if (declares_long_body(connection))
+        return send_refusal(connection, 413, "the body is too long; 65536 bytes are allowed");
+    return MHD_YES;
+}
+
+static enum MHD_Result add_body(struct exchange *exchange, const char *data, size_t size) {
+    if (exchange->length + size <= RW_BODY_MAX) {
+        char *body = realloc(exchange->body, exchange->length + size);
+        if (!body)
+            return MHD_NO;
+        memcpy(body + exchange->length, data, size);
+        exchange->body = body;
+    }
+    exchange->length += size;
+    return exchange->length <= BODY_HARD_LIMIT ? MHD_YES : MHD_NO;
+}
+
+static enum MHD_Result finish_exchange(struct exchange *exchange, struct MHD_Connection *connection,
+                                       const char *method) {
+    struct rw_answer answer = {0};
+    struct rw_request *request = malloc(sizeof *request);
+    if (!request)
+        return MHD_NO;
+    if (rw_request_parse(method, exchange->target, exchange->body, exchange->length, request,
+                         &answer.refusal))
+        rw_serve_answer(exchange->server, request, &answer);
+    free(request);
+    return send_answer(connection, &answer);
+}
+
+static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, const char *url,
+                                  const char *method, const char *version, const char *data,
+                                  size_t *size, void **context) {
+    (void)arg;
+    (void)url;
+    (void)version;
+    struct exchange *exchange = *context;
+    if (!exchange)
+        return MHD_NO;
+    if (!exchange->started)
+        return start_exchange(exchange, connection);
+    if (*size) {
+        enum MHD_Result result = add_body(exchange, data, *size);
+        *size = 0;
+        return result;
+    }
+    return finish_exchange(exchange, connection, method);
+}
+
+/* The request line has come: what is returned is the exchange's context. */
+static void *on_target(void *arg, const char *target, struct MHD_Connection *connection) {
+    (void)connection;
+    struct rw_server *server = arg;
+    struct exchange *exchange = calloc(1, sizeof *exchange);
+    if (!exchange)
+        return NULL;
+    exchange->server = server;
+    exchange->target = strdup(target);
+    if (!exchange->target) {
+        free(exchange);
+        return NULL;
+    }
+    atomic_fetch_add(&server->active, 1);
+    return exchange;
+}
+
+static void on_completed(void *arg, struct MHD_Connection *connection, void **context,
+                         enum MHD_RequestTerminationCode code) {
+    (void)arg;
+    (void)connection;
+    (void)code;
+    struct exchange *exchange = *context;
+    *context = NULL;
+    if (!exchange)
+        return;
+    uint64_t one = 1;
+    atomic_fetch_sub(&exchange->server->active, 1);
+    ssize_t written = write(exchange->server->idle_fd, &one, sizeof one);
+    (void)written;
+    free(exchange->target);
+    free(exchange->body);
+    free(exchange);
+}
+
+/* Names are decoded by rw_request_parse(), once, with its checks. */
+static size_t keep_escapes(void *arg, struct MHD_Connection *connection, char *text) {
+    (void)arg;
+    (void)connection;
+    return strlen(text);
+}
+
+static void on_log(void *arg, const char *format, va_list arguments) {
+    /* Its complaints are about broken connections of clients. */
+    (void)arg;
+    (void)format;
+    (void)arguments;
+}
+
+/* ---- Start and stop ------------------------------------------------------------- */
+
+/* Splits "HOST:PORT" or "[HOST]:PORT". False: it is neither. */
+static bool split_address(const char *text, char *host, size_t host_size, const char **port) {
+    const char *colon = strrchr(text, ':');
+    uint64_t number;
+    if (!colon || !rw_parse_number(colon + 1, 0, 65535, &number))
+        return false;
+    size_t length = (size_t)(colon - text);
+    bool brackets = length >= 2 && text[0] == '[' && colon[-1] == ']';
+    if (!brackets && memchr(text, ':', length))
+        return false;
+    snprintf(host, host_size, "%.*s", (int)(length - 2 * brackets), text + brackets);
+    *port = colon + 1;
+    return length < host_size;
+}
+
+static int bind_first(const struct addrinfo *found) {
+    int fd = -1, error = EADDRNOTAVAIL, one = 1;
+    for (; found && fd < 0; found = found->ai_next) {
+        fd = socket(found->ai_family, found->ai_socktype | SOCK_CLOEXEC, found->ai_protocol);
+        if (fd < 0) {
+            error = errno;
+            continue;
+        }
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+        if (bind(fd, found->ai_addr, found->ai_addrlen) == 0 && listen(fd, SOMAXCONN) == 0)
+            return fd;
+        error = errno;
+        close(fd);
+        fd = -1;
+    }
+    errno = error;
+    return -1;
+}
+
+static bool is_loopback_address(const struct sockaddr_storage *address) {
+    if (address->ss_family == AF_INET6)
+        return IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)address)->sin6_addr);
+    return ntohl(((const struct sockaddr_in *)address)->sin_addr.s_addr) >> 24 == 127;
+}
+
+/* A listening socket and its URL; -1: a sentence was printed. */
+static int listen_on(const char *address, char *url, size_t url_size, bool *is_loopback) {
+    char host[NI_MAXHOST], port_text[NI_MAXSERV];
+    const char *port;
+    if (!split_address(address, host, sizeof host, &port)) {
+        rw_fail(
+            "can't listen on '%s': that is not ADDR:PORT; an IPv6 address needs brackets, as in "
+            "'[::1]:0'",
+            address);
+        return -1;
+    }
+    struct addrinfo hints = {.ai_family = AF_UNSPEC,
+                             .ai_socktype = SOCK_STREAM,
+                             .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    struct addrinfo *found = NULL;
+    int failed = getaddrinfo(*host ? host : NULL, port, &hints, &found);
+    if (failed) {
+        rw_fail("can't listen on '%s': %s; give an address of this machine", address,
+                gai_strerror(failed));
+        return -1;
+    }
+    int fd = bind_first(found);
+    freeaddrinfo(found);
+    struct sockaddr_storage bound;
+    socklen_t length = sizeof bound;
+    if (fd < 0 || getsockname(fd, (struct sockaddr *)&bound, &length) != 0 ||
+        getnameinfo((struct sockaddr *)&bound, length, host, sizeof host, port_text,
+                    sizeof port_text, NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
+        rw_fail("can't listen on '%s': %s; choose another address or port (0 picks a free one)",
+                address, rw_errno_text(errno));
+        if (fd >= 0)
+            close(fd);
+        return -1;
+    }
+    bool brackets = bound.ss_family == AF_INET6;
+    snprintf(url, url_size, "http://%s%s%s:%s/", brackets ? "[" : "", host, brackets ? "]" : "",
+             port_text);
+    *is_loopback = is_loopback_address(&bound);
+    return fd;
+}
+
+struct rw_httpd *rw_httpd_start(struct rw_server *server, const char *listen,
+                                uint32_t max_connections, char *url, size_t url_size,
+                                bool *is_loopback) {
+    struct rw_httpd *http = calloc(1, sizeof *http);
+    if (!http) {
+        rw_fail("out of memory");
+        return NULL;
+    }
+    int fd = listen_on(listen, url, url_size, is_loopback);
+    if (fd < 0) {
+        free(http);
+        return NULL;
+    }
+    http->daemon = MHD_start_daemon(
+        MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL |
+            MHD_USE_ITC | MHD_USE_ERROR_LOG,
+        0, NULL, NULL, on_request, NULL, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
+        MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)max_connections,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_TIMEOUT_S, MHD_OPTION_THREAD_STACK_SIZE,
+        THREAD_STACK, MHD_OPTION_URI_LOG_CALLBACK, on_target, server, MHD_OPTION_NOTIFY_COMPLETED,
+        on_completed, NULL, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
+        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
+    if (http->daemon)
+        return http;
+    rw_fail("can't start the HTTP server: %s", rw_errno_text(errno));
+    close(fd);
+    free(http);
+    return NULL;
+}
+
+void rw_httpd_stop(struct rw_httpd *http) {
+    if (!http)
+        return;
+    MHD_stop_daemon(http->daemon);
+    free(http);
+}

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "temp.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#define MARK ".ropeway-"
+#define RANDOM_DIGITS 8
+
+static int random_name(const char *final, char name[NAME_MAX + 1]) {
+    uint32_t number;
+    if (getrandom(&number, sizeof number, 0) != sizeof number)
+        return errno;
+    int room = NAME_MAX - 1 - (int)strlen(MARK) - RANDOM_DIGITS;
+    snprintf(name, NAME_MAX + 1, ".%.*s" MARK "%08x", room, final, number);
+    return 0;
+}
+
+bool rw_temp_is_name(const char *name) {
+    size_t length = strlen(name), tail = strlen(MARK) + RANDOM_DIGITS;
+    const char *mark = name + length - tail;
+    return length > tail && name[0] == '.' && strncmp(mark, MARK, strlen(MARK)) == 0 &&
+           strspn(mark + strlen(MARK), "0123456789abcdef") == RANDOM_DIGITS;
+}
+
+int rw_temp_open(int directory, const char *final, struct rw_temp *temp) {
+    *temp = RW_TEMP_NONE;
+    temp->directory = directory;
+    /* Naming a nameless file later takes /proc. */
+    if (access("/proc/self/fd", X_OK) == 0) {
+        temp->fd = openat(directory, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0666);
+        if (temp->fd >= 0)
+            return 0;
+        if (errno != EOPNOTSUPP && errno != EISDIR && errno != ENOENT && errno != EINVAL)
+            return errno;
+    }
+    do {
+        int error = random_name(final, temp->name);
+        if (error)
+            return error;
+        temp->fd =
+            openat(directory, temp->name, O_CREAT | O_EXCL | O_NOFOLLOW | O_RDWR | O_CLOEXEC, 0666);
+    } while (temp->fd < 0 && errno == EEXIST);
+    if (temp->fd >= 0)
+        return 0;
+    temp->name[0] = '\0';
+    return errno;
+}
+
+int rw_temp_reserve(const struct rw_temp *temp, uint64_t size, char text[RW_SENTENCE_SIZE]) {
+    struct statvfs room;
+    uint64_t available = UINT64_MAX;
+    if (fstatvfs(temp->fd, &room) == 0)
+        available = (uint64_t)room.f_bavail * room.f_frsize;
+    int error = size > INT64_MAX ? EFBIG : size > available ? ENOSPC : 0;
+    if (!error && size)
+        error = posix_fallocate(temp->fd, 0, (off_t)size);
+    if (error == ENOSPC)
+        rw_sentence(text,
+                    "%llu bytes are needed and about %llu are available there; free some space",
+                    (unsigned long long)size, (unsigned long long)available);
+    else if (error)
+        rw_sentence(text, "%s", rw_errno_text(error));
+    return error;
+}
+
+static int link_nameless(const struct rw_temp *temp, int directory, const char *name) {
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", temp->fd);
+    return linkat(AT_FDCWD, path, directory, name, AT_SYMLINK_FOLLOW) == 0 ? 0 : errno;
+}
+
+static int name_it(struct rw_temp *temp, int directory, const char *name) {
+    if (!temp->name[0]) {
+        int error = link_nameless(temp, directory, name);
+        /* A link never replaces a file; a rename does. */
+        while (error == EEXIST) {
+            error = random_name(name, temp->name);
+            if (error)
+                return error;
+            error = link_nameless(temp, directory, temp->name);
+            if (!error) {
+                temp->directory = directory;
+                break;
+            }
+            temp->name[0] = '\0';
+        }
+        if (error || !temp->name[0])
+            return error;
+    }
+    if (renameat(temp->directory, temp->name, directory, name) != 0)
+        return errno;
+    temp->name[0] = '\0';
+    return 0;
+}
+
+int rw_temp_publish(struct rw_temp *temp, int directory, const char *name) {
+    int error = name_it(temp, directory, name);
+    rw_temp_discard(temp);
+    return error;
+}
+
+void rw_temp_discard(struct rw_temp *temp) {
+    if (temp->fd < 0)
+        return;
+    if (temp->name[0])
+        unlinkat(temp->directory, temp->name, 0);
+    close(temp->fd);
+    *temp = RW_TEMP_NONE;
+}
