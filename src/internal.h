@@ -220,7 +220,7 @@ struct ropeway_connector {
  * on success; on failure the lock is not held. */
 ropeway_error_t rw_connector_enter(ropeway_connector_t *connector);
 /* Gives the lock back, and frees the connector if nothing refers to it any more. */
-void rw_connector_leave(ropeway_connector_t *connector);
+void rw_connector_leave(ropeway_connector_t *connector) RW_ANNOTATE(release_capability(rw_holder));
 
 /* ---- fork.c ---- */
 
