@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The HTTP request path of `ropeway serve`. Input: "METHOD TARGET", a newline, the body. What is
+ * accepted must keep the promises of request.h and name.h, what is refused must come with a
+ * sentence that can travel as JSON.
+ */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "request.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void require(int holds) {
+    if (!holds)
+        abort();
+}
+
+static void check_name(const char *name) {
+    char again[RW_NAME_SIZE];
+    char *encoded = rw_name_encode(name);
+    require(encoded != NULL);
+    require(rw_name_check(name, strlen(name)) == NULL);
+    require(name[0] != '/' && strstr(name, "//") == NULL && strcmp(name, "..") != 0);
+    require(strncmp(name, "../", 3) != 0 && strstr(name, "/../") == NULL);
+    require(rw_name_decode(encoded, strlen(encoded), again) == NULL && strcmp(again, name) == 0);
+    free(encoded);
+}
+
+static void check_accepted(const struct rw_request *request) {
+    switch (request->route) {
+    case RW_ROUTE_WRITE:
+        require(request->size <= RW_OBJECT_SIZE_MAX);
+        require(!*request->checksum || rw_checksum_valid(request->checksum));
+        check_name(request->name);
+        break;
+    case RW_ROUTE_READ:
+        require(request->offset <= RW_OBJECT_SIZE_MAX);
+        require(request->length <= RW_OBJECT_SIZE_MAX || request->length == RW_TO_THE_END);
+        check_name(request->name);
+        break;
+    case RW_ROUTE_TRANSFER:
+        require(strlen(request->transfer) == RW_TRANSFER_ID_SIZE - 1);
+        require(request->wait_s <= RW_WAIT_MAX_S);
+        break;
+    case RW_ROUTE_LIST:
+    case RW_ROUTE_METRICS:
+    case RW_ROUTE_HEALTH:
+        break;
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    const uint8_t *newline = size ? memchr(data, '\n', size) : NULL;
+    size_t head_size = newline ? (size_t)(newline - data) : size;
+    size_t body_size = newline ? size - head_size - 1 : 0;
+    char *head = strndup((const char *)data, head_size);
+    /* A copy of its own, so that a read past its end is seen. */
+    char *body = malloc(body_size ? body_size : 1);
+    struct rw_request *request = malloc(sizeof *request);
+    struct rw_refusal refusal;
+    require(head && body && request);
+    memcpy(body, newline ? newline + 1 : data, body_size);
+    char *space = strchr(head, ' ');
+    if (space)
+        *space = '\0';
+    if (rw_request_parse(head, space ? space + 1 : "/", body, body_size, request, &refusal)) {
+        check_accepted(request);
+    } else {
+        require(refusal.status >= 400 && refusal.status <= 599 && *refusal.text);
+        require(rw_utf8_valid(refusal.text, strlen(refusal.text)));
+    }
+    free(request);
+    free(body);
+    free(head);
+    return 0;
+}
