@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Rules 7 and 9: a good guest in its host process. */
+#include "lists.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* Much that UCX would like to talk about, and then silence is checked. */
+static void live_through_trouble(void) {
+    ropeway_connector_t *connector = ts_connect("quiet_ms=200");
+    ts_peer_t *peer = ts_new_peer("quiet_ms=200");
+    ts_assert_works(connector, peer);
+    ropeway_connector_options_t options;
+    ropeway_connector_t *none;
+    ropeway_connector_options_init(&options, sizeof options);
+    options.transports = "pigeon,tcp,self";
+    if (ropeway_connector_create(&options, &none) == ROPEWAY_OK) {
+        ropeway_connector_destroy(none);
+    }
+    options.transports = "pigeon";
+    ropeway_connector_create(&options, &none);
+    options.transports = "tcp,self";
+    options.net_devices = "nosuchdevice0";
+    if (ropeway_connector_create(&options, &none) == ROPEWAY_OK) {
+        ropeway_connector_destroy(none);
+    }
+    ts_peer_ask(peer, "readable 1 70000 5");
+    char *metadata = ts_peer_metadata(peer, 1, NULL);
+    ts_pair_t pair = ts_pair_make(connector, peer, 0, ROPEWAY_OPERATION_READ, "67108869", "");
+    ts_await_progress(pair.operation, 1);
+    ts_peer_kill(peer);
+    ts_wait(pair.operation);
+    ts_region_t *region = ts_region_new("70000", 0);
+    ropeway_operation_t *late = NULL;
+    if (ropeway_begin_read(connector, metadata, strlen(metadata), region->descriptors, 1, NULL,
+                           &late) == ROPEWAY_OK) {
+        ropeway_operation_wait(late, TS_BOUND_MS);
+    }
+    ropeway_operation_release(late);
+    ts_region_free(region);
+    free(metadata);
+    char *json;
+    assert_ok(ropeway_describe(NULL, NULL, &json));
+    ropeway_text_free(json);
+    ts_disconnect(connector);
+}
+
+static void rule9_nothing_is_written_to_stdout_or_stderr(void **state) {
+    (void)state;
+    /* UCX warns of a variable that it does not know, on stdout. */
+    setenv("UCX_NO_SUCH_SETTING", "1", 1);
+    ts_capture_begin();
+    live_through_trouble();
+    char *text = ts_capture_end();
+    unsetenv("UCX_NO_SUCH_SETTING");
+    if (*text != '\0') {
+        fail_msg("written to stdout or stderr:\n%s", text);
+    }
+    free(text);
+}
+
+typedef struct lines {
+    int count;
+    char last[512];
+} lines_t;
+
+static void take_line(void *arg, ropeway_log_level_t level, const char *text) {
+    lines_t *lines = arg;
+    (void)level;
+    __atomic_add_fetch(&lines->count, 1, __ATOMIC_RELAXED);
+    if (strstr(text, "UCX_NO_SUCH_SETTING") != NULL) {
+        snprintf(lines->last, sizeof lines->last, "%s", text);
+    }
+}
+
+static void rule9_the_log_callback_gets_what_ucx_warns_of(void **state) {
+    (void)state;
+    /* UCX says it once in a process: ask a fresh one. */
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        setenv("UCX_NO_SUCH_SETTING", "1", 1);
+        execl("/proc/self/exe", "conformance", ts_transport_name(), "--log-only", (char *)NULL);
+        _exit(9);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
+int ts_guest_log_only(void) {
+    lines_t lines = {0};
+    char name[256];
+    ropeway_connector_options_t options;
+    ropeway_connector_t *connector;
+    ts_connector_options("", name, &options);
+    options.log = take_line;
+    options.log_arg = &lines;
+    options.log_level = ROPEWAY_LOG_DEBUG;
+    if (ropeway_connector_create(&options, &connector) != ROPEWAY_OK ||
+        ropeway_connector_destroy(connector) != ROPEWAY_OK) {
+        return 2;
+    }
+    return lines.count == 0 ? 3 : 0;
+}
+
+/* In a forked child: 0 when all is as promised. */
+static int look_from_child(ropeway_connector_t *connector, ropeway_operation_t *operation,
+                           const char *metadata) {
+    uint8_t memory[9];
+    ropeway_descriptor_t descriptor = {memory, 9, {ROPEWAY_DEVICE_HOST, 0}};
+    ropeway_operation_t *none = NULL;
+    ropeway_stats_t stats;
+    ropeway_memory_t *registered;
+    if (ropeway_create_readable(connector, &descriptor, 1, NULL, &none) != ROPEWAY_ERR_FORKED) {
+        return 1;
+    }
+    if (*ropeway_last_error() == '\0') {
+        return 2;
+    }
+    if (ropeway_begin_read(connector, metadata, strlen(metadata), &descriptor, 1, NULL, &none) !=
+        ROPEWAY_ERR_FORKED) {
+        return 3;
+    }
+    if (ropeway_connector_stats(connector, &stats, sizeof stats) != ROPEWAY_ERR_FORKED) {
+        return 4;
+    }
+    if (ropeway_memory_register(connector, memory, 9, descriptor.device, &registered) !=
+        ROPEWAY_ERR_FORKED) {
+        return 5;
+    }
+    if (ropeway_operation_wait(operation, 50) == ROPEWAY_OK) {
+        return 6;
+    }
+    ropeway_operation_release(operation);
+    return ropeway_connector_destroy(connector) == ROPEWAY_OK ? 0 : 7;
+}
+
+static void rule9_a_forked_child_is_refused_and_the_parent_goes_on(void **state) {
+    (void)state;
+    ropeway_connector_t *connector = ts_connect("");
+    ts_peer_t *peer = ts_new_peer("");
+    ts_assert_works(connector, peer);
+    ropeway_operation_t *operation = ts_create(connector, ROPEWAY_OPERATION_READABLE, "9", 4, "");
+    const char *metadata;
+    assert_ok(ropeway_operation_metadata(operation, &metadata));
+    for (int i = 0; i < 3; i++) {
+        fflush(stdout);
+        pid_t child = fork();
+        if (child == 0) {
+            alarm(30);
+            _exit(look_from_child(connector, operation, metadata));
+        }
+        int status = 0;
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_int_equal(status, 0);
+        ts_assert_works(connector, peer);
+    }
+    ts_peer_begin(peer, "read", 0, "9", 4, "", metadata, strlen(metadata));
+    assert_complete(ts_wait(operation));
+    assert_int_equal(ts_peer_number(peer, "matches 0 4"), 1);
+}
+
+static void rule9_no_signal_handler_is_installed_or_replaced(void **state) {
+    (void)state;
+    /* In a process of its own, which loads the library by itself. */
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        execl(TS_SIGNALS_PATH, TS_SIGNALS_PATH, TS_LIBRARY_PATH, ts_transport_tls(), (char *)NULL);
+        _exit(99);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
+static void rule7_an_idle_connector_sleeps(void **state) {
+    (void)state;
+    ropeway_connector_t *connector = ts_connect("");
+    ts_peer_t *peer = ts_new_peer("");
+    ts_assert_works(connector, peer);
+    poll(NULL, 0, 200);
+    double start = ts_now(), cpu = ts_cpu_seconds();
+    uint64_t wakeups = ts_stats(connector).wakeups;
+    poll(NULL, 0, 2000);
+    double share = (ts_cpu_seconds() - cpu) / (ts_now() - start);
+    wakeups = ts_stats(connector).wakeups - wakeups;
+    print_message("idle: %.3f %% CPU, %llu wake-ups in 2 s\n", share * 100,
+                  (unsigned long long)wakeups);
+    assert_true(share < 0.02);
+    /* One connection is checked by UCX once a second. */
+    assert_true(wakeups <= 20);
+}
+
+static const struct CMUnitTest tests[] = {
+    TS_TEST(rule9_nothing_is_written_to_stdout_or_stderr),
+    TS_TEST(rule9_the_log_callback_gets_what_ucx_warns_of),
+    TS_TEST(rule9_a_forked_child_is_refused_and_the_parent_goes_on),
+    TS_TEST(rule9_no_signal_handler_is_installed_or_replaced),
+    TS_TEST(rule7_an_idle_connector_sleeps),
+};
+
+TS_LIST(ts_list_guest, tests);

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Rules 1 and 2: begin begins; an operation has one outcome, and it never changes. */
+#include "lists.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void rule1_begin_begins_without_a_wait_or_poll_of_the_beginner(void **state) {
+    (void)state;
+    ropeway_connector_t *connector = ts_connect("");
+    ts_peer_t *peer = ts_new_peer("");
+    static const ropeway_operation_kind_t kinds[] = {ROPEWAY_OPERATION_READ,
+                                                     ROPEWAY_OPERATION_WRITE};
+    for (size_t i = 0; i < 2; i++) {
+        /* Nothing is called for this operation until the other process has seen it end. */
+        ts_pair_t pair = ts_pair_make(connector, peer, 0, kinds[i], "20000003", "");
+        assert_complete(ts_peer_wait(peer, 0));
+        ts_pair_finish(&pair);
+    }
+}
+
+static void rule1_begin_begins_without_a_wait_or_poll_of_the_owner(void **state) {
+    (void)state;
+    ropeway_connector_t *connector = ts_connect("");
+    ts_peer_t *peer = ts_new_peer("");
+    static const ropeway_operation_kind_t kinds[] = {ROPEWAY_OPERATION_READABLE,
+                                                     ROPEWAY_OPERATION_WRITABLE};
+    for (size_t i = 0; i < 2; i++) {
+        ts_pair_t pair = ts_pair_make(connector, peer, 0, kinds[i], "20000003", "");
+        assert_complete(ts_peer_wait(peer, 0));
+        ts_pair_finish(&pair);
+    }
+}
+
+static void rule2_statuses_go_from_initialized_to_complete(void **state) {
+    (void)state;
+    ropeway_connector_t *connector = ts_connect("");
+    ts_peer_t *peer = ts_new_peer("");
+    ropeway_operation_t *readable = ts_create(connector, ROPEWAY_OPERATION_READABLE, "9,8", 1, "");
+    ts_outcome_t outcome = ts_outcome(readable);
+    assert_int_equal(outcome.status, ROPEWAY_STATUS_INITIALIZED);
+    assert_int_equal(outcome.error, ROPEWAY_OK);
+    assert_string_equal(outcome.text, "");
+    assert_int_equal(outcome.done, 0);
+    assert_int_equal(outcome.total, 17);
+    assert_string_equal(ropeway_operation_peer(readable), "");
+    assert_int_equal(ropeway_operation_path(readable, NULL, 0), 0);
+    ts_pair_t pair = ts_pair_make(connector, peer, 0, ROPEWAY_OPERATION_READ, "70000000", "");
+    ropeway_status_t status = ropeway_operation_status(pair.operation);
+    assert_true(status == ROPEWAY_STATUS_IN_PROGRESS || status == ROPEWAY_STATUS_COMPLETE);
+    ts_pair_finish(&pair);
+}
+
+static void rule2_complete_stays_complete(void **state) {
+    (void)state;
+    ropeway_connector_t *connector = ts_connect("");
+    for (int kind = ROPEWAY_OPERATION_READABLE; kind <= ROPEWAY_OPERATION_WRITE; kind++) {
+        ts_peer_t *peer = ts_new_peer("");
+        ts_pair_t pair = ts_pair_make(connector, peer, 0, (ropeway_operation_kind_t)kind, "50000",
+                                      "deadline_ms=2000 stall_ms=2000");
+        assert_complete(ts_wait(pair.operation));
+        assert_complete(ts_peer_wait(peer, 0));
+        assert_fails(ropeway_operation_cancel(pair.operation), ROPEWAY_ERR_FINISHED);
+        assert_int_equal(ts_peer_number(peer, "cancel 0 0 0"), ROPEWAY_ERR_FINISHED);
+        assert_complete(ts_outcome(pair.operation));
+        assert_complete(ts_peer_wait(peer, 0));
+        /* Not even the peer's death, or the end of the connector, is news to it. */
+        ts_peer_kill(peer);
+        ts_drop_peer(peer);
+        assert_ok(ropeway_operation_wait(pair.operation, 0));
+        assert_complete(ts_outcome(pair.operation));
+    }
+    ts_disconnect(connector);
+    for (size_t i = 0; i < 4; i++) {
+        assert_complete(ts_outcome(ts.operations[i].operation));
+    }
+}
+
+static void rule2_cancelled_and_errored_stay_so(void **state) {
+    (void)state;
+    ropeway_connector_t *connector = ts_connect("");
+    ropeway_operation_t *cancelled =
+        ts_create(connector, ROPEWAY_OPERATION_READABLE, "10", 1, "deadline_ms=100");
+    ropeway_operation_t *errored =
+        ts_create(connector, ROPEWAY_OPERATION_WRITABLE, "10", 1, "deadline_ms=100");
+    assert_ok(ropeway_operation_cancel(cancelled));
+    assert_ended(ts_wait(cancelled), ROPEWAY_STATUS_CANCELLED, ROPEWAY_ERR_CANCELLED);
+    assert_ended(ts_wait(errored), ROPEWAY_STATUS_ERRORED, ROPEWAY_ERR_DEADLINE);
+    assert_fails(ropeway_operation_cancel(cancelled), ROPEWAY_ERR_FINISHED);
+    assert_fails(ropeway_operation_cancel(errored), ROPEWAY_ERR_FINISHED);
+    ts_disconnect(connector);
+    assert_ended(ts_outcome(cancelled), ROPEWAY_STATUS_CANCELLED, ROPEWAY_ERR_CANCELLED);
+    assert_ended(ts_outcome(errored), ROPEWAY_STATUS_ERRORED, ROPEWAY_ERR_DEADLINE);
+}
+
+static void rule2_status_and_device_names_are_upstreams(void **state) {
+    (void)state;
+    assert_string_equal(ropeway_status_name(ROPEWAY_STATUS_UNINITIALIZED), "UNINIT");
+    assert_string_equal(ropeway_status_name(ROPEWAY_STATUS_INITIALIZED), "INIT");
+    assert_string_equal(ropeway_status_name(ROPEWAY_STATUS_IN_PROGRESS), "PROC");
+    assert_string_equal(ropeway_status_name(ROPEWAY_STATUS_COMPLETE), "DONE");
+    assert_string_equal(ropeway_status_name(ROPEWAY_STATUS_CANCELLED), "STOP");
+    assert_string_equal(ropeway_status_name(ROPEWAY_STATUS_ERRORED), "ERR");
+    assert_string_equal(ropeway_status_name((ropeway_status_t)77), "UNINIT");
+}
+
+static void progress_never_goes_back_and_ends_at_the_total(void **state) {
+    (void)state;
+    ropeway_connector_t *connector = ts_connect("chunk_size=65536 window=2");
+    ts_peer_t *peer = ts_new_peer("chunk_size=65536 window=2");
+    for (int kind = ROPEWAY_OPERATION_READABLE; kind <= ROPEWAY_OPERATION_WRITE; kind++) {
+        ts_pair_t pair =
+            ts_pair_make(connector, peer, 0, (ropeway_operation_kind_t)kind, "16777219,5", "");
+        uint64_t before = 0, done = 0, total = 0;
+        while (ropeway_operation_status(pair.operation) < ROPEWAY_STATUS_COMPLETE) {
+            ropeway_operation_progress(pair.operation, &done, &total);
+            assert_true(done >= before);
+            assert_true(done <= total);
+            assert_int_equal(total, 16777224);
+            before = done;
+        }
+        ropeway_operation_progress(pair.operation, NULL, NULL);
+        ts_pair_finish(&pair);
+    }
+}
+
+static void an_operation_tells_its_kind_peer_path_and_user_data(void **state) {
+    (void)state;
+    ropeway_connector_t *connector = ts_connect("name=teller");
+    ts_peer_t *peer = ts_new_peer("name=the-other");
+    assert_string_equal(ropeway_connector_name(connector), "teller");
+    for (int kind = ROPEWAY_OPERATION_READABLE; kind <= ROPEWAY_OPERATION_WRITE; kind++) {
+        ts_pair_t pair =
+            ts_pair_make(connector, peer, 0, (ropeway_operation_kind_t)kind, "5000000", "");
+        char path[256], cut[4] = "xxx";
+        assert_int_equal(ropeway_operation_kind(pair.operation), kind);
+        assert_complete(ts_wait(pair.operation));
+        assert_string_equal(ropeway_operation_peer(pair.operation), "the-other");
+        assert_string_equal(ts_peer_ask(peer, "peer 0"), "teller");
+        size_t length = ropeway_operation_path(pair.operation, path, sizeof path);
+        assert_int_equal(length, strlen(path));
+        assert_true(length > 0);
+        assert_int_equal(strstr(path, "tcp") != NULL, !ts_transport_is("shm"));
+        assert_int_equal(ropeway_operation_path(pair.operation, cut, sizeof cut), length);
+        assert_int_equal(strlen(cut), 3);
+        ts_pair_finish(&pair);
+    }
+    char byte;
+    ropeway_descriptor_t descriptor = {&byte, 1, {ROPEWAY_DEVICE_HOST, 0}};
+    ropeway_operation_options_t options;
+    ropeway_operation_t *operation;
+    ropeway_operation_options_init(&options, sizeof options);
+    options.user_data = &byte;
+    assert_ok(ropeway_create_readable(connector, &descriptor, 1, &options, &operation));
+    assert_ptr_equal(ropeway_operation_user_data(operation), &byte);
+    ropeway_operation_release(operation);
+}
+
+static void statistics_count_what_happened(void **state) {
+    (void)state;
+    ropeway_connector_t *connector = ts_connect("");
+    ts_peer_t *peer = ts_new_peer("");
+    for (int kind = ROPEWAY_OPERATION_READABLE; kind <= ROPEWAY_OPERATION_WRITE; kind++) {
+        ts_pair_t pair =
+            ts_pair_make(connector, peer, 0, (ropeway_operation_kind_t)kind, "1000,0,9", "");
+        ts_pair_finish(&pair);
+    }
+    ropeway_operation_t *live = ts_create(connector, ROPEWAY_OPERATION_READABLE, "1", 1, "");
+    ropeway_operation_t *late =
+        ts_create(connector, ROPEWAY_OPERATION_READABLE, "1", 1, "deadline_ms=1");
+    ropeway_operation_t *stopped = ts_create(connector, ROPEWAY_OPERATION_READABLE, "1", 1, "");
+    assert_ok(ropeway_operation_cancel(stopped));
+    ts_wait(stopped);
+    ts_wait(late);
+    ropeway_stats_t stats = ts_stats(connector);
+    assert_int_equal(stats.struct_size, sizeof stats);
+    assert_int_equal(stats.operations_created, 7);
+    assert_int_equal(stats.operations_completed, 4);
+    assert_int_equal(stats.operations_cancelled, 1);
+    assert_int_equal(stats.operations_errored, 1);
+    assert_int_equal(stats.operations_live, 1);
+    assert_int_equal(stats.bytes_sent, 2 * 1009);
+    assert_int_equal(stats.bytes_received, 2 * 1009);
+    assert_int_equal(stats.bytes_inflight, 0);
+    assert_int_equal(stats.peers, 1);
+    assert_int_equal(stats.peers_failed, 0);
+    assert_int_equal(stats.requests_rejected, 0);
+    ropeway_stats_t before;
+    memset(&before, 0xAB, sizeof before);
+    assert_ok(ropeway_connector_stats(connector, &before, offsetof(ropeway_stats_t, peers)));
+    assert_int_equal(before.operations_created, 7);
+    assert_int_equal(before.peers, 0xABABABABABABABABu);
+    ts_release(live);
+    assert_int_equal(ts_stats(connector).operations_live, 0);
+    assert_int_equal(ts_stats(connector).operations_cancelled, 2);
+}
+
+static const struct CMUnitTest tests[] = {
+    TS_TEST(rule1_begin_begins_without_a_wait_or_poll_of_the_beginner),
+    TS_TEST(rule1_begin_begins_without_a_wait_or_poll_of_the_owner),
+    TS_TEST(rule2_statuses_go_from_initialized_to_complete),
+    TS_TEST(rule2_complete_stays_complete),
+    TS_TEST(rule2_cancelled_and_errored_stay_so),
+    TS_TEST(rule2_status_and_device_names_are_upstreams),
+    TS_TEST(progress_never_goes_back_and_ends_at_the_total),
+    TS_TEST(an_operation_tells_its_kind_peer_path_and_user_data),
+    TS_TEST(statistics_count_what_happened),
+};
+
+TS_LIST(ts_list_outcome, tests);

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "transport.h"
+
+#include "netns.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct transport {
+    const char *name;
+    const char *tls;
+    const char *devices;
+} transport_t;
+
+static const transport_t transports[] = {
+    {"shm", "posix,sysv,cma,self", NULL},
+    {"tcp", "tcp,self", "lo"},
+    {"netns", "tcp,self", TS_VETH ",lo"},
+};
+
+static const transport_t *chosen;
+static int peer_namespace = -1;
+
+void ts_transport_init(const char *name) {
+    for (size_t i = 0; i < sizeof transports / sizeof *transports; i++) {
+        if (strcmp(transports[i].name, name) == 0) {
+            chosen = &transports[i];
+        }
+    }
+    if (chosen == NULL) {
+        fprintf(stderr, "no such transport: %s; use shm, tcp or netns\n", name);
+        exit(2);
+    }
+    /* A peer process is told "netns" too, and is in the right namespace already. */
+    if (ts_transport_is("netns") && getenv("ROPEWAY_TEST_IN_NAMESPACE") == NULL) {
+        const char *why = ts_netns_enter(&peer_namespace);
+        if (why != NULL) {
+            printf("skipped: %s\n", why);
+            exit(77);
+        }
+    }
+}
+
+const char *ts_transport_name(void) {
+    return chosen->name;
+}
+
+const char *ts_transport_tls(void) {
+    return chosen->tls;
+}
+
+const char *ts_transport_devices(void) {
+    return chosen->devices;
+}
+
+bool ts_transport_is(const char *name) {
+    return strcmp(chosen->name, name) == 0;
+}
+
+int ts_transport_peer_namespace(void) {
+    return peer_namespace;
+}
+
+void ts_transport_link(bool up) {
+    if (!ts_netns_link(TS_VETH, up)) {
+        perror("link of the network namespace");
+        abort();
+    }
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The transport that a run of the tests uses: "shm" (shared memory and CMA), "tcp" (loopback), or
+ * "netns" (TCP between two network namespaces that are joined by a veth pair and have no names:
+ * they vanish with the processes in them).
+ */
+#ifndef TS_TRANSPORT_H
+#define TS_TRANSPORT_H
+
+#include <stdbool.h>
+
+/* Chooses by name, before any thread or connector exists. For "netns" the process moves into a
+ * namespace of its own; where that is not permitted it says so and exits with 77. */
+void ts_transport_init(const char *name);
+
+const char *ts_transport_name(void);
+const char *ts_transport_tls(void);
+const char *ts_transport_devices(void);
+bool ts_transport_is(const char *name);
+
+/* The namespace that the peers live in, or -1 for the caller's own. */
+int ts_transport_peer_namespace(void);
+
+/* netns: takes this side's link down, and up again. */
+void ts_transport_link(bool up);
+
+#endif
