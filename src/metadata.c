@@ -227,6 +227,7 @@ ropeway_error_t ropeway_metadata_parse(const char *json, size_t length, size_t m
                        "ropeway_metadata_parse needs a text and a place for the result; %s is null",
                        json == NULL ? "the text" : "the place");
     }
+    *metadata = NULL;
     max = max < INT_MAX ? max : INT_MAX;
     if (length > max) {
         return rw_fail(ROPEWAY_ERR_LIMIT,

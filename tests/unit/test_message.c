@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The native protocol's bytes: what is sent is what is received, and what no Ropeway sends is
+ * refused. */
+#include "message.h"
+#include "unit.h"
+
+#define ALL_TYPES 7
+
+/* Fills in a valid message of this type, and returns the payload's length that goes with it. */
+static size_t random_message(uint8_t type, rw_message_t *message) {
+    memset(message, 0, sizeof *message);
+    message->type = type;
+    message->version = RW_PROTOCOL_VERSION;
+    message->flags = (uint16_t)unit_below(8);
+    unit_random_bytes(message->to, RW_ID_BYTES);
+    unit_random_bytes(message->from, RW_ID_BYTES);
+    switch (type) {
+    case RW_REQUEST:
+        message->request.digest = unit_random();
+        message->request.count = (uint32_t)(1 + unit_below(UINT32_MAX));
+        message->request.hello_length = (uint32_t)unit_below(RW_HELLO_MAX + 1);
+        message->request.total = unit_random() >> 20;
+        if (unit_below(2) == 0) {
+            message->flags |= RW_FLAG_INLINE;
+            return message->request.hello_length + message->request.total;
+        }
+        return message->request.hello_length;
+    case RW_DATA:
+        message->data.offset = unit_random();
+        return unit_random() >> 1;
+    case RW_SUMS:
+        message->sums.first = unit_random();
+        return unit_below(RW_SUMS_MAX + 1) * sizeof(uint64_t);
+    case RW_FIN:
+        message->fin.status = ROPEWAY_STATUS_COMPLETE + unit_below(3);
+        message->fin.error = unit_below((uint64_t)UINT32_MAX + 1);
+        return unit_below(RW_TEXT_MAX + 1);
+    default:
+        return 0;
+    }
+}
+
+/* Decodes bytes that end where they end. */
+static ropeway_error_t decode(const uint8_t *bytes, size_t length, size_t payload,
+                              rw_message_t *message) {
+    uint8_t *exact = malloc(length > 0 ? length : 1);
+    ropeway_error_t error;
+
+    assert_non_null(exact);
+    memcpy(exact, bytes, length);
+    error = rw_message_decode(exact, length, payload, message);
+    free(exact);
+    return error;
+}
+
+static ropeway_error_t pass(const rw_message_t *message, size_t payload, rw_message_t *again) {
+    uint8_t bytes[RW_MESSAGE_BYTES];
+
+    rw_message_encode(message, bytes);
+    return decode(bytes, sizeof bytes, payload, again);
+}
+
+static void every_message_arrives_as_it_was_sent(void **state) {
+    (void)state;
+    for (int round = 0; round < 5000; round++) {
+        rw_message_t message;
+        rw_message_t again;
+        size_t payload = random_message((uint8_t)(1 + round % ALL_TYPES), &message);
+
+        assert_int_equal(pass(&message, payload, &again), ROPEWAY_OK);
+        assert_memory_equal(&message, &again, sizeof message);
+    }
+}
+
+static void the_bytes_are_little_endian_and_at_their_places(void **state) {
+    rw_message_t message = {.type = RW_REQUEST,
+                            .version = 1,
+                            .flags = 0x0302,
+                            .to = {0xA0},
+                            .from = {0xB0},
+                            .request = {.total = 0x0807060504030201,
+                                        .digest = 0x1817161514131211,
+                                        .count = 0x24232221,
+                                        .hello_length = 0x34333231}};
+    uint8_t bytes[RW_MESSAGE_BYTES];
+
+    (void)state;
+    rw_message_encode(&message, bytes);
+    assert_memory_equal(bytes, "RW\1\1\2\3\0\0\xA0", 9);
+    assert_int_equal(bytes[24], 0xB0);
+    assert_memory_equal(bytes + 40, "\1\2\3\4\5\6\7\x8\x11\x12\x13\x14\x15\x16\x17\x18", 16);
+    assert_memory_equal(bytes + 56, "!\"#$1234", 8);
+}
+
+static void what_is_no_header_is_refused(void **state) {
+    rw_message_t message;
+    uint8_t bytes[RW_MESSAGE_BYTES + 1] = {0};
+
+    (void)state;
+    random_message(RW_DONE, &message);
+    rw_message_encode(&message, bytes);
+    assert_int_equal(decode(bytes, RW_MESSAGE_BYTES, 0, &message), ROPEWAY_OK);
+    for (size_t length = 0; length <= sizeof bytes; length++) {
+        if (length != RW_MESSAGE_BYTES) {
+            assert_int_equal(decode(bytes, length, 0, &message), ROPEWAY_ERR_PROTOCOL);
+        }
+    }
+    bytes[0] = 'r';
+    assert_int_equal(decode(bytes, RW_MESSAGE_BYTES, 0, &message), ROPEWAY_ERR_PROTOCOL);
+    bytes[0] = 'R';
+    bytes[1] = 'w';
+    assert_int_equal(decode(bytes, RW_MESSAGE_BYTES, 0, &message), ROPEWAY_ERR_PROTOCOL);
+}
+
+static void an_unknown_type_is_refused(void **state) {
+    (void)state;
+    for (int type = 0; type < 256; type++) {
+        rw_message_t message;
+        rw_message_t again;
+
+        random_message(RW_DONE, &message);
+        message.type = (uint8_t)type;
+        if (type == 0 || type > ALL_TYPES) {
+            assert_int_equal(pass(&message, 0, &again), ROPEWAY_ERR_PROTOCOL);
+        }
+    }
+}
+
+static void another_version_can_still_be_answered(void **state) {
+    (void)state;
+    for (int version = 0; version < 256; version++) {
+        rw_message_t message;
+        rw_message_t again;
+
+        if (version == RW_PROTOCOL_VERSION) {
+            continue;
+        }
+        random_message(RW_REQUEST, &message);
+        message.version = (uint8_t)version;
+        message.request.hello_length = UINT32_MAX; /* its meaning is not known */
+        assert_int_equal(pass(&message, 0, &again), ROPEWAY_ERR_VERSION);
+        assert_int_equal(again.type, RW_REQUEST);
+        assert_int_equal(again.version, version);
+        assert_memory_equal(again.to, message.to, RW_ID_BYTES);
+        assert_memory_equal(again.from, message.from, RW_ID_BYTES);
+    }
+}
+
+static void a_request_must_fit_its_payload(void **state) {
+    rw_message_t good = {.type = RW_REQUEST,
+                         .version = RW_PROTOCOL_VERSION,
+                         .request = {.total = 1000, .count = 1, .hello_length = 100}};
+    rw_message_t bad;
+    rw_message_t again;
+
+    (void)state;
+    assert_int_equal(pass(&good, 100, &again), ROPEWAY_OK);
+    assert_int_equal(pass(&good, 99, &again), ROPEWAY_ERR_PROTOCOL);
+    assert_int_equal(pass(&good, 101, &again), ROPEWAY_ERR_PROTOCOL);
+    assert_int_equal(pass(&good, 1100, &again), ROPEWAY_ERR_PROTOCOL);
+    bad = good;
+    bad.request.count = 0;
+    assert_int_equal(pass(&bad, 100, &again), ROPEWAY_ERR_PROTOCOL);
+    bad = good;
+    bad.request.hello_length = RW_HELLO_MAX + 1;
+    assert_int_equal(pass(&bad, RW_HELLO_MAX + 1, &again), ROPEWAY_ERR_PROTOCOL);
+    good.flags = RW_FLAG_INLINE;
+    assert_int_equal(pass(&good, 1100, &again), ROPEWAY_OK);
+    assert_int_equal(pass(&good, 1099, &again), ROPEWAY_ERR_PROTOCOL);
+    assert_int_equal(pass(&good, 1101, &again), ROPEWAY_ERR_PROTOCOL);
+    assert_int_equal(pass(&good, 100, &again), ROPEWAY_ERR_PROTOCOL);
+    good.request.total = UINT64_MAX;
+    assert_int_equal(pass(&good, 99, &again), ROPEWAY_ERR_PROTOCOL);
+    assert_int_equal(pass(&good, 100, &again), ROPEWAY_ERR_PROTOCOL);
+}
+
+static void checksums_and_sentences_have_a_longest_length(void **state) {
+    rw_message_t sums = {.type = RW_SUMS, .version = RW_PROTOCOL_VERSION};
+    rw_message_t fin = {.type = RW_FIN,
+                        .version = RW_PROTOCOL_VERSION,
+                        .fin = {.status = ROPEWAY_STATUS_ERRORED, .error = UINT32_MAX}};
+    rw_message_t again;
+
+    (void)state;
+    assert_int_equal(pass(&sums, RW_SUMS_MAX * 8, &again), ROPEWAY_OK);
+    assert_int_equal(pass(&sums, RW_SUMS_MAX * 8 + 8, &again), ROPEWAY_ERR_PROTOCOL);
+    assert_int_equal(pass(&sums, 12, &again), ROPEWAY_ERR_PROTOCOL);
+    assert_int_equal(pass(&fin, RW_TEXT_MAX, &again), ROPEWAY_OK);
+    assert_int_equal(pass(&fin, RW_TEXT_MAX + 1, &again), ROPEWAY_ERR_PROTOCOL);
+}
+
+static void a_fin_must_tell_an_outcome(void **state) {
+    rw_message_t again;
+
+    (void)state;
+    for (uint64_t status = 0; status < 10; status++) {
+        rw_message_t fin = {
+            .type = RW_FIN, .version = RW_PROTOCOL_VERSION, .fin = {.status = status}};
+        bool outcome = status >= ROPEWAY_STATUS_COMPLETE && status <= ROPEWAY_STATUS_ERRORED;
+
+        assert_int_equal(pass(&fin, 0, &again), outcome ? ROPEWAY_OK : ROPEWAY_ERR_PROTOCOL);
+        fin.fin.error = (uint64_t)UINT32_MAX + 1;
+        assert_int_equal(pass(&fin, 0, &again), ROPEWAY_ERR_PROTOCOL);
+    }
+}
+
+static void messages_without_a_payload_have_none(void **state) {
+    static const uint8_t types[] = {RW_ACCEPT, RW_DONE, RW_BYE};
+
+    (void)state;
+    for (size_t i = 0; i < UNIT_COUNT(types); i++) {
+        rw_message_t message;
+        rw_message_t again;
+
+        random_message(types[i], &message);
+        assert_int_equal(pass(&message, 0, &again), ROPEWAY_OK);
+        assert_int_equal(pass(&message, 1, &again), ROPEWAY_ERR_PROTOCOL);
+    }
+}
+
+static void a_peers_sentence_is_cut_and_made_printable(void **state) {
+    char text[8];
+
+    (void)state;
+    rw_message_text("a\n\0\x1b\x7f", 5, text, sizeof text);
+    assert_string_equal(text, "a????");
+    rw_message_text("0123456789", 10, text, sizeof text);
+    assert_string_equal(text, "0123456");
+    rw_message_text("", 0, text, sizeof text);
+    assert_string_equal(text, "");
+}
+
+static void the_digest_tells_lists_of_sizes_apart(void **state) {
+    ropeway_descriptor_t list[3] = {{.size = 1}, {.size = 2}, {.size = 3}};
+    ropeway_descriptor_t swapped[3] = {{.size = 2}, {.size = 1}, {.size = 3}};
+    uint64_t digest = rw_message_digest(list, 3);
+
+    (void)state;
+    assert_true(digest != rw_message_digest(swapped, 3));
+    assert_true(digest != rw_message_digest(list, 2));
+    list[0].ptr = list;
+    list[1].device.kind = ROPEWAY_DEVICE_CUDA;
+    assert_true(digest == rw_message_digest(list, 3));
+}
+
+/* ---- Hello ---- */
+
+static uint8_t *make_hello(rw_hello_t *hello, size_t *length) {
+    static const uint8_t address[] = "a UCX worker address";
+
+    memset(hello, 0, sizeof *hello);
+    hello->version = RW_PROTOCOL_VERSION;
+    unit_random_bytes(hello->instance, sizeof hello->instance);
+    strcpy(hello->name, "worker-1");
+    strcpy(hello->ucx, "1.22.0");
+    hello->address = address;
+    hello->address_length = sizeof address;
+    return rw_hello_encode(hello, length);
+}
+
+static ropeway_error_t decode_hello(const uint8_t *bytes, size_t length, rw_hello_t *hello) {
+    uint8_t *exact = malloc(length > 0 ? length : 1);
+    ropeway_error_t error;
+
+    assert_non_null(exact);
+    memcpy(exact, bytes, length);
+    error = rw_hello_decode(exact, length, hello);
+    free(exact);
+    return error;
+}
+
+static void a_hello_arrives_as_it_was_sent(void **state) {
+    rw_hello_t hello;
+    rw_hello_t again;
+    size_t length;
+    uint8_t *bytes = make_hello(&hello, &length);
+
+    (void)state;
+    assert_int_equal(rw_hello_decode(bytes, length, &again), ROPEWAY_OK);
+    assert_int_equal(again.version, RW_PROTOCOL_VERSION);
+    assert_memory_equal(again.instance, hello.instance, RW_ID_BYTES);
+    assert_string_equal(again.name, "worker-1");
+    assert_string_equal(again.ucx, "1.22.0");
+    assert_int_equal(again.address_length, hello.address_length);
+    assert_memory_equal(again.address, hello.address, hello.address_length);
+    assert_true(again.address > bytes && again.address + again.address_length < bytes + length);
+    free(bytes);
+}
+
+static void a_hello_with_any_bit_flipped_is_refused(void **state) {
+    rw_hello_t hello;
+    rw_hello_t again;
+    size_t length;
+    uint8_t *bytes = make_hello(&hello, &length);
+
+    (void)state;
+    for (size_t bit = 0; bit < length * 8; bit++) {
+        bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        assert_int_equal(decode_hello(bytes, length, &again),
+                         bit / 8 == 4 ? ROPEWAY_ERR_VERSION : ROPEWAY_ERR_PROTOCOL);
+        bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    }
+    free(bytes);
+}
+
+static void a_hello_of_another_length_is_refused(void **state) {
+    rw_hello_t hello;
+    rw_hello_t again;
+    size_t length;
+    uint8_t *bytes = make_hello(&hello, &length);
+    uint8_t *longer = calloc(1, RW_HELLO_MAX + 100);
+
+    (void)state;
+    assert_non_null(longer);
+    memcpy(longer, bytes, length);
+    for (size_t cut = 0; cut < length; cut++) {
+        assert_int_equal(decode_hello(bytes, cut, &again), ROPEWAY_ERR_PROTOCOL);
+    }
+    assert_int_equal(decode_hello(longer, length + 1, &again), ROPEWAY_ERR_PROTOCOL);
+    assert_int_equal(decode_hello(longer, RW_HELLO_MAX + 100, &again), ROPEWAY_ERR_PROTOCOL);
+    free(longer);
+    free(bytes);
+}
+
+static void a_hello_must_have_a_name_and_an_address(void **state) {
+    rw_hello_t hello;
+    rw_hello_t again;
+    size_t length;
+    uint8_t *bytes = make_hello(&hello, &length);
+
+    (void)state;
+    free(bytes);
+    hello.name[0] = '\0';
+    bytes = rw_hello_encode(&hello, &length);
+    assert_int_equal(decode_hello(bytes, length, &again), ROPEWAY_ERR_PROTOCOL);
+    free(bytes);
+    memset(hello.name, 'n', 255);
+    bytes = rw_hello_encode(&hello, &length);
+    assert_int_equal(decode_hello(bytes, length, &again), ROPEWAY_OK);
+    assert_string_equal(again.name, hello.name);
+    free(bytes);
+    hello.address_length = 0;
+    bytes = rw_hello_encode(&hello, &length);
+    assert_int_equal(decode_hello(bytes, length, &again), ROPEWAY_ERR_PROTOCOL);
+    free(bytes);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_message_arrives_as_it_was_sent),
+        cmocka_unit_test(the_bytes_are_little_endian_and_at_their_places),
+        cmocka_unit_test(what_is_no_header_is_refused),
+        cmocka_unit_test(an_unknown_type_is_refused),
+        cmocka_unit_test(another_version_can_still_be_answered),
+        cmocka_unit_test(a_request_must_fit_its_payload),
+        cmocka_unit_test(checksums_and_sentences_have_a_longest_length),
+        cmocka_unit_test(a_fin_must_tell_an_outcome),
+        cmocka_unit_test(messages_without_a_payload_have_none),
+        cmocka_unit_test(a_peers_sentence_is_cut_and_made_printable),
+        cmocka_unit_test(the_digest_tells_lists_of_sizes_apart),
+        cmocka_unit_test(a_hello_arrives_as_it_was_sent),
+        cmocka_unit_test(a_hello_with_any_bit_flipped_is_refused),
+        cmocka_unit_test(a_hello_of_another_length_is_refused),
+        cmocka_unit_test(a_hello_must_have_a_name_and_an_address),
+    };
+
+    return cmocka_run_group_tests(tests, unit_seed, NULL);
+}
