@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Agent blobs, without the zlib and base64 around them, whose checks keep a fuzzer out. */
+#include "fuzz.h"
+#include "serdes.h"
+
+static void check_inside(const uint8_t *part, size_t part_length, const uint8_t *bytes,
+                         size_t length) {
+    FUZZ_CHECK(part_length > 0 && part >= bytes && part_length <= length &&
+               part + part_length < bytes + length);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length) {
+    rw_agent_t agent;
+    ropeway_error_t error = rw_serdes_decode(bytes, length, &agent);
+
+    if (error != ROPEWAY_OK) {
+        FUZZ_CHECK(error == ROPEWAY_ERR_METADATA && *ropeway_last_error() != '\0');
+        return 0;
+    }
+    check_inside((const uint8_t *)agent.name, agent.name_length, bytes, length);
+    FUZZ_CHECK(rw_agent_name_valid(agent.name, agent.name_length));
+    if (agent.native != NULL) {
+        check_inside(agent.native, agent.native_length, bytes, length);
+    }
+    if (agent.ucx != NULL) {
+        check_inside(agent.ucx, agent.ucx_length, bytes, length);
+    }
+    return 0;
+}
