@@ -17,7 +17,7 @@ static bool insert_at(rw_extents_t *extents, uint32_t index, rw_extent_t piece) 
     if (extents->count == RW_EXTENTS_MAX) {
         return false;
     }
-    if (extents->count == extents->capacity) {
+    if (extents->later == NULL || extents->count == extents->capacity) {
         uint32_t capacity = extents->capacity == 0 ? FIRST_CAPACITY : extents->capacity * 2;
         rw_extent_t *later = realloc(extents->later, capacity * sizeof *later);
 

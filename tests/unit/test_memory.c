@@ -25,28 +25,28 @@ static bool fails(void) {
     return ++calls == failing_call;
 }
 
-static void *count(void *memory) {
+static void *counted(void *memory) {
     held += memory != NULL ? 1 : 0;
     return memory;
 }
 
 void *__wrap_malloc(size_t size) {
-    return fails() ? NULL : count(__real_malloc(size));
+    return fails() ? NULL : counted(__real_malloc(size));
 }
 
-void *__wrap_calloc(size_t number, size_t size) {
-    return fails() ? NULL : count(__real_calloc(number, size));
+void *__wrap_calloc(size_t count, size_t size) {
+    return fails() ? NULL : counted(__real_calloc(count, size));
 }
 
 void *__wrap_realloc(void *memory, size_t size) {
     if (fails()) {
         return NULL;
     }
-    return memory == NULL ? count(__real_realloc(NULL, size)) : __real_realloc(memory, size);
+    return memory == NULL ? counted(__real_realloc(NULL, size)) : __real_realloc(memory, size);
 }
 
 char *__wrap_strndup(const char *text, size_t length) {
-    return fails() ? NULL : count(__real_strndup(text, length));
+    return fails() ? NULL : counted(__real_strndup(text, length));
 }
 
 void __wrap_free(void *memory) {

@@ -182,8 +182,8 @@ static void checksums_and_sentences_have_a_longest_length(void **state) {
     rw_message_t again;
 
     (void)state;
-    assert_int_equal(pass(&sums, RW_SUMS_MAX * 8, &again), ROPEWAY_OK);
-    assert_int_equal(pass(&sums, RW_SUMS_MAX * 8 + 8, &again), ROPEWAY_ERR_PROTOCOL);
+    assert_int_equal(pass(&sums, (size_t)RW_SUMS_MAX * 8, &again), ROPEWAY_OK);
+    assert_int_equal(pass(&sums, (size_t)RW_SUMS_MAX * 8 + 8, &again), ROPEWAY_ERR_PROTOCOL);
     assert_int_equal(pass(&sums, 12, &again), ROPEWAY_ERR_PROTOCOL);
     assert_int_equal(pass(&fin, RW_TEXT_MAX, &again), ROPEWAY_OK);
     assert_int_equal(pass(&fin, RW_TEXT_MAX + 1, &again), ROPEWAY_ERR_PROTOCOL);

@@ -95,7 +95,7 @@ static void damaged_agent_metadata_inside_a_good_text_do_no_harm(void **state) {
 }
 
 static void damaged_blobs_do_no_harm(void **state) {
-    size_t rounds = ts_scaled(ROUNDS * 5, 1000);
+    size_t rounds = ts_scaled((size_t)ROUNDS * 5, 1000);
 
     (void)state;
     for (size_t i = 0; i < rounds; i++) {
