@@ -63,13 +63,15 @@ const char *rw_name_check(const char *name, size_t length) {
         return "holds a zero byte";
     if (!rw_utf8_valid(name, length))
         return "is not valid UTF-8";
-    size_t start = 0;
+    size_t start = 0, depth = 0;
     for (size_t at = 0; at <= length; at++) {
         if (at < length && name[at] != '/')
             continue;
         const char *wrong = check_component(name + start, at - start);
         if (wrong)
             return wrong;
+        if (++depth > RW_NAME_DEPTH_MAX)
+            return "has more than 128 components";
         start = at + 1;
     }
     return NULL;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Names of objects. A name is UTF-8 and consists of components that '/' separates; none of them is
+ * Names of objects. A name is UTF-8 and consists of components that '/' separates, 128 at most; none of them is
  * empty, "." or "..". So joining it to a directory never leaves that directory, symbolic links
  * aside.
  */
@@ -12,6 +12,7 @@
 
 #define RW_NAME_SIZE 4096         /* with the final NUL */
 #define RW_NAME_COMPONENT_MAX 255 /* bytes */
+#define RW_NAME_DEPTH_MAX 128     /* components */
 
 /* NULL when the length bytes at name are the name of an object, else what is wrong with them, to
  * follow "the name of the object ". */

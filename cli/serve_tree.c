@@ -13,7 +13,6 @@
 
 #include "temp.h"
 
-#define MAX_DEPTH 128
 #define MAX_OBJECTS 1000000
 #define OPEN_OBJECT (O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
 #define OPEN_DIRECTORY (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
@@ -88,7 +87,7 @@ static bool walk_entry(const struct root *root, DIR *stream, const char *entry, 
         fstatat(dirfd(stream), entry, &info, AT_SYMLINK_NOFOLLOW) != 0)
         goto out;
     if (S_ISDIR(info.st_mode)) {
-        int below = depth < MAX_DEPTH ? openat(dirfd(stream), entry, OPEN_DIRECTORY) : -1;
+        int below = depth < RW_NAME_DEPTH_MAX ? openat(dirfd(stream), entry, OPEN_DIRECTORY) : -1;
         if (below >= 0)
             more = walk(root, below, name, depth + 1, visit, arg);
         goto out;

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The HTTP interface of `ropeway serve`."""
+import os
+import re
+import socket
+import unittest
+
+from support import MIB, Server, TestCase, main, run, wait_for
+
+READ = "/v1/objects/%s/read"
+WRITE = "/v1/objects/%s/write"
+
+
+class Interface(TestCase):
+    def test_prints_one_line_and_ends_quietly(self):
+        with Server(self.offered) as server:
+            self.assertRegex(server.line,
+                             r"\Aropeway: serving on http://127\.0\.0\.1:[1-9]\d*/\n\Z")
+            server.process.terminate()
+            self.assertEqual(server.process.communicate(), ("", ""))
+            self.assertEqual(server.process.returncode, 0)
+
+    def test_listens_on_ipv6(self):
+        try:
+            socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+        except OSError as error:
+            raise unittest.SkipTest(f"no IPv6 here: {error}")
+        self.write("file", b"six")
+        with Server(self.offered, listen="[::1]:0") as server:
+            self.assertRegex(server.url, r"\Ahttp://\[::1\]:\d+/\Z")
+            self.assert_done(self.get(server.url + "file"))
+
+    def test_address_in_use(self):
+        with Server(self.offered) as server:
+            self.assert_failed(run("serve", "--listen", "%s:%d" % server.address, self.offered),
+                               says="in use")
+
+    def test_warns_of_an_open_address_without_token(self):
+        with Server(self.here, listen="0.0.0.0:0") as server:
+            code, errors = server.end()
+        self.assertEqual(code, 0)
+        self.assert_one_sentence(errors)
+        self.assertIn("warning: ", errors)
+        token = self.write("token", b"secret\n")
+        with Server("--token-file", token, self.here, listen="0.0.0.0:0") as server:
+            self.assertEqual(server.end(), (0, ""))
+
+    def test_lists_files_by_relative_name(self):
+        self.write("a", 5)
+        self.write("dir/b c", 0)
+        self.write("dir/deep/\u00fc%", 7)
+        alone = os.path.join(self.uploads, "alone")
+        with open(alone, "wb") as file:
+            file.write(b"123")
+        os.mkfifo(os.path.join(self.offered, "fifo"))
+        with Server(self.offered, alone) as server:
+            status, answer = server.json("GET", "/v1/objects")
+            self.assertEqual(status, 200)
+            sizes = {entry["name"]: entry["size"] for entry in answer["objects"]}
+            self.assertEqual(sizes, {"a": 5, "dir/b c": 0, "dir/deep/\u00fc%": 7, "alone": 3})
+            self.write("later", 1)
+            result = run("ls", server.url)
+            self.assert_done(result)
+            self.assertEqual([line[12:] for line in result.stdout.splitlines()],
+                             ["a", "alone", "dir/b c", "dir/deep/\u00fc%", "later"])
+            below = run("ls", server.url + "dir")
+            self.assertEqual(len(below.stdout.splitlines()), 2, below)
+            self.assert_failed(run("ls", server.url + "di"), says="'di'")
+
+    def test_names_that_collide(self):
+        self.write("dir/same", 1)
+        other = os.path.join(self.uploads, "dir")
+        os.mkdir(other)
+        with open(os.path.join(other, "same"), "wb"):
+            pass
+        result = run("serve", "--listen", "127.0.0.1:0", self.offered, self.uploads)
+        self.assert_failed(result, says="'dir/same'")
+        self.assertIn(f"'{self.offered}' and '{self.uploads}'", result.stderr)
+
+    def test_read_answers_with_metadata_of_the_range(self):
+        self.write("file", 1000)
+        with Server(self.offered) as server:
+            for body, offset, length in ((None, 0, 1000), ({}, 0, 1000),
+                                         ({"offset": 10, "length": 20}, 10, 20),
+                                         ({"offset": 990, "length": 20}, 990, 10),
+                                         ({"offset": 1000}, 1000, 0)):
+                status, answer = server.json("POST", READ % "file", body)
+                self.assertEqual(status, 200, answer)
+                self.assertEqual([answer[key] for key in ("name", "size", "offset", "length")],
+                                 ["file", 1000, offset, length])
+                metadata = answer["metadata"]
+                self.assertEqual(metadata["operation_kind"], 1)
+                self.assertEqual([d["size"] for d in metadata["descriptors"]], [length])
+                self.assertEqual(server.json("GET", "/v1/transfers/" + answer["transfer"])[1]["state"],
+                                 "waiting")
+            self.assertEqual(server.json("POST", READ % "file", {"offset": 1001})[0], 416)
+
+    def test_wrong_requests_get_a_sentence(self):
+        self.write("file", 1000)
+        os.mkdir(os.path.join(self.uploads, "taken"))
+        with Server("--writable", self.uploads, self.offered) as server:
+            for status, method, target, body in (
+                    (404, "GET", "/", None), (404, "GET", "/v1", None), (404, "GET", "/v2/objects", None),
+                    (404, "POST", "/v1/objects/file", None), (404, "POST", "/v1/objects/file/erase", None),
+                    (404, "POST", READ % "missing", None), (404, "GET", "/v1/transfers/1", None),
+                    (404, "GET", "/v1/transfers/" + "0" * 32, None),
+                    (400, "GET", "/v1/transfers/" + "0" * 32 + "?wait=99", None),
+                    (405, "POST", "/v1/objects", b""), (405, "GET", READ % "file", None),
+                    (405, "PUT", READ % "file", b""), (405, "DELETE", "/metrics", None),
+                    (400, "POST", READ % "file", b"{"), (400, "POST", READ % "file", b"[]"),
+                    (400, "POST", READ % "file", b"\xff"), (400, "POST", READ % "file", b'{"offset":"1"}'),
+                    (400, "POST", READ % "file", b'{"offset":-1}'),
+                    (400, "POST", READ % "file", b'{"length":1.5}'),
+                    (400, "POST", READ % "file", b'{"offset":99999999999999999999}'),
+                    (400, "POST", READ % "file", b'{"checksum":1}'),
+                    (400, "POST", READ % "file", b'{"offset":1,"offset":2}'),
+                    (400, "POST", WRITE % "new", b"{}"), (400, "POST", WRITE % "new", b'{"size":true}'),
+                    (400, "POST", WRITE % "new", b'{"size":1,"checksum":"md5"}'),
+                    (400, "POST", WRITE % "new", b"[" * 5000),
+                    (409, "POST", WRITE % "taken", b'{"size":1}'),
+                    (413, "POST", READ % "file", b" " * 70000),
+                    (414, "POST", READ % ("x" * 20000), None)):
+                with self.subTest(method=method, target=target[:60], body=body and body[:30]):
+                    got, headers, text = server.request(method, target, body)
+                    self.assertEqual(got, status, text)
+                    self.assertEqual(headers["Content-Type"], "application/json")
+                    self.assertRegex(text.decode(), r'\A\{"error":".{10,}"\}\Z')
+                    self.assertEqual(status == 405, "Allow" in headers)
+            self.assertEqual(server.json("GET", "/healthz")[0], 200)
+
+    def test_a_body_without_length_is_bounded(self):
+        self.write("file", 10)
+        with Server(self.offered) as server, socket.create_connection(server.address) as client:
+            client.sendall(b"POST /v1/objects/file/read HTTP/1.1\r\nHost: x\r\n"
+                           b"Transfer-Encoding: chunked\r\n\r\n")
+            with self.assertRaises(ConnectionError):
+                for _ in range(100000):
+                    client.sendall(b"1000\r\n" + b" " * 4096 + b"\r\n")
+            self.assertEqual(server.json("GET", "/healthz")[0], 200)
+
+    def test_metrics_are_prometheus_text(self):
+        self.write("file", 3 * MIB)
+        with Server(self.offered) as server:
+            self.assert_done(self.get(server.url + "file"))
+            status, headers, text = server.request("GET", "/metrics")
+            self.assertEqual(status, 200)
+            self.assertTrue(headers["Content-Type"].startswith("text/plain; version=0.0.4"))
+            types = {}
+            for line in text.decode().splitlines():
+                if line.startswith("# TYPE "):
+                    name, kind = line.split()[2:]
+                    self.assertIn(kind, ("counter", "gauge"))
+                    self.assertEqual(kind == "counter", name.endswith("_total"), name)
+                    types[name] = kind
+                elif not line.startswith("# HELP "):
+                    sample = re.fullmatch(r'([a-z_]+)(\{\w+="[^"]*"(,\w+="[^"]*")*\})? (\d+)', line)
+                    self.assertIsNotNone(sample, line)
+                    self.assertIn(sample.group(1), types)
+            samples = server.metrics()
+            self.assertEqual(samples["ropeway_sent_bytes_total"], 3 * MIB)
+            self.assertEqual(samples['ropeway_transfers_total{kind="read",outcome="complete"}'], 1)
+            self.assertEqual(samples["ropeway_operations_live"], 0)
+
+    def test_token_is_asked_of_every_request(self):
+        self.write("file", b"x")
+        token = self.write("token", b"s3cret-token\n")
+        wrong = self.write("wrong", b"s3cret-tokem\n")
+        with Server("--token-file", token, "--writable", self.uploads, self.offered) as server:
+            for method, target in (("GET", "/v1/objects"), ("POST", READ % "file"),
+                                   ("POST", WRITE % "x"), ("GET", "/metrics"), ("GET", "/healthz"),
+                                   ("GET", "/nothing"), ("GET", "/v1/transfers/" + "0" * 32)):
+                for header in (None, "Bearer s3cret-toke", "Bearer s3cret-token2", "Bearer ",
+                               "Basic s3cret-token", "s3cret-token"):
+                    headers = {"Authorization": header} if header else {}
+                    status, answered, _ = server.request(method, target, headers=headers)
+                    self.assertEqual(status, 401, (target, header))
+                    self.assertEqual(answered["WWW-Authenticate"], "Bearer")
+            status, _, _ = server.request("GET", "/v1/objects",
+                                          headers={"Authorization": "Bearer s3cret-token"})
+            self.assertEqual(status, 200)
+            for arguments in (["get", server.url + "file"], ["ls", server.url],
+                              ["put", token, server.url]):
+                self.assert_failed(run(*arguments, cwd=self.here), says="401")
+                self.assert_failed(run(*arguments, "--token-file", wrong, cwd=self.here), says="401")
+                self.assert_done(run(*arguments, "--token-file", token, cwd=self.here))
+        self.assertEqual(os.listdir(self.here), ["file"])
+
+    def test_max_clients_bounds_transfers(self):
+        self.write("file", 100)
+        with Server("--max-clients", "1", "--begin-limit", "3", self.offered) as server:
+            status, held = server.json("POST", READ % "file")
+            self.assertEqual(status, 200)
+            status, headers, text = server.request("POST", READ % "file")
+            self.assertEqual((status, headers["Retry-After"]), (503, "1"), text)
+            self.assert_failed(self.get("--timeout", "0.2", server.url + "file"), says="limit")
+            # The transfer that nobody begins gives its place up, and who was patient gets it.
+            self.assert_done(self.get("--timeout", "30", server.url + "file"))
+            outcome = server.json("GET", "/v1/transfers/" + held["transfer"])[1]
+            self.assertEqual(outcome["state"], "failed")
+            self.assertIn("not begun", outcome["error"])
+            self.assertGreaterEqual(server.metrics()["ropeway_transfers_refused_total"], 2)
+
+    def test_many_clients_at_once(self):
+        data = [self.write(f"file{i}", 200000 + i) for i in range(8)]
+        with Server("--max-clients", "3", self.offered) as server:
+            clients = [self.start_get("--verify", server.url + os.path.basename(path))
+                       for path in data]
+            for client in clients:
+                self.assertEqual(self.finish(client), (0, ""))
+        for path in data:
+            self.assert_same(path, os.path.join(self.here, os.path.basename(path)))
+
+    def test_outcome_waits_for_the_end(self):
+        self.write("file", 100)
+        with Server("--begin-limit", "0.5", self.offered) as server:
+            _, answer = server.json("POST", READ % "file")
+            target = "/v1/transfers/%s?wait=20" % answer["transfer"]
+            self.assertEqual(server.json("GET", target)[1]["state"], "failed")
+            wait_for(lambda: server.metrics()["ropeway_operations_live"] == 0, "quiet")
+
+
+if __name__ == "__main__":
+    main()
