@@ -58,7 +58,7 @@ bool rw_url_parse(const char *text, struct rw_url *url) {
         wrong = "holds a user or a password";
     else if (has_part(parsed, CURLUPART_QUERY) || has_part(parsed, CURLUPART_FRAGMENT))
         wrong = "holds '?' or '#'; write them as %3F and %23";
-    const char *bad_name = wrong ? NULL : take_path(path, url);
+    const char *bad_name = wrong || !path ? NULL : take_path(path, url);
     if (wrong)
         rw_fail("the URL '%s' is not usable: it %s; write http://HOST:PORT/NAME", text, wrong);
     else if (bad_name)
