@@ -275,7 +275,7 @@ static int listen_on(const char *address, char *url, size_t url_size, bool *is_l
     }
     int fd = bind_first(found);
     freeaddrinfo(found);
-    struct sockaddr_storage bound;
+    struct sockaddr_storage bound = {0};
     socklen_t length = sizeof bound;
     if (fd < 0 || getsockname(fd, (struct sockaddr *)&bound, &length) != 0 ||
         getnameinfo((struct sockaddr *)&bound, length, host, sizeof host, port_text,
