@@ -121,7 +121,8 @@ static int examine(bool json, const char *listen) {
         putchar('\n');
         json_decref(object);
     } else {
-        printf("%u warnings, %u failures\n", doctor.warnings, doctor.failures);
+        printf("%zu checks: %u warn, %u fail\n", json_array_size(doctor.checks), doctor.warnings,
+               doctor.failures);
     }
     json_decref(doctor.checks);
     if (rw_flush_stdout() != RW_EXIT_OK) {

@@ -182,7 +182,8 @@ static int mtu_of(const char *interface) {
 
 /* Sums up the interfaces that are up. */
 struct interfaces {
-    unsigned outside; /* interfaces besides loopback */
+    unsigned outside; /* addresses of interfaces besides loopback */
+    bool loopback;
     int smallest_mtu;
     char text[512];
 };
@@ -197,11 +198,30 @@ static void add_interface(struct interfaces *sum, const struct ifaddrs *each) {
     getnameinfo(each->ifa_addr, length, address, sizeof address, NULL, 0, NI_NUMERICHOST);
     snprintf(sum->text + used, sizeof sum->text - used, "%s%s %s MTU %d", used > 0 ? ", " : "",
              each->ifa_name, address, mtu);
-    if ((each->ifa_flags & IFF_LOOPBACK) == 0) {
+    if ((each->ifa_flags & IFF_LOOPBACK) != 0) {
+        sum->loopback = true;
+    } else {
         sum->outside++;
         sum->smallest_mtu =
             sum->smallest_mtu == 0 || mtu < sum->smallest_mtu ? mtu : sum->smallest_mtu;
     }
+}
+
+/* The first interface in UCX_NET_DEVICES that this host lacks, or NULL. Names with a colon or a
+ * pattern in them are for UCX to judge. */
+static const char *missing_device(char *buffer, size_t size) {
+    const char *list = getenv("UCX_NET_DEVICES");
+    char *rest = NULL;
+    char *each;
+
+    snprintf(buffer, size, "%s", list != NULL ? list : "");
+    for (each = strtok_r(buffer, ",", &rest); each != NULL; each = strtok_r(NULL, ",", &rest)) {
+        if (strcmp(each, "all") != 0 && strpbrk(each, ":*^[") == NULL &&
+            if_nametoindex(each) == 0) {
+            return each;
+        }
+    }
+    return NULL;
 }
 
 void rw_doctor_check_interfaces(struct rw_doctor *doctor) {
@@ -209,6 +229,8 @@ void rw_doctor_check_interfaces(struct rw_doctor *doctor) {
     struct interfaces sum = {0};
     struct ifaddrs *list = NULL;
     struct ifaddrs *each;
+    char buffer[512];
+    const char *missing = missing_device(buffer, sizeof buffer);
 
     if (getifaddrs(&list) != 0) {
         rw_doctor_fail(doctor, name, "allow netlink sockets", "they can't be listed: %s",
@@ -224,9 +246,15 @@ void rw_doctor_check_interfaces(struct rw_doctor *doctor) {
         }
     }
     freeifaddrs(list);
-    if (sum.outside == 0) {
+    if (missing != NULL) {
+        rw_doctor_fail(doctor, name, "name one that is there, or unset the variable",
+                       "UCX_NET_DEVICES names '%s', which this host lacks (%s)", missing, sum.text);
+    } else if (!sum.loopback) {
+        rw_doctor_fail(doctor, name, "bring it up with 'ip link set lo up'",
+                       "loopback is down (up: %s)", sum.text[0] != '\0' ? sum.text : "none");
+    } else if (sum.outside == 0) {
         rw_doctor_warn(doctor, name, "bring one up when workers on other hosts are to be reached",
-                       "none but loopback is up (%s)", sum.text[0] != '\0' ? sum.text : "none");
+                       "none but loopback is up (%s)", sum.text);
     } else if (sum.smallest_mtu < MTU_WANTED) {
         rw_doctor_warn(doctor, name, "raise the MTU, or choose another with UCX_NET_DEVICES",
                        "an MTU of %d makes TCP slow (%s)", sum.smallest_mtu, sum.text);
