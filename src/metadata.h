@@ -43,9 +43,9 @@ struct ropeway_metadata {
 };
 
 /* Makes the JSON text of an operation: descriptors as given, the connections in the given order, no
- * memory sections. kind: READABLE or WRITABLE. key: text of the notification key. max: longest text
- * allowed. *json is malloc'ed, *length excludes its NUL.
- * Errors: ERR_LIMIT, ERR_NO_MEMORY. */
+ * memory sections. kind: READABLE or WRITABLE. agent: see rw_agent_name_valid(). key: text of the
+ * notification key, without characters that JSON escapes. max: longest text allowed. *json is
+ * malloc'ed, *length excludes its NUL. Errors: ERR_LIMIT, ERR_NO_MEMORY. */
 ropeway_error_t rw_metadata_encode(ropeway_operation_kind_t kind,
                                    const ropeway_descriptor_t *descriptors, size_t count,
                                    const char *agent, const rw_connection_t *connections,

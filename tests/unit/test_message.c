@@ -322,7 +322,7 @@ static void a_hello_of_another_length_is_refused(void **state) {
     free(bytes);
 }
 
-static void a_hello_must_have_a_name_and_an_address(void **state) {
+static void a_hello_must_have_a_name_and_an_address_of_some_length(void **state) {
     rw_hello_t hello;
     rw_hello_t again;
     size_t length;
@@ -338,6 +338,13 @@ static void a_hello_must_have_a_name_and_an_address(void **state) {
     bytes = rw_hello_encode(&hello, &length);
     assert_int_equal(decode_hello(bytes, length, &again), ROPEWAY_OK);
     assert_string_equal(again.name, hello.name);
+    free(bytes);
+    hello.address = calloc(1, RW_HELLO_MAX);
+    assert_non_null(hello.address);
+    hello.address_length = RW_HELLO_MAX;
+    bytes = rw_hello_encode(&hello, &length);
+    assert_int_equal(decode_hello(bytes, length, &again), ROPEWAY_ERR_PROTOCOL);
+    free((void *)hello.address);
     free(bytes);
     hello.address_length = 0;
     bytes = rw_hello_encode(&hello, &length);
@@ -361,7 +368,7 @@ int main(void) {
         cmocka_unit_test(a_hello_arrives_as_it_was_sent),
         cmocka_unit_test(a_hello_with_any_bit_flipped_is_refused),
         cmocka_unit_test(a_hello_of_another_length_is_refused),
-        cmocka_unit_test(a_hello_must_have_a_name_and_an_address),
+        cmocka_unit_test(a_hello_must_have_a_name_and_an_address_of_some_length),
     };
 
     return cmocka_run_group_tests(tests, unit_seed, NULL);
