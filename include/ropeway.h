@@ -295,8 +295,10 @@ typedef void (*ropeway_operation_fn)(ropeway_operation_t *operation, void *arg);
 
 enum {
     ROPEWAY_OPERATION_NOTIFY = 1u << 0,   /* put it on the connector's event queue when it ends */
-    ROPEWAY_OPERATION_INTEGRITY = 1u << 1 /* check an XXH3-64 checksum of each descriptor before
-                                             COMPLETE; on if either side asks; host memory only */
+    ROPEWAY_OPERATION_INTEGRITY = 1u << 1 /* before COMPLETE the receiver compares an XXH3-64
+                                             checksum of each descriptor's bytes, as they arrived in
+                                             its memory, with the sender's; on if either side asks;
+                                             host memory only */
 };
 
 #define ROPEWAY_INHERIT UINT32_MAX /* take the connector's value */

@@ -87,6 +87,7 @@ struct ropeway_operation {
     ropeway_operation_fn callback;
     void *callback_arg;
     void *user_data;
+    uint64_t created;  /* nanoseconds */
     uint64_t deadline; /* nanoseconds; RW_NEVER: none */
     uint64_t stall;    /* nanoseconds; RW_NEVER: never */
     char *json;        /* made on demand, under the lock */
@@ -131,6 +132,7 @@ struct rw_peer {
     ucp_ep_h endpoint;    /* NULL once closing began */
     bool failed;          /* new operations need a fresh peer */
     bool heard;           /* it has sent us something */
+    uint64_t last_heard;  /* when, or when the connection was made */
     char path[128];       /* transports; "" until asked for */
     char name[256];
 };
@@ -368,6 +370,9 @@ size_t rw_sums_compare(const ropeway_operation_t *operation);
 /* Finds or makes the connection to whoever this hello describes. */
 ropeway_error_t rw_peer_get(ropeway_connector_t *connector, const rw_hello_t *hello,
                             rw_peer_t **peer) RW_LOCKED;
+/* Gives up on a peer that may be alive: tells it, so that it drops the connection too, and fails
+ * it. */
+void rw_peer_forsake(rw_peer_t *peer, ropeway_error_t cause, const char *why) RW_LOCKED;
 /* The connection is of no more use: its operations end in ERRORED with this cause, and its endpoint
  * is closed by force at the next step. */
 void rw_peer_fail(rw_peer_t *peer, ropeway_error_t cause, const char *format, ...)

@@ -194,6 +194,7 @@ static void on_done(ropeway_operation_t *operation) RW_LOCKED {
         violate(operation, "DONE before the last byte was sent");
         return;
     }
+    operation->connector->stats.bytes_sent += operation->total - operation->posted; /* inline */
     atomic_store(&operation->done, operation->total);
     rw_operation_end(operation, ROPEWAY_STATUS_COMPLETE, ROPEWAY_OK, operation->pulled, " ");
 }
@@ -253,8 +254,9 @@ static ropeway_operation_t *recipient(ropeway_connector_t *connector,
         memcmp(operation->remote, message->from, RW_ID_BYTES) != 0) {
         return NULL;
     }
-    operation->peer->heard = true;
     rw_operation_touch(operation);
+    operation->peer->heard = true;
+    operation->peer->last_heard = operation->last_moved;
     return operation;
 }
 
@@ -304,7 +306,7 @@ static ucs_status_t on_message(void *argument, const void *header, size_t header
     if (message.type == RW_BYE) {
         peer = rw_peer_find(connector, message.from);
         if (peer != NULL) {
-            rw_peer_fail(peer, ROPEWAY_ERR_PEER_CLOSED, "it closed its connector");
+            rw_peer_fail(peer, ROPEWAY_ERR_PEER_CLOSED, "it closed the connection");
         }
         return UCS_OK;
     }

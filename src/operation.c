@@ -56,8 +56,9 @@ static ropeway_error_t take_options(ropeway_operation_t *operation,
     operation->callback = options.callback;
     operation->callback_arg = options.callback_arg;
     operation->user_data = options.user_data;
+    operation->created = rw_now();
     operation->deadline =
-        deadline == 0 ? RW_NEVER : rw_now() + (uint64_t)deadline * NANOSECONDS_PER_MS;
+        deadline == 0 ? RW_NEVER : operation->created + (uint64_t)deadline * NANOSECONDS_PER_MS;
     operation->stall = stall == 0 ? RW_NEVER : (uint64_t)stall * NANOSECONDS_PER_MS;
     return ROPEWAY_OK;
 }

@@ -78,10 +78,34 @@ static void lose_patience(ropeway_operation_t *operation) RW_LOCKED {
                          "cancelled; the peer \"%s\" did not confirm it within %u ms",
                          peer_name(operation), operation->connector->options.quiet_ms);
     } else if (operation->inflight > 0 && operation->peer != NULL) {
-        rw_peer_fail(operation->peer, ROPEWAY_ERR_PEER_LOST,
-                     "it did not answer within %u ms after an operation was ended, so the "
-                     "connection was closed",
-                     operation->connector->options.quiet_ms);
+        rw_peer_forsake(operation->peer, ROPEWAY_ERR_PEER_LOST,
+                        "it did not let an ended operation go, so the connection was closed");
+    }
+}
+
+static void time_out(ropeway_operation_t *operation) RW_LOCKED {
+    rw_operation_end(
+        operation, ROPEWAY_STATUS_ERRORED, ROPEWAY_ERR_DEADLINE, true,
+        "the deadline of %llu ms passed after %llu of %llu bytes; peer: \"%s\"",
+        (unsigned long long)((operation->deadline - operation->created) / NANOSECONDS_PER_MS),
+        (unsigned long long)atomic_load(&operation->done), (unsigned long long)operation->total,
+        peer_name(operation));
+}
+
+/* A peer that was silent all the while may have lost the connection without our notice. When
+ * nothing else uses it, it is made anew for the next operation. */
+static void stall(ropeway_operation_t *operation, uint64_t now) RW_LOCKED {
+    rw_peer_t *peer = operation->peer;
+
+    rw_operation_end(
+        operation, ROPEWAY_STATUS_ERRORED, ROPEWAY_ERR_STALLED, true,
+        "no byte moved to or from the peer \"%s\" for %llu ms, after %llu of %llu "
+        "bytes; is it stopped or unreachable?",
+        peer_name(operation), (unsigned long long)(operation->stall / NANOSECONDS_PER_MS),
+        (unsigned long long)atomic_load(&operation->done), (unsigned long long)operation->total);
+    if (peer != NULL && rw_list_is_empty(&peer->operations) &&
+        peer->last_heard + operation->stall <= now) {
+        rw_peer_forsake(peer, ROPEWAY_ERR_PEER_LOST, "it was silent for the stall limit");
     }
 }
 
@@ -90,18 +114,9 @@ void rw_operation_on_timer(ropeway_operation_t *operation, uint64_t now) {
     if (operation->quiet_due <= now) {
         lose_patience(operation);
     } else if (operation->phase < RW_PHASE_ENDING && operation->deadline <= now) {
-        rw_operation_end(operation, ROPEWAY_STATUS_ERRORED, ROPEWAY_ERR_DEADLINE, true,
-                         "the operation's deadline passed after %llu of %llu bytes; peer: \"%s\"",
-                         (unsigned long long)atomic_load(&operation->done),
-                         (unsigned long long)operation->total, peer_name(operation));
+        time_out(operation);
     } else if (stall_due(operation) <= now) {
-        rw_operation_end(operation, ROPEWAY_STATUS_ERRORED, ROPEWAY_ERR_STALLED, true,
-                         "no byte moved to or from the peer \"%s\" for %llu ms, after %llu of %llu "
-                         "bytes; is it stopped or unreachable?",
-                         peer_name(operation),
-                         (unsigned long long)(operation->stall / NANOSECONDS_PER_MS),
-                         (unsigned long long)atomic_load(&operation->done),
-                         (unsigned long long)operation->total);
+        stall(operation, now);
     }
     if (operation->phase != RW_PHASE_TERMINAL) {
         rw_operation_set_timer(operation);

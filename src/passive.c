@@ -167,7 +167,8 @@ void rw_passive_request(ropeway_connector_t *connector, const rw_message_t *mess
         rw_passive_reject(connector, message, reply, error, "%s", ropeway_last_error());
         return;
     }
-    peer->heard = true;
     rw_operation_bind(operation, peer, message->from);
+    peer->heard = true;
+    peer->last_heard = operation->last_moved;
     begin(operation, message, payload + hello_length, length - hello_length);
 }

@@ -103,10 +103,12 @@ static ropeway_error_t connect_to(rw_peer_t *peer, const rw_hello_t *hello) RW_L
     if (status == UCS_OK) {
         return ROPEWAY_OK;
     }
-    return rw_fail(ROPEWAY_ERR_NO_PATH,
-                   "no transport connects to the peer \"%s\" (UCX %s there, %s here): %s; compare "
-                   "`ropeway info` on both hosts, and UCX_TLS and UCX_NET_DEVICES",
-                   hello->name, hello->ucx, ropeway_ucx_version(), ucs_status_string(status));
+    return rw_fail(
+        ROPEWAY_ERR_NO_PATH,
+        "no transport connects to the peer \"%s\" (UCX %s there, %s here): %s; it may have "
+        "ended, or share no transport with us: compare `ropeway info` on both hosts, and "
+        "UCX_TLS and UCX_NET_DEVICES",
+        hello->name, hello->ucx, ropeway_ucx_version(), ucs_status_string(status));
 }
 
 static void say_goodbye(rw_peer_t *peer) RW_LOCKED {
@@ -114,6 +116,13 @@ static void say_goodbye(rw_peer_t *peer) RW_LOCKED {
 
     memcpy(message.from, peer->connector->instance, RW_ID_BYTES);
     rw_native_send(peer->connector, peer->endpoint, &message, NULL, 0);
+}
+
+void rw_peer_forsake(rw_peer_t *peer, ropeway_error_t cause, const char *why) {
+    if (!peer->failed) {
+        say_goodbye(peer);
+        rw_peer_fail(peer, cause, "%s", why);
+    }
 }
 
 /* Closes the least recently used connection that no operation uses. */
@@ -125,8 +134,7 @@ static ropeway_error_t make_room(ropeway_connector_t *connector) RW_LOCKED {
         rw_peer_t *peer = RW_CONTAINER(link, rw_peer_t, link);
 
         if (rw_list_is_empty(&peer->operations)) {
-            say_goodbye(peer);
-            rw_peer_fail(peer, ROPEWAY_ERR_PEER_CLOSED, "idle, and its place was needed");
+            rw_peer_forsake(peer, ROPEWAY_ERR_PEER_CLOSED, "idle, and its place was needed");
             return ROPEWAY_OK;
         }
     }
@@ -164,6 +172,7 @@ ropeway_error_t rw_peer_get(ropeway_connector_t *connector, const rw_hello_t *he
     snprintf(peer->name, sizeof peer->name, "%s", hello->name);
     rw_list_init(&peer->operations);
     peer->references = 1;
+    peer->last_heard = rw_now();
     rw_table_add(&connector->peer_table, &peer->node);
     rw_list_append(&connector->peers, &peer->link);
     connector->stats.peers++;

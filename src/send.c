@@ -6,6 +6,7 @@
  */
 #include "internal.h"
 
+#include <endian.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -199,6 +200,7 @@ static bool post_chunk(ropeway_operation_t *operation) RW_LOCKED {
 /* All checksums, once all bytes are posted. false: the operation has ended. */
 static bool send_sums(ropeway_operation_t *operation) RW_LOCKED {
     rw_sums_t *sums = operation->sums;
+    uint64_t payload[RW_SUMS_MAX];
 
     rw_sums_advance(operation, operation->total);
     while (sums->sent < operation->count) {
@@ -207,8 +209,11 @@ static bool send_sums(ropeway_operation_t *operation) RW_LOCKED {
         size_t number = left < RW_SUMS_MAX ? left : RW_SUMS_MAX;
 
         message.sums.first = sums->sent;
-        if (rw_native_send(operation->connector, operation->peer->endpoint, &message,
-                           sums->mine + sums->sent, number * sizeof *sums->mine) != ROPEWAY_OK) {
+        for (size_t i = 0; i < number; i++) {
+            payload[i] = htole64(sums->mine[sums->sent + i]);
+        }
+        if (rw_native_send(operation->connector, operation->peer->endpoint, &message, payload,
+                           number * sizeof *payload) != ROPEWAY_OK) {
             rw_operation_end(operation, ROPEWAY_STATUS_ERRORED, ROPEWAY_ERR_TRANSPORT, true,
                              "the checksums could not be sent to the peer \"%s\"",
                              operation->peer->name);
