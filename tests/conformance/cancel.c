@@ -111,12 +111,7 @@ static void rule3_releasing_a_live_operation_leaves_its_memory_quiet(void **stat
     for (int kind = ROPEWAY_OPERATION_READABLE; kind <= ROPEWAY_OPERATION_WRITE; kind++) {
         ts_pair_t pair = ts_pair_make(connector, peer, 0, (ropeway_operation_kind_t)kind, BIG, "");
         ts_await_progress(pair.operation, 1);
-        ts_region_t *region = ts_region(pair.operation);
-        for (size_t i = 0; i < TS_OPERATIONS; i++) {
-            if (ts.operations[i].operation == pair.operation) {
-                ts.operations[i].operation = NULL;
-            }
-        }
+        ts_region_t *region = ts_keep_region(pair.operation);
         ropeway_operation_release(pair.operation);
         ts_region_set(region, 0x5A);
         ts_outcome_t theirs = ts_peer_wait(peer, 0);

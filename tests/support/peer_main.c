@@ -136,23 +136,6 @@ static void run_wait(slot_t *slot, char *arguments) {
     answer_outcome(slot, -1);
 }
 
-/* "MS SEED BYTE": waits, and then at once fills the memory with BYTE; a receiver looks first
- * whether SEED's pattern has come. */
-static void run_settle(slot_t *slot, char *arguments) {
-    unsigned long long seed;
-    int ms, byte, matches = -1;
-    if (sscanf(arguments, "%d %llu %d", &ms, &seed, &byte) != 3) {
-        _exit(3);
-    }
-    if (ropeway_operation_wait(slot->operation, ms) != ROPEWAY_ERR_TIMEOUT) {
-        if (receives(slot)) {
-            matches = ts_region_matches(slot->region, seed);
-        }
-        ts_region_set(slot->region, (uint8_t)byte);
-    }
-    answer_outcome(slot, matches);
-}
-
 static void run_matches(slot_t *slot, char *arguments) {
     fprintf(out, "ok %d\n", ts_region_matches(slot->region, strtoull(arguments, NULL, 10)));
 }
@@ -185,13 +168,40 @@ static void run_until(slot_t *slot, char *arguments) {
     answer_outcome(slot, -1);
 }
 
-/* "BYTES SPINS": cancels when that many bytes have moved, and a little later. */
+/* Cancels when that many bytes have moved, and a little later. */
+static ropeway_error_t cancel_at(slot_t *slot, uint64_t bytes, long spin) {
+    await_progress(slot, bytes);
+    for (volatile long spins = spin; spins > 0; spins--) {
+    }
+    return ropeway_operation_cancel(slot->operation);
+}
+
+/* "BYTES SPINS" */
 static void run_cancel(slot_t *slot, char *arguments) {
     uint64_t bytes = strtoull(arguments, &arguments, 10);
-    await_progress(slot, bytes);
-    for (volatile long spins = strtol(arguments, NULL, 10); spins > 0; spins--) {
+    fprintf(out, "ok %d\n", (int)cancel_at(slot, bytes, strtol(arguments, NULL, 10)));
+}
+
+/* "MS SEED BYTE [BYTES SPINS]": cancels as run_cancel does when it is told to, waits, and then at
+ * once fills the memory with BYTE; a receiver looks first whether SEED's pattern has come. */
+static void run_settle(slot_t *slot, char *arguments) {
+    unsigned long long seed, bytes;
+    long spins;
+    int ms, byte, matches = -1;
+    int given = sscanf(arguments, "%d %llu %d %llu %ld", &ms, &seed, &byte, &bytes, &spins);
+    if (given != 3 && given != 5) {
+        _exit(3);
     }
-    fprintf(out, "ok %d\n", (int)ropeway_operation_cancel(slot->operation));
+    if (given == 5) {
+        cancel_at(slot, bytes, spins);
+    }
+    if (ropeway_operation_wait(slot->operation, ms) != ROPEWAY_ERR_TIMEOUT) {
+        if (receives(slot)) {
+            matches = ts_region_matches(slot->region, seed);
+        }
+        ts_region_set(slot->region, (uint8_t)byte);
+    }
+    answer_outcome(slot, matches);
 }
 
 static void run_release(slot_t *slot, char *arguments) {

@@ -157,16 +157,21 @@ ts_region_t *ts_region(ropeway_operation_t *operation) {
     return NULL;
 }
 
-void ts_release(ropeway_operation_t *operation) {
+ts_region_t *ts_keep_region(ropeway_operation_t *operation) {
     for (size_t i = 0; i < TS_OPERATIONS; i++) {
         if (ts.operations[i].operation == operation) {
-            ropeway_operation_release(operation);
-            ts_region_free(ts.operations[i].region);
             ts.operations[i].operation = NULL;
-            ts.operations[i].region = NULL;
-            return;
+            return ts.operations[i].region;
         }
     }
+    fail_msg("an operation that the fixture does not know");
+    return NULL;
+}
+
+void ts_release(ropeway_operation_t *operation) {
+    ts_region_t *region = ts_keep_region(operation);
+    ropeway_operation_release(operation);
+    ts_region_free(region);
 }
 
 ropeway_operation_kind_t ts_other(ropeway_operation_kind_t kind) {
@@ -316,8 +321,9 @@ int ts_teardown(void **state) {
         fine &= ropeway_connector_destroy(ts.connectors[i]) == ROPEWAY_OK;
     }
     for (size_t i = 0; i < TS_OPERATIONS; i++) {
-        ropeway_operation_release(ts.operations[i].operation);
-        ts_region_free(ts.operations[i].region);
+        if (ts.operations[i].operation != NULL) {
+            ts_release(ts.operations[i].operation);
+        }
     }
     for (size_t i = 0; i < TS_PEERS; i++) {
         if (ts.peers[i] != NULL) {

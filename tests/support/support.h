@@ -75,6 +75,8 @@ ropeway_operation_t *ts_begin(ropeway_connector_t *connector, ropeway_operation_
                               const char *metadata, size_t length);
 ts_region_t *ts_region(ropeway_operation_t *operation);
 void ts_release(ropeway_operation_t *operation);
+/* The operation and its memory become the test's own to give back. */
+ts_region_t *ts_keep_region(ropeway_operation_t *operation);
 
 /* The kind on the other side of a transfer; whether an operation of a kind gets bytes. */
 ropeway_operation_kind_t ts_other(ropeway_operation_kind_t kind);

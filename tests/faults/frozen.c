@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Rules 3 and 5 against a peer that is stopped and wakes up later: a cancel, a release or a destroy
+ * is through soon after quiet_ms, and nothing that the peer does then reaches the memory. */
+#include "lists.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define OPTIONS "chunk_size=65536 window=4 quiet_ms=300 stall_ms=0"
+/* quiet_ms and what a busy machine may add; the limits that are off would take for ever. */
+#define SOON_SECONDS 10
+
+/* A transfer whose peer is stopped in its middle. */
+static ts_pair_t freeze(ropeway_connector_t *connector, ts_peer_t *peer,
+                        ropeway_operation_kind_t kind) {
+    for (int attempt = 0; attempt < 20; attempt++) {
+        ts_pair_t pair = ts_pair_make(connector, peer, 0, kind, TS_BIG, "");
+        ts_await_progress(pair.operation, 1);
+        ts_peer_stop(peer);
+        /* What is on its way arrives; then nothing moves any more. */
+        if (ropeway_operation_wait(pair.operation, 50) == ROPEWAY_ERR_TIMEOUT) {
+            return pair;
+        }
+        ts_peer_continue(peer);
+        ts_peer_wait(peer, 0);
+        ts_pair_release(&pair);
+    }
+    fail_msg("no transfer was caught in its middle");
+    return (ts_pair_t){0};
+}
+
+/* The peer wakes up, finds its operation ended, and disturbs nothing. */
+static void thaw(ts_peer_t *peer, ts_region_t *region) {
+    ts_region_set(region, 0x5A);
+    ts_peer_continue(peer);
+    ts_outcome_t theirs = ts_peer_wait(peer, 0);
+    assert_true(theirs.status == ROPEWAY_STATUS_CANCELLED ||
+                theirs.status == ROPEWAY_STATUS_ERRORED);
+    assert_true(ts_region_is(region, 0x5A));
+    assert_true(ts_region_guarded(region));
+}
+
+static void cancel_frozen(ropeway_operation_kind_t kind) {
+    ropeway_connector_t *connector = ts_connect(OPTIONS);
+    ts_peer_t *peer = ts_new_peer(OPTIONS);
+    ts_pair_t pair = freeze(connector, peer, kind);
+    double start = ts_now();
+    assert_ok(ropeway_operation_cancel(pair.operation));
+    ts_outcome_t mine = ts_wait(pair.operation);
+    double took = ts_now() - start;
+    thaw(peer, ts_region(pair.operation));
+    assert_ended(mine, ROPEWAY_STATUS_CANCELLED, ROPEWAY_ERR_CANCELLED);
+    assert_true(took < SOON_SECONDS);
+    ts_assert_works(connector, peer);
+    assert_true(ts_region_is(ts_region(pair.operation), 0x5A));
+    ts_pair_release(&pair);
+}
+
+static void rule3_a_read_is_cancelled_while_the_owner_is_stopped(void **state) {
+    (void)state;
+    cancel_frozen(ROPEWAY_OPERATION_READ);
+}
+
+static void rule3_a_write_is_cancelled_while_the_owner_is_stopped(void **state) {
+    (void)state;
+    cancel_frozen(ROPEWAY_OPERATION_WRITE);
+}
+
+static void rule3_a_readable_is_cancelled_while_the_reader_is_stopped(void **state) {
+    (void)state;
+    cancel_frozen(ROPEWAY_OPERATION_READABLE);
+}
+
+static void rule3_a_writable_is_cancelled_while_the_writer_is_stopped(void **state) {
+    (void)state;
+    cancel_frozen(ROPEWAY_OPERATION_WRITABLE);
+}
+
+static void rule3_release_is_bounded_while_the_peer_is_stopped(void **state) {
+    (void)state;
+    ropeway_connector_t *connector = ts_connect(OPTIONS);
+    ts_peer_t *peer = ts_new_peer(OPTIONS);
+    for (int kind = ROPEWAY_OPERATION_READABLE; kind <= ROPEWAY_OPERATION_WRITE; kind++) {
+        ts_pair_t pair = freeze(connector, peer, (ropeway_operation_kind_t)kind);
+        ts_region_t *region = ts_keep_region(pair.operation);
+        double start = ts_now();
+        ropeway_operation_release(pair.operation);
+        double took = ts_now() - start;
+        thaw(peer, region);
+        assert_true(took < SOON_SECONDS);
+        ts_assert_works(connector, peer);
+        assert_true(ts_region_is(region, 0x5A));
+        ts_region_free(region);
+        ts_peer_ask(peer, "release 0");
+    }
+}
+
+static void rule3_destroy_is_bounded_while_the_peer_is_stopped(void **state) {
+    (void)state;
+    ts_peer_t *peer = ts_new_peer(OPTIONS);
+    for (int kind = ROPEWAY_OPERATION_READABLE; kind <= ROPEWAY_OPERATION_WRITE; kind++) {
+        ropeway_connector_t *connector = ts_connect(OPTIONS);
+        ts_pair_t pair = freeze(connector, peer, (ropeway_operation_kind_t)kind);
+        double start = ts_now();
+        ts_disconnect(connector);
+        double took = ts_now() - start;
+        assert_ended(ts_outcome(pair.operation), ROPEWAY_STATUS_CANCELLED, ROPEWAY_ERR_CANCELLED);
+        thaw(peer, ts_region(pair.operation));
+        assert_true(took < SOON_SECONDS);
+        ts_pair_release(&pair);
+    }
+}
+
+static const struct CMUnitTest tests[] = {
+    TS_TEST(rule3_a_read_is_cancelled_while_the_owner_is_stopped),
+    TS_TEST(rule3_a_write_is_cancelled_while_the_owner_is_stopped),
+    TS_TEST(rule3_a_readable_is_cancelled_while_the_reader_is_stopped),
+    TS_TEST(rule3_a_writable_is_cancelled_while_the_writer_is_stopped),
+    TS_TEST(rule3_release_is_bounded_while_the_peer_is_stopped),
+    TS_TEST(rule3_destroy_is_bounded_while_the_peer_is_stopped),
+};
+
+TS_LIST(ts_list_frozen, tests);

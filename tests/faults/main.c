@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "lists.h"
+
+int main(int argc, char **argv) {
+    static const ts_list_t *const lists[] = {
+        &ts_list_death,
+        &ts_list_frozen,
+        &ts_list_race,
+        &ts_list_link,
+    };
+    return ts_main("faults", argc, argv, lists, sizeof lists / sizeof *lists);
+}
