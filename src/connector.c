@@ -2,6 +2,7 @@
 /* A connector's life: options, creation, event queue, statistics, destruction. */
 #include "error.h"
 #include "internal.h"
+#include "serdes.h"
 
 #include <sodium.h>
 #include <stdio.h>
@@ -82,6 +83,10 @@ static ropeway_error_t check_options(const ropeway_connector_options_t *options)
         if (error != ROPEWAY_OK) {
             return error;
         }
+    }
+    if (options->name != NULL && !rw_agent_name_valid(options->name, strlen(options->name))) {
+        return rw_fail(ROPEWAY_ERR_INVALID_ARGUMENT,
+                       "the connector's name must be UTF-8 without control characters");
     }
     return ROPEWAY_OK;
 }

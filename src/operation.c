@@ -71,6 +71,10 @@ ropeway_error_t rw_device_check(const ropeway_connector_t *connector, ropeway_de
         return ROPEWAY_OK;
     }
     ropeway_device_format(device, text, sizeof text);
+    if (device.kind != ROPEWAY_DEVICE_CUDA) {
+        return rw_fail(ROPEWAY_ERR_DEVICE, "memory on %s can't be used: only cpu and cuda can",
+                       text);
+    }
     return rw_fail(ROPEWAY_ERR_DEVICE,
                    "memory on %s can't be used: UCX %s was loaded without support for it (its CUDA "
                    "modules or the NVIDIA driver are missing); `ropeway info` shows what it has",

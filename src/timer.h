@@ -19,7 +19,7 @@ typedef struct rw_timers {
     size_t count, capacity;
 } rw_timers_t;
 
-/* Makes room for one more timer than are reserved now, so that rw_timer_set() can't fail.
+/* Makes room for capacity timers, so that rw_timer_set() can't fail.
  * 0: done; -1: out of memory. */
 int rw_timers_reserve(rw_timers_t *timers, size_t capacity);
 void rw_timers_free(rw_timers_t *timers);
