@@ -28,13 +28,13 @@
 #include <stdarg.h>
 #include <ucp/api/ucp.h>
 
-/* Pieces up to this size travel eagerly (copied by UCX at once), larger ones by rendezvous. */
+/* Messages up to this size travel eagerly (copied by UCX at once), larger ones by rendezvous. */
 #define RW_EAGER_MAX ((size_t)16 << 10)
 /* Small neighbouring pieces are gathered into messages of up to this size. */
-#define RW_GATHER_MAX ((size_t)64 << 10)
+#define RW_GATHER_MAX ((size_t)512 << 10)
 /* A WRITE of up to this size sends its bytes inside the request. */
 #define RW_INLINE_MAX ((size_t)8 << 10)
-/* A rendezvous message that spans several descriptors (ours never does) may have this size. */
+/* A rendezvous message that spans several descriptors may have this size. */
 #define RW_SCATTER_MAX ((size_t)1 << 20)
 /* Keys of ended operations that are remembered, to tell "used" from "unknown". */
 #define RW_GRAVES 4096

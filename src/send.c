@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The sending side of a transfer. The descriptors laid end to end are a stream; chunks of it go out
- * in order, at most `window` of them in flight. Large pieces go by rendezvous, straight from the
- * user's memory; small ones eagerly; runs of small ones are gathered into one message.
+ * in order, at most `window` of them in flight. Large ones go by rendezvous, small ones eagerly; all
+ * straight from the user's memory, except that runs of small descriptors are gathered into one.
  */
 #include "internal.h"
 
@@ -137,7 +137,7 @@ static void on_sent(void *request, ucs_status_t status, void *argument) RW_UNCHE
 
 static ucp_request_param_t make_param(const ropeway_operation_t *operation, const rw_chunk_t *chunk,
                                       rw_flight_t *flight) RW_LOCKED {
-    bool eager = chunk->buffer != NULL || chunk->length <= RW_EAGER_MAX;
+    bool eager = chunk->length <= RW_EAGER_MAX;
     ucp_request_param_t param = {.op_attr_mask =
                                      UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA |
                                      UCP_OP_ATTR_FIELD_FLAGS | UCP_OP_ATTR_FIELD_MEMORY_TYPE,
