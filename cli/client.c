@@ -60,7 +60,6 @@ bool rw_client_open(struct rw_client *client, const struct rw_client_options *op
 bool rw_client_connect(struct rw_client *client) {
     ropeway_connector_options_t options;
     ropeway_connector_options_init(&options, sizeof options);
-    options.log = rw_log_line;
     options.transports = client->options->transports;
     options.stall_ms = client->options->timeout_ms;
     rw_interrupt_block();

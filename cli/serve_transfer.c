@@ -16,6 +16,7 @@
 #define KEEP_OUTCOME_MS 120000
 #define KEEP_OUTCOMES 4096
 #define DRAIN_BATCH 32
+#define CLOSED_BEGIN_MS 1000 /* what a client that is about to begin gets when the server ends */
 
 struct rw_transfers {
     ropeway_connector_t *connector;
@@ -96,14 +97,16 @@ static void reap(struct rw_transfers *transfers, ropeway_operation_t *operation)
     transfer->state = RW_TRANSFER_FINISHING;
     ropeway_operation_progress(operation, &transfer->done, NULL);
     if (transfer->not_begun && !complete)
-        rw_sentence(transfer->error, "'%s' was not begun within %u s", transfer->name,
-                    transfers->begin_limit_ms / 1000);
+        rw_sentence(transfer->error, "'%s' was not begun in time (%.3g s)", transfer->name,
+                    (double)transfer->begin_limit_ms / 1000.0);
     else if (rw_map_faulted(&transfer->map))
         rw_sentence(transfer->error, "'%s' was truncated on the server during the transfer",
                     transfer->name);
     else if (!complete)
         rw_sentence(transfer->error, "the transfer of '%s' failed: %s", transfer->name,
                     ropeway_operation_error_text(operation));
+    /* Its client has learned it from its own operation. */
+    transfer->reported = !complete;
     pthread_mutex_unlock(&transfers->lock);
     ropeway_operation_release(operation);
     if (!complete)
@@ -273,7 +276,8 @@ bool rw_transfers_start(struct rw_transfers *transfers, struct rw_transfer *tran
     pthread_mutex_lock(&transfers->lock);
     ropeway_error_t error = create_operation(transfers, transfer);
     if (!error) {
-        transfer->begin_by_ms = rw_now_ms() + transfers->begin_limit_ms;
+        transfer->begin_limit_ms = transfers->begin_limit_ms;
+        transfer->begin_by_ms = rw_now_ms() + transfer->begin_limit_ms;
         *transfers->last = transfer;
         transfers->last = &transfer->next;
         transfers->counts.live[transfer->upload]++;
@@ -338,7 +342,7 @@ json_t *rw_transfers_outcome(struct rw_transfers *transfers, const char *id, uin
         transfer = find(transfers, id);
     if (transfer) {
         answer = describe(transfer);
-        transfer->reported = transfer->state >= RW_TRANSFER_COMPLETE;
+        transfer->reported = transfer->reported || transfer->state >= RW_TRANSFER_COMPLETE;
         signal_fd(transfers->change_fd);
     }
     pthread_mutex_unlock(&transfers->lock);
@@ -364,6 +368,14 @@ int rw_transfers_change_fd(const struct rw_transfers *transfers) {
 void rw_transfers_close(struct rw_transfers *transfers) {
     pthread_mutex_lock(&transfers->lock);
     transfers->closed = true;
+    for (struct rw_transfer *transfer = transfers->first; transfer; transfer = transfer->next) {
+        uint64_t at_once = rw_now_ms() + CLOSED_BEGIN_MS;
+        if (transfer->begin_by_ms > at_once) {
+            transfer->begin_limit_ms -= (uint32_t)(transfer->begin_by_ms - at_once);
+            transfer->begin_by_ms = at_once;
+        }
+    }
+    signal_fd(transfers->wake_fd);
     pthread_mutex_unlock(&transfers->lock);
 }
 

@@ -50,6 +50,7 @@ struct rw_transfer {
     enum rw_transfer_state state;
     ropeway_operation_t *operation; /* only while LIVE */
     uint64_t begin_by_ms;
+    uint32_t begin_limit_ms;
     bool not_begun; /* was cancelled because nobody began it */
     uint64_t done;  /* bytes */
     uint64_t ended_ms;
@@ -106,7 +107,9 @@ void rw_transfers_count(struct rw_transfers *transfers, struct rw_transfer_count
 /* An eventfd that is written to each time a transfer has ended or was reported. */
 int rw_transfers_change_fd(const struct rw_transfers *transfers);
 
-/* Refuses new transfers from now on. */
+/* Refuses new transfers from now on; those that wait for their client do so no longer than a
+ * second.
+ */
 void rw_transfers_close(struct rw_transfers *transfers);
 
 /* Transfers that are not ended, and those whose outcome no client has been told. */

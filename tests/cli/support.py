@@ -38,10 +38,11 @@ def command(*arguments):
 
 def run(*arguments, **options):
     """Runs ropeway to its end; its output is text."""
+    options.setdefault("encoding", "utf-8")
     options.setdefault("timeout", PATIENCE)
     options.setdefault("stdin", subprocess.DEVNULL)
     return subprocess.run(command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          encoding="utf-8", check=False, **options)
+                          check=False, **options)
 
 
 def start(*arguments, **options):
@@ -153,7 +154,7 @@ class Proxy:
         self.interfere = interfere
         self.httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = "http://127.0.0.1:%d/" % self.httpd.server_address[1]
-        threading.Thread(target=self.httpd.serve_forever, daemon=True).start()
+        threading.Thread(target=self.httpd.serve_forever, args=(0.01,), daemon=True).start()
 
     def __enter__(self):
         return self

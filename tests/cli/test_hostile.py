@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A server whose answers are wrong gets a sentence, never a file, a crash or a hang."""
+import json
+import socket
+import threading
+
+from support import MIB, Proxy, Server, TestCase, main, run
+
+
+def serve_bytes(text):
+    """A server that answers every connection with the same bytes. Returns the socket and a URL."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def loop():
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            with client:
+                try:
+                    client.recv(65536)
+                    client.sendall(text)
+                except OSError:
+                    pass
+
+    threading.Thread(target=loop, daemon=True).start()
+    return listener, "http://127.0.0.1:%d/" % listener.getsockname()[1]
+
+
+def answer_with(body, status=b"200 OK", headers=b""):
+    return (b"HTTP/1.1 " + status + b"\r\nConnection: close\r\n" + headers + b"Content-Length: %d\r\n\r\n"
+            % len(body) + body)
+
+
+class Hostile(TestCase):
+    def setUp(self):
+        super().setUp()
+        self.source = self.write("file", 100000)
+
+    def assert_all_fail(self, url, *options):
+        for arguments in (["get", *options, url + "file"], ["get", "-o", "-", *options, url + "file"],
+                          ["put", *options, self.source, url + "new"]):
+            result = run(*arguments, cwd=self.here)
+            self.assert_failed(result)
+            self.assertEqual(result.stdout, "")
+        self.assert_empty(self.here)
+
+    def test_answers_that_are_no_answers(self):
+        for text in (b"", b"hello\r\n\r\n", answer_with(b""), answer_with(b"{"), answer_with(b"[]"),
+                     answer_with(b"null"), answer_with(b"\xff\xfe"), answer_with(b"[" * 100000),
+                     answer_with(b'{"a":1,"a":2}'), answer_with(b"<html>", b"500 Oops"),
+                     answer_with(b'{"error":"no\\n\\u001b[2Jno"}', b"404 Not Found"),
+                     answer_with(b'{"error":7}', b"403 Forbidden"),
+                     answer_with(b"", b"302 Found", b"Location: http://127.0.0.1:9/\r\n"),
+                     answer_with(b"", b"204 No Content"),
+                     b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nshort",
+                     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"):
+            listener, url = serve_bytes(text)
+            with self.subTest(text=text[:60]), listener:
+                self.assert_all_fail(url)
+                self.assert_failed(run("ls", url))
+
+    def test_a_server_that_says_nothing(self):
+        silent = socket.create_server(("127.0.0.1", 0))
+        with silent:
+            url = "http://127.0.0.1:%d/" % silent.getsockname()[1]
+            self.assert_failed(run("ls", "--timeout", "1", url), says="silent for 1 s")
+
+    def test_an_answer_without_end(self):
+        endless = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + b" " * (48 * MIB)
+        listener, url = serve_bytes(endless)
+        with listener:
+            self.assert_failed(run("get", url + "file", cwd=self.here), says="longer than")
+        self.assert_empty(self.here)
+
+    def test_offers_that_contradict_themselves(self):
+        def change(key, value):
+            def apply(answer):
+                answer[key] = value
+            return apply
+
+        def change_metadata(key, value):
+            def apply(answer):
+                answer["metadata"][key] = value
+            return apply
+
+        def resize(by):
+            def apply(answer):
+                answer["metadata"]["descriptors"][0]["size"] += by
+            return apply
+
+        def twice(answer):
+            answer["metadata"]["descriptors"] *= 2
+
+        def all_sizes(value):
+            def apply(answer):
+                for key in ("size", "length"):
+                    answer[key] = value
+                answer["metadata"]["descriptors"][0]["size"] = value
+            return apply
+
+        changes = [change(key, value) for key in ("size", "transfer", "metadata")
+                   for value in (None, -1, 1.5, "x", [], {}, 10 ** 15, 2 ** 63 - 1, 99999, 100001)]
+        changes += [change_metadata(key, value)
+                    for key in ("descriptors", "nixl_metadata", "notification_key", "operation_kind")
+                    for value in (None, 0, 3, -1, "", "b64:AAAA", "x" * 100, [], [{}])]
+        changes += [change("transfer", "../" * 10 + "healthz?a"), change("transfer", "0" * 32), twice,
+                    resize(1), resize(-1), resize(2 ** 40), all_sizes(2 ** 63 - 1),
+                    all_sizes(10 ** 15), change_metadata("operation_kind", 2)]
+        with Server("--writable", self.uploads, "--max-clients", "1000", self.offered) as server:
+            for number, apply in enumerate(changes):
+                def interfere(method, target, _, answer, apply=apply):
+                    if method == "POST":
+                        apply(answer)
+                    return answer
+
+                with self.subTest(number=number), Proxy(server, interfere) as proxy:
+                    result = run("get", proxy.url + "file", cwd=self.here)
+                    self.assert_failed(result)
+                    self.assert_empty(self.here)
+
+    def test_uploads_to_offers_that_contradict_themselves(self):
+        def shrink(answer):
+            answer["size"] -= 1
+
+        def forget(answer):
+            del answer["transfer"]
+
+        def exchange(answer):
+            answer["metadata"]["operation_kind"] = 1
+
+        def resize(answer):
+            answer["size"] += 1
+            answer["metadata"]["descriptors"][0]["size"] += 1
+
+        with Server("--writable", self.uploads, self.offered) as server:
+            for apply in (shrink, forget, exchange, resize):
+                def interfere(method, target, _, answer, apply=apply):
+                    if method == "POST":
+                        apply(answer)
+                    return answer
+
+                with self.subTest(apply=apply.__name__), Proxy(server, interfere) as proxy:
+                    self.assert_failed(run("put", self.source, proxy.url))
+            self.assertEqual(server.end()[0], 0)
+        self.assert_empty(self.uploads)
+
+    def test_ranges_that_do_not_belong_together(self):
+        self.write("file", 80 * MIB)
+
+        def tag(answer):
+            answer["tag"] = "another"
+
+        def offset(answer):
+            answer["offset"] -= 1
+
+        def length(answer):
+            answer["length"] -= 1
+
+        def size(answer):
+            answer["size"] += 1
+
+        with Server(self.offered) as server:
+            for apply in (tag, offset, length, size):
+                asked = []
+
+                def interfere(method, target, _, answer, apply=apply, asked=asked):
+                    if method == "POST":
+                        asked.append(target)
+                        if len(asked) == 2:
+                            apply(answer)
+                    return answer
+
+                with self.subTest(apply=apply.__name__), Proxy(server, interfere) as proxy:
+                    result = run("get", "-o", "-", proxy.url + "file", encoding="latin-1")
+                    self.assert_failed(result)
+                    self.assertLess(len(result.stdout), 80 * MIB)
+
+    def test_an_outcome_that_never_comes(self):
+        for state in ("running", "waiting", "finishing", "nonsense", None):
+            def interfere(method, target, _, answer, state=state):
+                if method == "GET":
+                    answer["state"] = state
+                return answer
+
+            with self.subTest(state=state), Server(self.offered) as server, \
+                    Proxy(server, interfere) as proxy:
+                self.assert_failed(run("get", "--timeout", "0.5", proxy.url + "file", cwd=self.here))
+                self.assert_empty(self.here)
+
+    def test_connection_lost_before_the_outcome(self):
+        def interfere(method, target, _, answer):
+            return None if method == "GET" else answer
+
+        with Server("--writable", self.uploads, self.offered) as server, \
+                Proxy(server, interfere) as proxy:
+            self.assert_failed(run("get", proxy.url + "file", cwd=self.here))
+            self.assert_empty(self.here)
+            self.assert_failed(run("put", self.source, proxy.url))
+
+    def test_lists_that_are_none(self):
+        for body in ({}, {"objects": 1}, {"objects": [1]}, {"objects": [{}]},
+                     {"objects": [{"name": 1, "size": 1}]}, {"objects": [{"name": "x", "size": -1}]},
+                     {"objects": [{"name": "x", "size": "1"}]}):
+            listener, url = serve_bytes(answer_with(json.dumps(body).encode()))
+            with self.subTest(body=body), listener:
+                self.assert_failed(run("ls", url), says="list of objects")
+
+    def test_names_can_not_steer_the_terminal(self):
+        body = {"objects": [{"name": "a\x1b[2Jb\nc\u009bd", "size": 1, "mtime": 0}]}
+        listener, url = serve_bytes(answer_with(json.dumps(body).encode()))
+        with listener:
+            result = run("ls", url)
+            self.assert_done(result)
+            self.assertEqual(result.stdout, "       1 B  a?[2Jb?c??d\n")
+
+
+if __name__ == "__main__":
+    main()
