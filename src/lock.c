@@ -44,6 +44,12 @@ void rw_lock_yield(rw_lock_t *lock) RW_UNCHECKED {
     pthread_mutex_lock(&lock->mutex);
 }
 
+void rw_lock_pause(rw_lock_t *lock) RW_UNCHECKED {
+    pthread_mutex_unlock(&lock->mutex);
+    sched_yield();
+    pthread_mutex_lock(&lock->mutex);
+}
+
 void rw_condition_init(pthread_cond_t *condition) {
     pthread_condattr_t attributes;
 

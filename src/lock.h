@@ -37,6 +37,9 @@ void rw_lock(rw_lock_t *lock) RW_ANNOTATE(acquire_capability(rw_holder));
 void rw_unlock(rw_lock_t *lock) RW_ANNOTATE(release_capability(rw_holder));
 /* Lets those in who wait for the lock, and takes it again. */
 void rw_lock_yield(rw_lock_t *lock) RW_LOCKED;
+/* For a thread that polls in vain: lets those in who wait for the lock or the processor. On a busy
+ * machine the peer it polls for may need just this processor. */
+void rw_lock_pause(rw_lock_t *lock) RW_LOCKED;
 /* A condition variable on the monotonic clock. */
 void rw_condition_init(pthread_cond_t *condition);
 /* Waits until signalled or until due (nanoseconds, CLOCK_MONOTONIC; UINT64_MAX: no limit). */

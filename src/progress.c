@@ -183,6 +183,8 @@ static void *progress_main(void *argument) {
                    rw_now() - active >= spin_time(connector)) {
             sleep_armed(connector, RW_NEVER);
             active = rw_now();
+        } else {
+            rw_lock_pause(&connector->lock);
         }
         rw_lock_yield(&connector->lock);
     }
@@ -230,11 +232,13 @@ static void drive(ropeway_operation_t *operation, uint64_t due) RW_LOCKED {
     while (live(operation) && now < due && now - active < spin_time(connector)) {
         if (rw_progress_step(connector)) {
             active = now;
+            rw_lock_yield(&connector->lock);
+        } else {
+            rw_lock_pause(&connector->lock);
         }
         if (!rw_list_is_empty(&connector->callbacks)) {
             rw_progress_wake(connector);
         }
-        rw_lock_yield(&connector->lock);
         now = rw_now();
         connector->last_driven = now;
     }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The sending side of a transfer. The descriptors laid end to end are a stream; chunks of it go out
- * in order, at most `window` of them in flight. Large ones go by rendezvous, small ones eagerly; all
- * straight from the user's memory, except that runs of small descriptors are gathered into one.
+ * in order, at most `window` of them in flight. Large ones go by rendezvous, small ones eagerly;
+ * all straight from the user's memory, except that runs of small descriptors are gathered into one.
  */
 #include "internal.h"
 
