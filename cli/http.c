@@ -27,6 +27,7 @@ struct rw_http {
 struct answer {
     char *data;
     size_t length;
+    size_t capacity;
     size_t limit;
     bool too_long;
 };
@@ -38,11 +39,16 @@ static size_t on_data(char *data, size_t unit, size_t count, void *arg) {
         answer->too_long = true;
         return 0;
     }
-    char *grown = realloc(answer->data, answer->length + size + 1);
-    if (!grown)
-        return 0;
-    memcpy(grown + answer->length, data, size);
-    answer->data = grown;
+    size_t needed = answer->length + size;
+    if (needed > answer->capacity) {
+        size_t capacity = answer->capacity * 2 > needed ? answer->capacity * 2 : needed;
+        char *grown = realloc(answer->data, capacity);
+        if (!grown)
+            return 0;
+        answer->data = grown;
+        answer->capacity = capacity;
+    }
+    memcpy(answer->data + answer->length, data, size);
     answer->length += size;
     return size;
 }

@@ -73,11 +73,15 @@ class Server:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGCONT)
-            self.process.kill()
-        self.process.communicate()
+    def __exit__(self, kind, *_):
+        running = self.process.poll() is None
+        if running:
+            # The second signal ends it at once.
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCONT):
+                self.process.send_signal(number)
+        _, errors = self.process.communicate(timeout=PATIENCE)
+        if running and kind is None and self.process.returncode != 0:
+            raise AssertionError(f"the server ended with {self.process.returncode}: {errors}")
 
     def end(self, number=signal.SIGTERM):
         """Sends a signal; returns the exit code and stderr."""
