@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The integrity option: on if either side asks, and memory that does not hold what was sent is
+/* The integrity option: on if either side asks, and bytes that arrive other than they were sent are
  * found before COMPLETE. */
 #include "lists.h"
 
@@ -40,8 +40,8 @@ static void checksums_agree_whichever_side_asks(void **state) {
     }
 }
 
-/* The receiver's two descriptors lie on the same bytes and the sender's hold different ones: what
- * came last has spoiled the other, as a stray write during the transfer would. */
+/* The receiver's two descriptors lie on the same bytes and the sender's hold different ones, so few
+ * that one message brings both: when they have arrived, the second has spoiled the first. */
 static void receive_on_shared_bytes(bool read, size_t size, uint32_t flags, ropeway_error_t want) {
     ropeway_connector_t *owner = ts_connect(""), *user = ts_connect("");
     uint8_t *sent = malloc(2 * size), *shared = calloc(1, size);
@@ -79,7 +79,7 @@ static void receive_on_shared_bytes(bool read, size_t size, uint32_t flags, rope
 
 static void spoiled_bytes_are_found_before_complete(void **state) {
     (void)state;
-    static const size_t sizes[] = {64, 70000, 9000001};
+    static const size_t sizes[] = {1, 64, 1000};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         for (int read = 0; read < 2; read++) {
             receive_on_shared_bytes(read, sizes[i], ROPEWAY_OPERATION_INTEGRITY,

@@ -123,13 +123,7 @@ bool ts_netns_link(const char *name, bool up) {
     return ok;
 }
 
-static bool set_up(const char *address) {
-    return ts_netns_link("lo", true) && set_address(TS_VETH, address) &&
-           ts_netns_link(TS_VETH, true);
-}
-
-/* The kernel reports a carrier a moment after both ends are up. */
-static bool await_carrier(void) {
+bool ts_netns_carrier(void) {
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     bool running = false;
     for (int i = 0; i < 5000 && fd >= 0 && !running; i++) {
@@ -141,6 +135,11 @@ static bool await_carrier(void) {
         close(fd);
     }
     return running;
+}
+
+static bool set_up(const char *address) {
+    return ts_netns_link("lo", true) && set_address(TS_VETH, address) &&
+           ts_netns_link(TS_VETH, true);
 }
 
 bool ts_netns_show(void) {
@@ -159,8 +158,8 @@ const char *ts_netns_enter(int *peer) {
     }
     int own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
     bool ok = own >= 0 && make_cable(*peer) && set_up("10.77.0.1") &&
-              setns(*peer, CLONE_NEWNET) == 0 && set_up("10.77.0.2") && await_carrier() &&
-              setns(own, CLONE_NEWNET) == 0 && await_carrier() && ts_netns_show();
+              setns(*peer, CLONE_NEWNET) == 0 && set_up("10.77.0.2") && ts_netns_carrier() &&
+              setns(own, CLONE_NEWNET) == 0 && ts_netns_carrier() && ts_netns_show();
     int saved = errno;
     if (own >= 0) {
         close(own);

@@ -15,6 +15,10 @@ const char *ts_netns_enter(int *peer);
  * mount namespace of its own. */
 bool ts_netns_show(void);
 
+/* Waits until the cable carries (the kernel says so a moment after both ends are up); false when it
+ * doesn't. */
+bool ts_netns_carrier(void);
+
 /* Takes an interface of the caller's namespace up or down. */
 bool ts_netns_link(const char *name, bool up);
 

@@ -221,6 +221,11 @@ ts_pair_t ts_pair_make(ropeway_connector_t *connector, ts_peer_t *peer, int id,
 
 void ts_pair_finish(ts_pair_t *pair) {
     ts_outcome_t mine = ts_wait(pair->operation), theirs = ts_peer_wait(pair->peer, pair->id);
+    if (mine.status != ROPEWAY_STATUS_COMPLETE || theirs.status != ROPEWAY_STATUS_COMPLETE) {
+        print_error("here %s %s (%s), there %s %s (%s)\n", ropeway_status_name(mine.status),
+                    ropeway_error_name(mine.error), mine.text, ropeway_status_name(theirs.status),
+                    ropeway_error_name(theirs.error), theirs.text);
+    }
     assert_complete(mine);
     assert_complete(theirs);
     assert_int_equal(mine.done, mine.total);

@@ -63,7 +63,7 @@ int ts_transport_peer_namespace(void) {
 }
 
 void ts_transport_link(bool up) {
-    if (!ts_netns_link(TS_VETH, up)) {
+    if (!ts_netns_link(TS_VETH, up) || (up && !ts_netns_carrier())) {
         perror("link of the network namespace");
         abort();
     }
