@@ -33,13 +33,13 @@ static void fetch(ropeway_connector_t *connector) {
     ropeway_operation_t *read;
 
     if (fgets(line, sizeof line, stdin) == NULL) {
-        exit(1);
+        exit(1); /* the offer failed, and said why */
     }
     check(ropeway_metadata_parse(line, strlen(line), 0, &offered));
     memory.size = ropeway_metadata_total(offered);
     ropeway_metadata_release(offered);
     if (memory.size > sizeof text) {
-        exit(1);
+        memory.size = sizeof text; /* begin will refuse it, and say why */
     }
     check(ropeway_begin_read(connector, line, strlen(line), &memory, 1, NULL, &read));
     check(ropeway_operation_wait(read, 10000));
@@ -51,7 +51,11 @@ int main(int argc, char **argv) {
     ropeway_connector_t *connector;
 
     check(ropeway_connector_create(NULL, &connector));
-    (argc > 1 && strcmp(argv[1], "offer") == 0 ? offer : fetch)(connector);
+    if (argc > 1 && strcmp(argv[1], "offer") == 0) {
+        offer(connector);
+    } else {
+        fetch(connector);
+    }
     check(ropeway_connector_destroy(connector));
     return 0;
 }
