@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Names of objects. A name is UTF-8 and consists of components that '/' separates, 128 at most; none of them is
- * empty, "." or "..". So joining it to a directory never leaves that directory, symbolic links
- * aside.
+ * Names of objects. A name is UTF-8 and consists of components that '/' separates, 128 at most;
+ * none of them is empty, "." or "..". So joining it to a directory never leaves that directory,
+ * symbolic links aside.
  */
 #ifndef RW_NAME_H
 #define RW_NAME_H
