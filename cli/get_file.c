@@ -5,12 +5,14 @@
 
 #include "get.h"
 #include "interrupt.h"
+#include "prefault.h"
 
 /* Where the bytes of a file go. */
 struct landing {
     struct rw_temp temp;
     void *data;
     size_t size;
+    struct rw_prefault prefault;
 };
 
 static bool may_go_on(void *arg) {
@@ -62,10 +64,12 @@ static bool map_landing(struct landing *landing, const char *target) {
     rw_sentence(sentence, "can't store '%s': its disk failed or is full; nothing was stored",
                 target);
     rw_client_guard_mapping(sentence, &landing->temp);
+    rw_prefault_start(&landing->prefault, landing->data, landing->size, true);
     return true;
 }
 
 static void close_landing(struct landing *landing) {
+    rw_prefault_stop(&landing->prefault);
     if (landing->size && landing->data != MAP_FAILED)
         munmap(landing->data, landing->size);
     rw_temp_discard(&landing->temp);

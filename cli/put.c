@@ -12,6 +12,7 @@
 #include "cli.h"
 #include "client.h"
 #include "interrupt.h"
+#include "prefault.h"
 
 struct source {
     const char *path;
@@ -19,6 +20,7 @@ struct source {
     struct stat info;
     void *data;
     size_t size;
+    struct rw_prefault prefault;
 };
 
 static void print_help(void) {
@@ -62,10 +64,12 @@ static bool open_source(struct source *source, const char *path) {
     rw_sentence(sentence,
                 "'%s' was truncated, or its disk failed, while it was sent; send it again", path);
     rw_client_guard_mapping(sentence, NULL);
+    rw_prefault_start(&source->prefault, source->data, source->size, false);
     return true;
 }
 
 static void close_source(struct source *source) {
+    rw_prefault_stop(&source->prefault);
     if (source->size)
         munmap(source->data, source->size);
     if (source->fd >= 0)

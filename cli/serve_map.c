@@ -101,7 +101,10 @@ int rw_map_open(struct rw_map *map, int fd, uint64_t offset, uint64_t size, bool
     atomic_store(&slot->protection, protection);
     atomic_store(&slot->end, (uintptr_t)base + (length + page_size - 1) / page_size * page_size);
     atomic_store(&slot->begin, (uintptr_t)base);
-    *map = (struct rw_map){.data = base + skip, .size = size, .slot = index};
+    map->data = base + skip;
+    map->size = size;
+    map->slot = index;
+    rw_prefault_start(&map->prefault, map->data, (size_t)size, writable);
     return 0;
 }
 
@@ -112,6 +115,7 @@ bool rw_map_faulted(const struct rw_map *map) {
 void rw_map_close(struct rw_map *map) {
     if (map->slot < 0)
         return;
+    rw_prefault_stop(&map->prefault);
     struct slot *slot = &slots[map->slot];
     uintptr_t begin = atomic_load(&slot->begin), end = atomic_load(&slot->end);
     munmap((void *)begin, end - begin);

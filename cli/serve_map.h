@@ -10,19 +10,23 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "prefault.h"
+
 #define RW_MAPS_MAX 4096 /* at a time */
 
 struct rw_map {
     void *data; /* the first byte asked for; never NULL */
     uint64_t size;
     int slot; /* -1: nothing is mapped, size is 0 */
+    struct rw_prefault prefault;
 };
 
 /* Installs the handler. wake_fd: an eventfd that is written to when a mapping faults. Call it after
  * all libraries that install handlers of their own. Returns 0 or an errno value. */
 int rw_map_install(int wake_fd);
 
-/* Maps size bytes of a file from offset on. Returns 0 or an errno value. */
+/* Maps size bytes of a file from offset on. map must stay where it is. Returns 0 or an errno value.
+ */
 int rw_map_open(struct rw_map *map, int fd, uint64_t offset, uint64_t size, bool writable);
 
 bool rw_map_faulted(const struct rw_map *map);

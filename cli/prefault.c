@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "prefault.h"
+
+#include <stdint.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#define MADV_POPULATE_WRITE 23
+#endif
+
+#define STEP ((size_t)4 << 20) /* bytes */
+#define WORTH_IT ((size_t)1 << 20)
+#define MEMORY_PART 4 /* at most one of so many parts of the free memory */
+
+static void *walk(void *arg) {
+    struct rw_prefault *prefault = arg;
+    int advice = prefault->writable ? MADV_POPULATE_WRITE : MADV_POPULATE_READ;
+    for (size_t at = 0; at < prefault->size && !atomic_load(&prefault->stop); at += STEP) {
+        size_t left = prefault->size - at;
+        if (madvise(prefault->begin + at, left < STEP ? left : STEP, advice) != 0)
+            break;
+    }
+    return NULL;
+}
+
+void rw_prefault_start(struct rw_prefault *prefault, void *data, size_t size, bool writable) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t limit = (size_t)sysconf(_SC_AVPHYS_PAGES) / MEMORY_PART * page;
+    size_t skip = (uintptr_t)data % page;
+    prefault->begin = (char *)data - skip;
+    prefault->size = size + skip < limit ? size + skip : limit;
+    prefault->writable = writable;
+    atomic_store(&prefault->stop, false);
+    prefault->running =
+        size >= WORTH_IT && pthread_create(&prefault->thread, NULL, walk, prefault) == 0;
+}
+
+void rw_prefault_stop(struct rw_prefault *prefault) {
+    if (!prefault->running)
+        return;
+    atomic_store(&prefault->stop, true);
+    pthread_join(prefault->thread, NULL);
+    prefault->running = false;
+}
