@@ -191,7 +191,7 @@ ROPEWAY_API ropeway_error_t ropeway_connector_create(const ropeway_connector_opt
  * are terminal, and are still to be released by their owner. NULL: nothing. No other thread may use
  * the connector's handle once this call has begun (waiters inside ropeway_operation_wait() are
  * woken). Must not be called from an operation's callback (it then returns ERR_BUSY and does
- * nothing). In a forked child it frees what belongs to the child only, and returns ROPEWAY_OK. */
+ * nothing). In a forked child it does nothing and returns ROPEWAY_OK. */
 ROPEWAY_API ropeway_error_t ropeway_connector_destroy(ropeway_connector_t *connector);
 
 /* The connector's name; valid until it is destroyed. */
@@ -321,7 +321,7 @@ ROPEWAY_API void ropeway_operation_options_init(ropeway_operation_options_t *opt
 /* Offers memory to one peer, for one read (readable) or one write (writable). The descriptors are
  * copied; their memory must stay valid until the operation is released. options: NULL for defaults.
  * Errors: ERR_INVALID_ARGUMENT, ERR_EMPTY_LIST, ERR_NULL_POINTER, ERR_TOO_LARGE, ERR_DEVICE,
- * ERR_LIMIT (descriptors, metadata or operations), ERR_UNSUPPORTED (integrity on device memory),
+ * ERR_LIMIT (descriptors or operations), ERR_UNSUPPORTED (integrity on device memory),
  * ERR_NO_MEMORY. */
 ROPEWAY_API ropeway_error_t ropeway_create_readable(ropeway_connector_t *connector,
                                                     const ropeway_descriptor_t *descriptors,
@@ -337,7 +337,8 @@ ROPEWAY_API ropeway_error_t ropeway_create_writable(ropeway_connector_t *connect
 /* The RDMA metadata of a passive operation: a JSON object that lets its holder use the operation
  * once. It is a capability: send it only where the memory may be read or written. *json is owned by
  * the operation and valid until its release.
- * Errors: ERR_INVALID_ARGUMENT (an active operation), ERR_NO_MEMORY. */
+ * Errors: ERR_INVALID_ARGUMENT (an active operation), ERR_LIMIT (longer than max_metadata),
+ * ERR_NO_MEMORY. */
 ROPEWAY_API ropeway_error_t ropeway_operation_metadata(ropeway_operation_t *operation,
                                                        const char **json);
 
@@ -373,8 +374,9 @@ ROPEWAY_API ropeway_status_t ropeway_operation_status(const ropeway_operation_t 
 ROPEWAY_API ropeway_error_t ropeway_operation_wait(ropeway_operation_t *operation, int timeout_ms);
 
 /* Asks a live operation to stop; does not wait. ROPEWAY_OK: the request was made, and the outcome
- * will be CANCELLED, or COMPLETE when the data won the race, on both sides. ERR_FINISHED: it was
- * terminal already and stays as it is. See ropeway_cancel(7). */
+ * will be CANCELLED, or COMPLETE when the data won the race, on both sides; or ERRORED when a
+ * failure came first. ERR_FINISHED: it was terminal already and stays as it is. See
+ * ropeway_cancel(7). */
 ROPEWAY_API ropeway_error_t ropeway_operation_cancel(ropeway_operation_t *operation);
 
 /* Why the operation ended: ROPEWAY_OK while it is live and when COMPLETE, ERR_CANCELLED when

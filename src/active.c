@@ -73,13 +73,15 @@ static ropeway_error_t send_request(ropeway_operation_t *operation) RW_LOCKED {
     ropeway_connector_t *connector = operation->connector;
     rw_message_t message = rw_native_message(operation, RW_REQUEST);
     size_t length = connector->hello_length;
-    uint8_t *payload = malloc(length + RW_INLINE_MAX);
+    uint8_t *payload = malloc(length + RW_ID_BYTES + RW_INLINE_MAX);
     ropeway_error_t error;
 
     if (payload == NULL) {
         return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
     }
     memcpy(payload, connector->hello, length);
+    memcpy(payload + length, operation->peer->token, RW_ID_BYTES);
+    length += RW_ID_BYTES;
     if (goes_inline(operation)) {
         message.flags |= RW_FLAG_INLINE;
         for (size_t i = 0; i < operation->count; i++) {
@@ -102,13 +104,15 @@ static ropeway_error_t send_request(ropeway_operation_t *operation) RW_LOCKED {
 static ropeway_error_t start(ropeway_operation_t *operation, const ropeway_metadata_t *metadata,
                              const rw_hello_t *hello) RW_LOCKED {
     ropeway_connector_t *connector = operation->connector;
+    uint8_t id[RW_ID_BYTES];
     rw_peer_t *peer;
     ropeway_error_t error;
 
     if (connector->closed) {
         return rw_fail(ROPEWAY_ERR_CLOSED, "the connector \"%s\" is closed", connector->name);
     }
-    error = rw_peer_get(connector, hello, &peer);
+    rw_hello_id(metadata->native, metadata->native_length, id);
+    error = rw_peer_get(connector, id, hello, &peer);
     if (error == ROPEWAY_OK) {
         error = rw_operation_start(operation);
     }

@@ -138,6 +138,9 @@ static ropeway_error_t make_hello(ropeway_connector_t *connector) RW_UNCHECKED {
     hello.address = (const uint8_t *)address;
     connector->hello = rw_hello_encode(&hello, &connector->hello_length);
     ucp_worker_release_address(connector->worker, address);
+    if (connector->hello != NULL) {
+        rw_hello_id(connector->hello, connector->hello_length, connector->id);
+    }
     return connector->hello != NULL ? ROPEWAY_OK : rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
 }
 

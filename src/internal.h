@@ -124,16 +124,18 @@ struct ropeway_operation {
 
 /* A connection to another connector (or to ourselves). */
 struct rw_peer {
-    rw_table_node_t node; /* node.id: the other connector's instance */
+    rw_table_node_t node; /* node.id: the id of the other connector's hello */
     ropeway_connector_t *connector;
-    rw_link_t link;       /* in connector->peers or ->broken */
-    rw_link_t operations; /* live ones */
-    unsigned references;  /* operations that point here, and 1 while the endpoint is open */
-    ucp_ep_h endpoint;    /* NULL once closing began */
-    bool failed;          /* new operations need a fresh peer */
-    bool heard;           /* it has sent us something */
-    uint64_t last_heard;  /* when, or when the connection was made */
-    char path[128];       /* transports; "" until asked for */
+    rw_link_t link;             /* in connector->peers or ->broken */
+    rw_link_t operations;       /* live ones */
+    unsigned references;        /* operations that point here, and 1 while the endpoint is open */
+    uint8_t token[RW_ID_BYTES]; /* what we call the connection */
+    uint8_t their_token[RW_ID_BYTES]; /* what the peer calls it; zeroes until heard */
+    ucp_ep_h endpoint;                /* NULL once closing began */
+    bool failed;                      /* new operations need a fresh peer */
+    bool heard;                       /* it has sent us something */
+    uint64_t last_heard;              /* when, or when the connection was made */
+    char path[128];                   /* transports; "" until asked for */
     char name[256];
 };
 
@@ -169,7 +171,8 @@ struct ropeway_connector {
     /* Written at creation only. */
     ropeway_connector_options_t options;
     char name[256];
-    uint8_t instance[RW_ID_BYTES];
+    uint8_t instance[RW_ID_BYTES]; /* random */
+    uint8_t id[RW_ID_BYTES];       /* of the hello */
     uint8_t *hello;
     size_t hello_length;
     unsigned generation; /* of the process; see rw_forked() */
@@ -197,7 +200,7 @@ struct ropeway_connector {
     pthread_cond_t unpark;
     rw_timers_t timers RW_GUARDED;
     rw_table_t operations RW_GUARDED; /* live ones, by id */
-    rw_table_t peer_table RW_GUARDED; /* by instance */
+    rw_table_t peer_table RW_GUARDED; /* by hello id */
     rw_link_t live RW_GUARDED;
     size_t live_count RW_GUARDED;
     rw_link_t peers RW_GUARDED;     /* least recently used first */
@@ -368,8 +371,8 @@ size_t rw_sums_compare(const ropeway_operation_t *operation);
 /* ---- peer.c ---- */
 
 /* Finds or makes the connection to whoever this hello describes. */
-ropeway_error_t rw_peer_get(ropeway_connector_t *connector, const rw_hello_t *hello,
-                            rw_peer_t **peer) RW_LOCKED;
+ropeway_error_t rw_peer_get(ropeway_connector_t *connector, const uint8_t id[RW_ID_BYTES],
+                            const rw_hello_t *hello, rw_peer_t **peer) RW_LOCKED;
 /* Gives up on a peer that may be alive: tells it, so that it drops the connection too, and fails
  * it. */
 void rw_peer_forsake(rw_peer_t *peer, ropeway_error_t cause, const char *why) RW_LOCKED;
@@ -382,8 +385,7 @@ bool rw_peer_bury(ropeway_connector_t *connector) RW_LOCKED;
 /* Says goodbye to every peer and closes the connections; at most about quiet_ms. */
 void rw_peer_close_all(ropeway_connector_t *connector) RW_LOCKED;
 void rw_peer_drop(rw_peer_t *peer) RW_LOCKED;
-rw_peer_t *rw_peer_find(ropeway_connector_t *connector,
-                        const uint8_t instance[RW_ID_BYTES]) RW_LOCKED;
+rw_peer_t *rw_peer_find(ropeway_connector_t *connector, const uint8_t id[RW_ID_BYTES]) RW_LOCKED;
 /* The transports of its endpoint, as text; "" when unknown. */
 const char *rw_peer_path(rw_peer_t *peer) RW_LOCKED;
 

@@ -2,14 +2,16 @@
 #include "message.h"
 
 #include <endian.h>
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 #define XXH_STATIC_LINKING_ONLY /* for a state on the stack */
 #include <xxhash.h>
 
-/* Header: 'R' 'W' type version flags:2 zero:2 to:16 from:16 a:8 b:8 c:8 */
-enum { AT_TYPE = 2, AT_VERSION = 3, AT_FLAGS = 4, AT_TO = 8, AT_FROM = 24, AT_A = 40, AT_B = 48 };
-enum { AT_C = 56 };
+/* Header: 'R' 'W' type version flags:2 zero:2 to:16 from:16 body:8 token:16; a REQUEST's body goes
+ * on where the others have the token. */
+enum { AT_TYPE = 2, AT_VERSION = 3, AT_FLAGS = 4, AT_TO = 8, AT_FROM = 24, AT_BODY = 40 };
+enum { AT_TOKEN = 48, AT_DIGEST = 48, AT_COUNT = 56, AT_HELLO_LENGTH = 60 };
 
 static void put16(uint8_t *at, uint16_t value) {
     value = htole16(value);
@@ -56,22 +58,25 @@ void rw_message_encode(const rw_message_t *message, uint8_t bytes[RW_MESSAGE_BYT
     put16(bytes + AT_FLAGS, message->flags);
     memcpy(bytes + AT_TO, message->to, RW_ID_BYTES);
     memcpy(bytes + AT_FROM, message->from, RW_ID_BYTES);
+    if (message->type != RW_REQUEST) {
+        memcpy(bytes + AT_TOKEN, message->token, RW_ID_BYTES);
+    }
     switch (message->type) {
     case RW_REQUEST:
-        put64(bytes + AT_A, message->request.total);
-        put64(bytes + AT_B, message->request.digest);
-        put32(bytes + AT_C, message->request.count);
-        put32(bytes + AT_C + 4, message->request.hello_length);
+        put64(bytes + AT_BODY, message->request.total);
+        put64(bytes + AT_DIGEST, message->request.digest);
+        put32(bytes + AT_COUNT, message->request.count);
+        put32(bytes + AT_HELLO_LENGTH, message->request.hello_length);
         break;
     case RW_DATA:
-        put64(bytes + AT_A, message->data.offset);
+        put64(bytes + AT_BODY, message->data.offset);
         break;
     case RW_SUMS:
-        put64(bytes + AT_A, message->sums.first);
+        put64(bytes + AT_BODY, message->sums.first);
         break;
     case RW_FIN:
-        put64(bytes + AT_A, message->fin.status);
-        put64(bytes + AT_B, message->fin.error);
+        put32(bytes + AT_BODY, message->fin.status);
+        put32(bytes + AT_BODY + 4, message->fin.error);
         break;
     default:
         break;
@@ -79,25 +84,24 @@ void rw_message_encode(const rw_message_t *message, uint8_t bytes[RW_MESSAGE_BYT
 }
 
 static bool decode_request(const uint8_t *bytes, size_t payload, rw_message_t *message) {
-    message->request.total = get64(bytes + AT_A);
-    message->request.digest = get64(bytes + AT_B);
-    message->request.count = get32(bytes + AT_C);
-    message->request.hello_length = get32(bytes + AT_C + 4);
-    if (message->request.hello_length > RW_HELLO_MAX || message->request.hello_length > payload ||
-        message->request.count == 0) {
+    message->request.total = get64(bytes + AT_BODY);
+    message->request.digest = get64(bytes + AT_DIGEST);
+    message->request.count = get32(bytes + AT_COUNT);
+    message->request.hello_length = get32(bytes + AT_HELLO_LENGTH);
+    if (message->request.hello_length > RW_HELLO_MAX || message->request.count == 0 ||
+        payload < message->request.hello_length + RW_ID_BYTES) {
         return false;
     }
-    payload -= message->request.hello_length;
+    payload -= message->request.hello_length + RW_ID_BYTES;
     return (message->flags & RW_FLAG_INLINE) != 0 ? payload == message->request.total
                                                   : payload == 0;
 }
 
 static bool decode_fin(const uint8_t *bytes, size_t payload, rw_message_t *message) {
-    message->fin.status = get64(bytes + AT_A);
-    message->fin.error = get64(bytes + AT_B);
+    message->fin.status = get32(bytes + AT_BODY);
+    message->fin.error = get32(bytes + AT_BODY + 4);
     return message->fin.status >= ROPEWAY_STATUS_COMPLETE &&
-           message->fin.status <= ROPEWAY_STATUS_ERRORED && message->fin.error <= UINT32_MAX &&
-           payload <= RW_TEXT_MAX;
+           message->fin.status <= ROPEWAY_STATUS_ERRORED && payload <= RW_TEXT_MAX;
 }
 
 static bool decode_body(const uint8_t *bytes, size_t payload, rw_message_t *message) {
@@ -105,10 +109,10 @@ static bool decode_body(const uint8_t *bytes, size_t payload, rw_message_t *mess
     case RW_REQUEST:
         return decode_request(bytes, payload, message);
     case RW_DATA:
-        message->data.offset = get64(bytes + AT_A);
+        message->data.offset = get64(bytes + AT_BODY);
         return true;
     case RW_SUMS:
-        message->sums.first = get64(bytes + AT_A);
+        message->sums.first = get64(bytes + AT_BODY);
         return payload % sizeof(uint64_t) == 0 && payload <= RW_SUMS_MAX * sizeof(uint64_t);
     case RW_FIN:
         return decode_fin(bytes, payload, message);
@@ -136,6 +140,9 @@ ropeway_error_t rw_message_decode(const void *input, size_t length, size_t paylo
     memcpy(message->from, bytes + AT_FROM, RW_ID_BYTES);
     if (message->version != RW_PROTOCOL_VERSION) {
         return ROPEWAY_ERR_VERSION;
+    }
+    if (message->type != RW_REQUEST) {
+        memcpy(message->token, bytes + AT_TOKEN, RW_ID_BYTES);
     }
     return decode_body(bytes, payload_length, message) ? ROPEWAY_OK : ROPEWAY_ERR_PROTOCOL;
 }
@@ -188,6 +195,10 @@ uint8_t *rw_hello_encode(const rw_hello_t *hello, size_t *length) {
     put64(at + hello->address_length, XXH3_64bits(bytes, total - HELLO_SUM));
     *length = total;
     return bytes;
+}
+
+void rw_hello_id(const uint8_t *bytes, size_t length, uint8_t id[RW_ID_BYTES]) {
+    crypto_generichash(id, RW_ID_BYTES, bytes, length, NULL, 0);
 }
 
 ropeway_error_t rw_hello_decode(const uint8_t *bytes, size_t length, rw_hello_t *hello) {

@@ -18,20 +18,20 @@
 #define RW_SUMS_MAX 512 /* checksums in one SUMS */
 
 typedef enum rw_message_type {
-    RW_REQUEST = 1, /* active to passive: begin; payload: hello, then perhaps the data */
+    RW_REQUEST = 1, /* active to passive: begin; payload: hello, token, then perhaps the data */
     RW_ACCEPT = 2,  /* passive receiver to active sender: send */
     RW_DATA = 3,    /* sender to receiver: payload goes to offset */
     RW_SUMS = 4,    /* sender to receiver: checksums of descriptors */
     RW_DONE = 5,    /* receiver to sender: every byte is here (and verified) */
     RW_FIN = 6,     /* either: the outcome that I have decided; payload: sentence */
-    RW_BYE = 7      /* either: my connector closes */
+    RW_BYE = 7      /* either: I close the connection of this token */
 } rw_message_type_t;
 
 enum {
     RW_FLAG_READ = 1u << 0,      /* REQUEST: a READ, else a WRITE */
     RW_FLAG_INTEGRITY = 1u << 1, /* REQUEST, ACCEPT, DATA: checksums are wanted or will come */
     RW_FLAG_DEVICE = 1u << 2,    /* REQUEST, ACCEPT: my memory is not all host memory */
-    RW_FLAG_INLINE = 1u << 3     /* REQUEST: the data follows the hello */
+    RW_FLAG_INLINE = 1u << 3     /* REQUEST: the data follows the token */
 };
 
 /* The header of every message. */
@@ -40,7 +40,10 @@ typedef struct rw_message {
     uint8_t version; /* of the sender */
     uint16_t flags;
     uint8_t to[RW_ID_BYTES];   /* the receiver's operation */
-    uint8_t from[RW_ID_BYTES]; /* the sender's operation; BYE: the sender's instance */
+    uint8_t from[RW_ID_BYTES]; /* the sender's operation; BYE: the sender's hello id */
+    /* What the sender calls this connection, for the receiver's eyes only: who repeats it in a BYE
+     * is the one who said it before. */
+    uint8_t token[RW_ID_BYTES];
     union {
         struct {
             uint64_t total, digest; /* of the descriptors' sizes */
@@ -53,14 +56,15 @@ typedef struct rw_message {
             uint64_t first; /* index of the first checksum in the payload */
         } sums;
         struct {
-            uint64_t status, error; /* ropeway_status_t, ropeway_error_t */
+            uint32_t status, error; /* ropeway_status_t, ropeway_error_t */
         } fin;
     };
 } rw_message_t;
 
 void rw_message_encode(const rw_message_t *message, uint8_t bytes[RW_MESSAGE_BYTES]);
 
-/* ROPEWAY_OK; ERR_PROTOCOL (too short, no such type, a field out of range); ERR_VERSION (type,
+/* The token of a REQUEST lies in the payload: it stays zero here.
+ * ROPEWAY_OK; ERR_PROTOCOL (too short, no such type, a field out of range); ERR_VERSION (type,
  * version and ids are filled in, so that it can be answered). payload_length is checked against the
  * type. */
 ropeway_error_t rw_message_decode(const void *bytes, size_t length, size_t payload_length,
@@ -82,6 +86,10 @@ typedef struct rw_hello {
     const uint8_t *address; /* UCX worker address; when decoded: points into the input */
     size_t address_length;
 } rw_hello_t;
+
+/* Identity of the connector that a hello describes: a hash of all of it. Nobody can make another
+ * hello, with another address, that has the same. */
+void rw_hello_id(const uint8_t *bytes, size_t length, uint8_t id[RW_ID_BYTES]);
 
 #define RW_HELLO_MAX 65536 /* longest hello that is accepted */
 #define RW_ADDRESS_PAD 512 /* zero bytes to put behind an address before UCX reads it */

@@ -8,6 +8,7 @@
 #include "error.h"
 #include "internal.h"
 
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,6 +50,9 @@ rw_message_t rw_native_message(const ropeway_operation_t *operation, rw_message_
 
     memcpy(message.to, operation->remote, RW_ID_BYTES);
     memcpy(message.from, operation->node.id, RW_ID_BYTES);
+    if (operation->peer != NULL) {
+        memcpy(message.token, operation->peer->token, RW_ID_BYTES);
+    }
     if (operation->integrity) {
         message.flags |= RW_FLAG_INTEGRITY;
     }
@@ -256,6 +260,9 @@ static ropeway_operation_t *recipient(ropeway_connector_t *connector,
     }
     rw_operation_touch(operation);
     operation->peer->heard = true;
+    if (!sodium_is_zero(message->token, RW_ID_BYTES)) { /* a refusal comes without */
+        memcpy(operation->peer->their_token, message->token, RW_ID_BYTES);
+    }
     operation->peer->last_heard = operation->last_moved;
     return operation;
 }
@@ -305,7 +312,8 @@ static ucs_status_t on_message(void *argument, const void *header, size_t header
     }
     if (message.type == RW_BYE) {
         peer = rw_peer_find(connector, message.from);
-        if (peer != NULL) {
+        if (peer != NULL && !sodium_is_zero(message.token, RW_ID_BYTES) &&
+            sodium_memcmp(peer->their_token, message.token, RW_ID_BYTES) == 0) {
             rw_peer_fail(peer, ROPEWAY_ERR_PEER_CLOSED, "it closed the connection");
         }
         return UCS_OK;

@@ -149,6 +149,7 @@ void rw_passive_request(ropeway_connector_t *connector, const rw_message_t *mess
                         const uint8_t *payload, size_t length, ucp_ep_h reply) {
     ropeway_operation_t *operation = admit(connector, message, reply);
     size_t hello_length = message->request.hello_length;
+    uint8_t id[RW_ID_BYTES];
     rw_hello_t hello;
     rw_peer_t *peer;
     ropeway_error_t error;
@@ -162,7 +163,8 @@ void rw_passive_request(ropeway_connector_t *connector, const rw_message_t *mess
                           "the request does not say properly who it comes from");
         return;
     }
-    error = rw_peer_get(connector, &hello, &peer);
+    rw_hello_id(payload, hello_length, id);
+    error = rw_peer_get(connector, id, &hello, &peer);
     if (error != ROPEWAY_OK) {
         rw_passive_reject(connector, message, reply, error, "%s", ropeway_last_error());
         return;
@@ -170,5 +172,7 @@ void rw_passive_request(ropeway_connector_t *connector, const rw_message_t *mess
     rw_operation_bind(operation, peer, message->from);
     peer->heard = true;
     peer->last_heard = operation->last_moved;
+    memcpy(peer->their_token, payload + hello_length, RW_ID_BYTES);
+    hello_length += RW_ID_BYTES;
     begin(operation, message, payload + hello_length, length - hello_length);
 }

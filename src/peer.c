@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Connections to other connectors, one per peer, shared by all operations with it and kept open. A
- * peer that restarts is another instance, and so another peer here, even under the same name.
+ * peer is known by its whole hello: nobody can pose as another without having its address, and a
+ * peer that restarts is another one, even under the same name.
  *
  * A broken connection is found by UCX (error handler) or declared by us (a peer that lets no
  * operation end). Its operations end at once; its endpoint is closed at the next step, outside
@@ -10,14 +11,15 @@
 #include "error.h"
 #include "internal.h"
 
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define MILLISECOND 1000000u
 
-rw_peer_t *rw_peer_find(ropeway_connector_t *connector, const uint8_t instance[RW_ID_BYTES]) {
-    rw_table_node_t *node = rw_table_find(&connector->peer_table, instance);
+rw_peer_t *rw_peer_find(ropeway_connector_t *connector, const uint8_t id[RW_ID_BYTES]) {
+    rw_table_node_t *node = rw_table_find(&connector->peer_table, id);
 
     return node != NULL ? RW_CONTAINER(node, rw_peer_t, node) : NULL;
 }
@@ -114,7 +116,8 @@ static ropeway_error_t connect_to(rw_peer_t *peer, const rw_hello_t *hello) RW_L
 static void say_goodbye(rw_peer_t *peer) RW_LOCKED {
     rw_message_t message = {.type = RW_BYE, .version = RW_PROTOCOL_VERSION};
 
-    memcpy(message.from, peer->connector->instance, RW_ID_BYTES);
+    memcpy(message.from, peer->connector->id, RW_ID_BYTES);
+    memcpy(message.token, peer->token, RW_ID_BYTES);
     rw_native_send(peer->connector, peer->endpoint, &message, NULL, 0);
 }
 
@@ -143,9 +146,9 @@ static ropeway_error_t make_room(ropeway_connector_t *connector) RW_LOCKED {
                    (unsigned long long)connector->stats.peers);
 }
 
-ropeway_error_t rw_peer_get(ropeway_connector_t *connector, const rw_hello_t *hello,
-                            rw_peer_t **result) {
-    rw_peer_t *peer = rw_peer_find(connector, hello->instance);
+ropeway_error_t rw_peer_get(ropeway_connector_t *connector, const uint8_t id[RW_ID_BYTES],
+                            const rw_hello_t *hello, rw_peer_t **result) {
+    rw_peer_t *peer = rw_peer_find(connector, id);
     ropeway_error_t error;
 
     if (peer != NULL) {
@@ -168,7 +171,8 @@ ropeway_error_t rw_peer_get(ropeway_connector_t *connector, const rw_hello_t *he
         free(peer);
         return error;
     }
-    memcpy(peer->node.id, hello->instance, RW_ID_BYTES);
+    memcpy(peer->node.id, id, RW_ID_BYTES);
+    randombytes_buf(peer->token, sizeof peer->token);
     snprintf(peer->name, sizeof peer->name, "%s", hello->name);
     rw_list_init(&peer->operations);
     peer->references = 1;

@@ -34,13 +34,15 @@ static void advance(ropeway_operation_t *operation, size_t length) RW_LOCKED {
 /* How many bytes from the cursor on lie in small pieces of host memory; 0 when there is just one.
  */
 static size_t gatherable(const ropeway_operation_t *operation) RW_LOCKED {
+    size_t chunk = operation->connector->options.chunk_size;
+    size_t limit = chunk < RW_GATHER_MAX ? chunk : RW_GATHER_MAX;
     size_t index = operation->cursor, total = 0, pieces = 0;
     uint64_t offset = operation->cursor_offset;
 
     if (operation->any_device || operation->remote_device) {
         return 0;
     }
-    for (; index < operation->count && total < RW_GATHER_MAX; index++, offset = 0) {
+    for (; index < operation->count && total < limit; index++, offset = 0) {
         size_t piece = operation->descriptors[index].size - offset;
 
         if (piece > RW_EAGER_MAX) {
@@ -49,7 +51,7 @@ static size_t gatherable(const ropeway_operation_t *operation) RW_LOCKED {
         total += piece;
         pieces += piece > 0;
     }
-    return pieces > 1 ? (total < RW_GATHER_MAX ? total : RW_GATHER_MAX) : 0;
+    return pieces > 1 ? (total < limit ? total : limit) : 0;
 }
 
 static bool gather(ropeway_operation_t *operation, size_t length, rw_chunk_t *chunk) RW_LOCKED {

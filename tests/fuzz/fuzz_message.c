@@ -20,7 +20,8 @@ static void read_header(const uint8_t *bytes, size_t length) {
     memcpy(&payload, bytes, sizeof payload);
     if (rw_message_decode(bytes + sizeof payload, length - sizeof payload, payload, &message) ==
         ROPEWAY_OK) {
-        FUZZ_CHECK(message.type != RW_REQUEST || message.request.hello_length <= payload);
+        FUZZ_CHECK(message.type != RW_REQUEST ||
+                   message.request.hello_length + RW_ID_BYTES <= payload);
         rw_message_encode(&message, encoded);
         FUZZ_CHECK(rw_message_decode(encoded, sizeof encoded, payload, &again) == ROPEWAY_OK);
         rw_message_encode(&again, twice);
