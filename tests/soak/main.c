@@ -116,7 +116,7 @@ static void rule8_two_hundred_connectors_come_and_go(void **state) {
     (void)state;
     alarm(1200);
     ts_peer_t *peer = ts_new_peer("");
-    ts_usage_t here = {0}, there = {0};
+    ts_usage_t before = ts_usage(0), here = {0}, there = {0};
     size_t count = ts_scaled(200, 40);
     double start = ts_now();
     for (size_t i = 0; i < count; i++) {
@@ -125,7 +125,7 @@ static void rule8_two_hundred_connectors_come_and_go(void **state) {
         move_one(connector, peer, i + 1);
         ts_disconnect(connector);
         if (i == count / 2 - 1) {
-            here = settled(0, &ts.before);
+            here = settled(0, &before);
             there = ts_usage(peer->pid);
         }
     }
@@ -134,11 +134,21 @@ static void rule8_two_hundred_connectors_come_and_go(void **state) {
     assert_flat("the peer", there, settled(peer->pid, &there));
 }
 
+/* Waits until the connector knows that its last client has gone, and then looks. */
+static ts_usage_t without_clients(ropeway_connector_t *connector) {
+    double end = ts_now() + TS_BOUND_MS / 1000.0;
+    while (ts_stats(connector).peers > 0 && ts_now() < end) {
+        poll(NULL, 0, 5);
+    }
+    assert_int_equal(ts_stats(connector).peers, 0);
+    return ts_usage(0);
+}
+
 static void rule8_a_hundred_clients_come_and_go(void **state) {
     (void)state;
     alarm(1200);
     ropeway_connector_t *connector = ts_connect("");
-    ts_usage_t before = ts_usage(0), here = {0};
+    ts_usage_t here = {0};
     size_t count = ts_scaled(100, 20);
     double start = ts_now();
     for (size_t i = 0; i < count; i++) {
@@ -152,13 +162,13 @@ static void rule8_a_hundred_clients_come_and_go(void **state) {
         }
         ts_drop_peer(peer);
         if (i == count / 2 - 1) {
-            here = settled(0, &before);
+            here = without_clients(connector);
         }
     }
+    without_clients(connector);
     print_message("%zu clients in %.1f s\n", count, ts_now() - start);
     assert_flat("here", here, settled(0, &here));
     assert_int_equal(ts_stats(connector).operations_live, 0);
-    assert_true(ts_stats(connector).peers <= 1);
 }
 
 static const struct CMUnitTest tests[] = {
