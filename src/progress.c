@@ -262,6 +262,8 @@ void rw_progress_wait(ropeway_operation_t *operation, uint64_t due) {
         } else {
             rw_progress_kick(connector);
         }
+    } else {
+        rw_progress_kick(connector);
     }
     while (live(operation) && rw_now() < due) {
         rw_condition_wait(&operation->changed, &connector->lock, due);

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Corners of an operation's and a connector's life that need a peer which stands still at a known
+ * place: a second connector of this process, whose lock the test holds. */
+#include "internal.h"
+#include "unit.h"
+
+#include <pthread.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define BIG ((size_t)64 << 20)
+#define SOON_MS 20000
+
+static ropeway_descriptor_t host(void *memory, size_t size) {
+    return (ropeway_descriptor_t){.ptr = memory, .size = size, .device = {ROPEWAY_DEVICE_HOST, 0}};
+}
+
+/* stall_ms and the keep-alive are out of the way. */
+static ropeway_connector_t *connect_with(uint32_t spin_us) {
+    ropeway_connector_options_t options;
+    ropeway_connector_t *connector;
+
+    ropeway_connector_options_init(&options, sizeof options);
+    options.transports = "tcp";
+    options.stall_ms = 0;
+    options.quiet_ms = 100;
+    options.keepalive_ms = 3600000;
+    options.chunk_size = (size_t)64 << 10;
+    options.spin_us = spin_us;
+    assert_accepted(ropeway_connector_create(&options, &connector));
+    return connector;
+}
+
+static void freeze(ropeway_connector_t *connector) RW_UNCHECKED {
+    rw_lock(&connector->lock);
+}
+
+static void thaw(ropeway_connector_t *connector) RW_UNCHECKED {
+    rw_unlock(&connector->lock);
+}
+
+static ropeway_operation_t *offer(ropeway_connector_t *connector, void *memory, size_t size) {
+    ropeway_descriptor_t descriptor = host(memory, size);
+    ropeway_operation_t *operation;
+
+    assert_accepted(ropeway_create_readable(connector, &descriptor, 1, NULL, &operation));
+    return operation;
+}
+
+static ropeway_operation_t *read_from(ropeway_connector_t *connector, ropeway_operation_t *offered,
+                                      void *memory, size_t size) {
+    ropeway_descriptor_t descriptor = host(memory, size);
+    ropeway_operation_t *operation;
+    const char *metadata;
+
+    assert_accepted(ropeway_operation_metadata(offered, &metadata));
+    assert_accepted(ropeway_begin_read(connector, metadata, strlen(metadata), &descriptor, 1, NULL,
+                                       &operation));
+    return operation;
+}
+
+/* A READ whose owner froze in its middle. */
+static ropeway_operation_t *begin_and_freeze(ropeway_connector_t *owner,
+                                             ropeway_operation_t *offered,
+                                             ropeway_connector_t *reader, void *memory) {
+    ropeway_operation_t *operation = read_from(reader, offered, memory, BIG);
+    uint64_t done = 0;
+
+    while (done == 0) {
+        ropeway_operation_progress(offered, &done, NULL);
+    }
+    freeze(owner);
+    return operation;
+}
+
+static void a_release_is_bounded_with_a_silent_peer(uint32_t spin_us) {
+    ropeway_connector_t *owner = connect_with(50), *reader = connect_with(spin_us);
+    char *from = calloc(1, BIG), *to = calloc(1, BIG);
+    ropeway_operation_t *offered = offer(owner, from, BIG);
+    ropeway_operation_t *operation = begin_and_freeze(owner, offered, reader, to);
+    uint64_t start = rw_now();
+
+    ropeway_operation_release(operation);
+    assert_true(rw_now() - start < SOON_MS * (uint64_t)1000000);
+    thaw(owner);
+    ropeway_operation_release(offered);
+    ropeway_connector_destroy(reader);
+    ropeway_connector_destroy(owner);
+    free(from);
+    free(to);
+}
+
+static void rule3_a_release_is_bounded_without_spinning(void **state) {
+    (void)state;
+    a_release_is_bounded_with_a_silent_peer(0);
+}
+
+static void rule3_a_release_is_bounded_with_spinning(void **state) {
+    (void)state;
+    a_release_is_bounded_with_a_silent_peer(50);
+}
+
+static void *wait_for_ever(void *operation) {
+    ropeway_operation_wait(operation, -1);
+    return NULL;
+}
+
+static void rule9_a_forked_child_frees_what_a_thread_of_the_parent_waits_for(void **state) {
+    ropeway_connector_t *connector = connect_with(0);
+    char memory[8];
+    ropeway_operation_t *operation = offer(connector, memory, sizeof memory);
+    pthread_t thread;
+    pid_t child;
+    int status;
+
+    (void)state;
+    assert_int_equal(pthread_create(&thread, NULL, wait_for_ever, operation), 0);
+    usleep(100000); /* it should wait by now; if not, the test is only weaker */
+    child = fork();
+    if (child == 0) {
+        alarm(SOON_MS / 1000);
+        ropeway_operation_release(operation);
+        _exit(ropeway_connector_destroy(connector) == ROPEWAY_OK ? 0 : 1);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_accepted(ropeway_operation_cancel(operation));
+    pthread_join(thread, NULL);
+    ropeway_operation_release(operation);
+    ropeway_connector_destroy(connector);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rule3_a_release_is_bounded_without_spinning),
+        cmocka_unit_test(rule3_a_release_is_bounded_with_spinning),
+        cmocka_unit_test(rule9_a_forked_child_frees_what_a_thread_of_the_parent_waits_for),
+    };
+
+    alarm(120); /* what hangs shall not hang for ever */
+    return cmocka_run_group_tests(tests, unit_seed, NULL);
+}
