@@ -178,7 +178,10 @@ void rw_operation_discard(ropeway_operation_t *operation) {
     free(operation->memories);
     free(operation->json);
     free(operation->text);
-    pthread_cond_destroy(&operation->changed);
+    if (operation->connector->generation == rw_process_generation()) {
+        /* A forked child must not: it would wait for the parent's waiters. */
+        pthread_cond_destroy(&operation->changed);
+    }
     free(operation);
 }
 
