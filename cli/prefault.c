@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "prefault.h"
 
+#include <signal.h>
 #include <stdint.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -32,9 +33,16 @@ void rw_prefault_start(struct rw_prefault *prefault, void *data, size_t size, bo
     prefault->begin = (char *)data - skip;
     prefault->size = size + skip < limit ? size + skip : limit;
     prefault->writable = writable;
+    prefault->running = false;
     atomic_store(&prefault->stop, false);
-    prefault->running =
-        size >= WORTH_IT && pthread_create(&prefault->thread, NULL, walk, prefault) == 0;
+    if (size < WORTH_IT)
+        return;
+    /* Signals are for the thread that waits for them. */
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    prefault->running = pthread_create(&prefault->thread, NULL, walk, prefault) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 void rw_prefault_stop(struct rw_prefault *prefault) {
