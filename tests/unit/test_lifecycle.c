@@ -59,6 +59,22 @@ static ropeway_operation_t *read_from(ropeway_connector_t *connector, ropeway_op
     return operation;
 }
 
+/* Waits until nothing arrives any more and the connector's thread sleeps. */
+static void settle(ropeway_connector_t *connector, ropeway_operation_t *operation) RW_UNCHECKED {
+    uint64_t before = 0, done;
+
+    for (int quiet = 0; quiet < 50; quiet++) {
+        usleep(1000);
+        ropeway_operation_progress(operation, &done, NULL);
+        rw_lock(&connector->lock);
+        if (done != before || !connector->sleeping) {
+            quiet = 0;
+        }
+        rw_unlock(&connector->lock);
+        before = done;
+    }
+}
+
 /* A READ whose owner froze in its middle. */
 static ropeway_operation_t *begin_and_freeze(ropeway_connector_t *owner,
                                              ropeway_operation_t *offered,
@@ -70,6 +86,7 @@ static ropeway_operation_t *begin_and_freeze(ropeway_connector_t *owner,
         ropeway_operation_progress(offered, &done, NULL);
     }
     freeze(owner);
+    settle(reader, operation);
     return operation;
 }
 
