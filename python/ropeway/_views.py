@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Objects that hold memory, seen as a pointer with a shape; and what an operation does with them."""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any, NamedTuple, Optional
+
+from ._load import core as _core
+from .errors import ArgumentError, ErrorCode
+
+HOST, CUDA, XPU = 1, 2, 3
+_RUNS_COMPARED = 65536
+
+
+def refuse(sentence: str) -> ArgumentError:
+    return ArgumentError(ErrorCode.INVALID_ARGUMENT, sentence)
+
+
+class View(NamedTuple):
+    """Memory, as its owner describes it. strides: in bytes; None when its elements lie in order without gaps."""
+
+    ptr: int
+    nbytes: int
+    shape: tuple[int, ...]
+    strides: Optional[tuple[int, ...]]
+    itemsize: int
+    readonly: bool
+    kind: int
+    device: int
+    owner: Any
+
+
+def is_dense(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> bool:
+    expected = itemsize
+    if 0 in shape:
+        return True
+    for length, stride in zip(reversed(shape), reversed(strides)):
+        if length != 1 and stride != expected:
+            return False
+        expected *= length
+    return True
+
+
+def _make(ptr: int, shape: tuple[int, ...], strides: Optional[tuple[int, ...]], itemsize: int, readonly: bool,
+          kind: int, device: int, owner: Any) -> View:  # fmt: skip
+    nbytes = math.prod(shape) * itemsize
+    if strides is not None and is_dense(shape, strides, itemsize):
+        strides = None
+    # Empty memory may have no pointer; the library wants one all the same.
+    return View(ptr if nbytes else ptr or _core.NOWHERE, nbytes, shape, strides, itemsize, readonly, kind, device, owner)
+
+
+def _torch_view(tensor: Any, torch: Any) -> View:
+    if tensor.layout != torch.strided:
+        raise refuse(f"the tensor's layout is {tensor.layout}; only strided (dense) tensors can be moved")
+    kind = {"cpu": HOST, "cuda": CUDA, "xpu": XPU}.get(tensor.device.type)
+    if kind is None:
+        raise refuse(f"the tensor lies on {tensor.device}; only cpu, cuda and xpu memory can be moved")
+    if tensor.is_conj() or tensor.is_neg():
+        raise refuse("the tensor is a lazy conjugate or negation; call resolve_conj() or resolve_neg() on it first")
+    itemsize = tensor.element_size()
+    device = 0 if kind == HOST else tensor.get_device()
+    strides = None if tensor.is_contiguous() else tuple(n * itemsize for n in tensor.stride())
+    return _make(tensor.data_ptr(), tuple(tensor.shape), strides, itemsize, False, kind, device, tensor)
+
+
+def _interface_view(interface: dict[str, Any], kind: int, device: int, owner: Any) -> View:
+    ptr, readonly = interface["data"]
+    itemsize = int(interface["typestr"][2:])
+    if interface["typestr"][1] == "U":
+        itemsize *= 4
+    if interface["typestr"][1] in "Ot":
+        raise refuse(f"an array of type {interface['typestr']} holds no plain numbers; it can't be moved")
+    return _make(ptr, tuple(interface["shape"]), interface.get("strides"), itemsize, bool(readonly), kind, device, owner)
+
+
+def _cuda_device(owner: Any) -> int:
+    device = getattr(owner, "device", None)
+    number = getattr(device, "id", getattr(device, "index", None))
+    return number if isinstance(number, int) else 0
+
+
+def _dlpack_view(owner: Any) -> View:
+    try:
+        import numpy
+    except ImportError:
+        numpy = None  # type: ignore[assignment]
+    module = numpy if numpy is not None and owner.__dlpack_device__()[0] == 1 else sys.modules.get("torch")
+    if module is None:
+        raise refuse(f"a {type(owner).__name__} shows its memory through DLPack alone; import numpy or torch to use it")
+    return view_of(module.from_dlpack(owner))
+
+
+def view_of(data: Any) -> View:
+    """Any object that shows its memory. Imports nothing that the object's owner has not imported."""
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(data, torch.Tensor):
+        return _torch_view(data, torch)
+    interface = getattr(data, "__cuda_array_interface__", None)
+    if interface is not None:
+        return _interface_view(interface, CUDA, _cuda_device(data), data)
+    interface = getattr(data, "__array_interface__", None)
+    if interface is not None:
+        return _interface_view(interface, HOST, 0, data)
+    try:
+        buffer = _core.Buffer(data)
+    except TypeError:
+        if hasattr(data, "__dlpack__"):
+            return _dlpack_view(data)
+        raise TypeError(
+            f"a {type(data).__name__} shows no memory: pass bytes, an array, a tensor, or an object with the buffer "
+            "protocol, __array_interface__, __cuda_array_interface__ or DLPack"
+        ) from None
+    return _make(buffer.ptr, buffer.shape, buffer.strides, buffer.itemsize, buffer.readonly, HOST, 0, (data, buffer))
+
+
+# ---- targets ----
+
+
+def _may_overlap_itself(view: View) -> bool:
+    """False is certain; True also for exotic strides that interleave."""
+    extent = view.itemsize
+    dims = sorted((abs(stride), length) for length, stride in zip(view.shape, view.strides or ()) if length > 1)
+    for stride, length in dims:
+        if stride < extent:
+            return True
+        extent = stride * (length - 1) + extent
+    return False
+
+
+def _bounds(view: View) -> tuple[int, int]:
+    low = high = view.ptr
+    for length, stride in zip(view.shape, view.strides or ()):
+        low, high = low + min(0, stride * (length - 1)), high + max(0, stride * (length - 1))
+    return (low, high + view.itemsize) if view.strides else (low, low + view.nbytes)
+
+
+def _runs(view: View) -> list[tuple[int, int]]:
+    """Every run of bytes, as (start, end)."""
+    if not view.strides:
+        return [(view.ptr, view.ptr + view.nbytes)]
+    starts = [view.ptr]
+    for length, stride in zip(view.shape, view.strides):
+        starts = [start + index * stride for start in starts for index in range(length)]
+    return [(start, start + view.itemsize) for start in starts]
+
+
+def _intersect(one: View, other: View) -> bool:
+    if math.prod(one.shape) + math.prod(other.shape) > _RUNS_COMPARED:
+        return True
+    runs = sorted(_runs(one) + _runs(other))
+    return any(left[1] > right[0] for left, right in zip(runs, runs[1:]))
+
+
+def _check_apart(views: list[View]) -> None:
+    filled = sorted((view.kind, view.device, *_bounds(view), index) for index, view in enumerate(views) if view.nbytes)
+    open_: list[tuple[int, int, int, int, int]] = []
+    for entry in filled:
+        kind, device, low, _, index = entry
+        open_ = [other for other in open_ if other[:2] == (kind, device) and other[3] > low]
+        for other in open_:
+            one, two = views[other[4]], views[index]
+            if (one.strides is None and two.strides is None) or _intersect(one, two):
+                raise refuse(
+                    f"descriptors {min(other[4], index)} and {max(other[4], index)} overlap, and both would be "
+                    "written; give each its own memory"
+                )
+        open_.append(entry)
+
+
+def check_targets(views: list[View]) -> None:
+    for index, view in enumerate(views):
+        if view.nbytes == 0:
+            continue
+        if view.readonly:
+            raise refuse(f"descriptor {index} is read-only memory and would be written; use a writable buffer")
+        if view.strides is None:
+            continue
+        if view.kind != HOST:
+            raise refuse(f"descriptor {index} is a strided view of device memory and would be written; use a contiguous tensor and copy")
+        if _may_overlap_itself(view):
+            raise refuse(f"descriptor {index} has elements that share memory (strides {view.strides}) and would be written; use a contiguous buffer")
+    if len(views) > 1:
+        _check_apart(views)
+
+
+# ---- what the library gets ----
+
+
+def _staged(view: View, index: int) -> tuple[View, _core.Strided]:
+    if view.kind != HOST:
+        raise refuse(f"descriptor {index} is a strided view of device memory; pass a contiguous tensor")
+    room = bytearray(view.nbytes)
+    buffer = _core.Buffer(room)
+    dense = view._replace(ptr=buffer.ptr, strides=None, owner=(view.owner, buffer))
+    return dense, (view.ptr, view.shape, view.strides or (), view.itemsize, buffer.ptr)
+
+
+class Prepared(NamedTuple):
+    descriptors: list[tuple[int, int, int, int]]
+    owners: list[Any]
+    back: Optional[list[_core.Strided]]
+
+
+def prepare(views: list[View], is_target: bool) -> Prepared:
+    """Strided views go through a dense copy: gathered now from a source, written back to a target when the
+    operation completes."""
+    if is_target:
+        check_targets(views)
+    back: list[_core.Strided] = []
+    dense = list(views)
+    for index, view in enumerate(views):
+        if view.strides is not None:
+            dense[index], copy = _staged(view, index)
+            if is_target:
+                back.append(copy)
+            else:
+                _core.gather(copy)
+    return Prepared(
+        [(view.ptr, view.nbytes, view.kind, view.device) for view in dense], [view.owner for view in dense], back or None
+    )

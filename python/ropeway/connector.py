@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Connectors: a worker's presence."""
+
+from __future__ import annotations
+
+from typing import Any, Mapping, Optional, TypeVar, Union
+
+from . import tensors
+from ._load import core as _core
+from ._views import Prepared, View, prepare, view_of
+from .memory import Descriptor
+from .operation import Operation, OperationKind
+
+Data = TypeVar("Data")
+Metadata = Union[str, bytes, Mapping[str, Any]]
+
+_INHERIT = -1
+
+
+def _views(data: Any) -> list[View]:
+    items = data if isinstance(data, (list, tuple)) else [data]
+    return [item._view if isinstance(item, Descriptor) else view_of(item) for item in items]
+
+
+def _ms(seconds: Optional[float]) -> int:
+    """For an option of an operation: None takes the connector's."""
+    return _INHERIT if seconds is None else _limit_ms(seconds)
+
+
+def _limit_ms(seconds: float) -> int:
+    if seconds < 0:
+        raise ValueError(f"a time limit is {seconds} s; it must not be negative (0: no limit)")
+    return max(1, round(seconds * 1000)) if seconds else 0
+
+
+def metadata_text(metadata: Metadata) -> str:
+    """RDMA metadata as the library reads it: JSON text, its bytes, or the object it stands for."""
+    if isinstance(metadata, str):
+        return metadata
+    if isinstance(metadata, (bytes, bytearray)):
+        return metadata.decode()
+    import json
+
+    dump = getattr(metadata, "model_dump_json", None)
+    return dump() if dump is not None else json.dumps(metadata)
+
+
+class Connector:
+    """Offers memory to other workers, and reads and writes theirs. Any thread may use it, and any event loop.
+
+    name: 1 to 255 bytes; by default made of host, process and a random number.
+    stall: seconds without a byte after which a transfer fails; 0: never.
+    deadline: seconds that an operation may live by default; 0: no limit.
+    transports, net_devices: as UCX_TLS and UCX_NET_DEVICES.
+    options: the others of ropeway_connector_options_t, by their names in <ropeway.h>.
+    """
+
+    def __init__(
+        self,
+        name: Optional[str] = None,
+        *,
+        stall: Optional[float] = None,
+        deadline: Optional[float] = None,
+        transports: Optional[str] = None,
+        net_devices: Optional[str] = None,
+        **options: int,
+    ) -> None:
+        unknown = options.keys() - _OPTIONS
+        if unknown:
+            raise TypeError(f"Connector() has no option '{min(unknown)}'; it has {', '.join(sorted(_OPTIONS))}")
+        settings: dict[str, Any] = dict(options, name=name, transports=transports, net_devices=net_devices)
+        settings["stall_ms"] = None if stall is None else _limit_ms(stall)
+        settings["deadline_ms"] = None if deadline is None else _limit_ms(deadline)
+        self._core = _core.Connector(settings)
+        self._name = self._core.name
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def is_closed(self) -> bool:
+        return self._core.closed
+
+    # ---- operations ----
+
+    def _start(self, kind: OperationKind, prepared: Prepared, metadata: Optional[str], limits: tuple[int, int],
+               integrity: bool) -> _core.Operation:  # fmt: skip
+        return self._core.start(kind, prepared.descriptors, prepared.owners, prepared.back, metadata, *limits, integrity)
+
+    def create_readable(self, data: Data, *, deadline: Optional[float] = None, stall: Optional[float] = None,
+                        integrity: bool = False) -> Operation[Data]:  # fmt: skip
+        """Offers memory for one read by one peer; data: one object or a list of them. Its metadata goes to the
+        peer. A strided view's elements are copied now; other memory is read when the peer comes."""
+        core = self._start(OperationKind.READABLE, prepare(_views(data), False), None, (_ms(deadline), _ms(stall)), integrity)
+        return Operation(core, data)
+
+    def create_writable(self, data: Data, *, deadline: Optional[float] = None, stall: Optional[float] = None,
+                        integrity: bool = False) -> Operation[Data]:  # fmt: skip
+        """Offers memory for one write by one peer."""
+        core = self._start(OperationKind.WRITABLE, prepare(_views(data), True), None, (_ms(deadline), _ms(stall)), integrity)
+        return Operation(core, data)
+
+    def begin_read(self, metadata: Metadata, data: Data, *, deadline: Optional[float] = None,
+                   stall: Optional[float] = None, integrity: bool = False) -> Operation[Data]:  # fmt: skip
+        """Fetches a readable operation's bytes into data, which must match it in number and sizes."""
+        text = metadata_text(metadata)
+        core = self._start(OperationKind.READ, prepare(_views(data), True), text, (_ms(deadline), _ms(stall)), integrity)
+        return Operation(core, data)
+
+    def begin_write(self, data: Data, metadata: Metadata, *, deadline: Optional[float] = None,
+                    stall: Optional[float] = None, integrity: bool = False) -> Operation[Data]:  # fmt: skip
+        """Fills a writable operation's memory from data."""
+        text = metadata_text(metadata)
+        core = self._start(OperationKind.WRITE, prepare(_views(data), False), text, (_ms(deadline), _ms(stall)), integrity)
+        return Operation(core, data)
+
+    # ---- tensors with their types and shapes ----
+
+    def offer(self, data: Any, *, deadline: Optional[float] = None, integrity: bool = False) -> tensors.Offer:
+        """Offers one tensor, a list or a dict of them, for one fetch: types and shapes travel in the metadata."""
+        form = tensors.describe(data)
+        items = tensors.items_of(data)
+        core = self._start(OperationKind.READABLE, prepare(_views(items), False), None, (_ms(deadline), _INHERIT), integrity)
+        return tensors.Offer(core, data, form)
+
+    def fetch(self, metadata: Metadata, *, library: Optional[str] = None, device: str = "cpu",
+              max_bytes: Optional[int] = None, deadline: Optional[float] = None) -> Operation[Any]:  # fmt: skip
+        """Fetches what offer() offered; `await` gives equal tensors, of the offering side's library when it is
+        installed here, or of library ("torch" or "numpy")."""
+        plan = tensors.plan(metadata_text(metadata), max_bytes)
+        items = tensors.allocate(plan, library, device)
+        core = self._start(OperationKind.READ, prepare(_views(items), True), plan.rdma, (_ms(deadline), _INHERIT), False)
+        return Operation(core, tensors.assemble(plan, items))
+
+    # ---- the rest ----
+
+    def stats(self) -> dict[str, int]:
+        """ropeway_stats_t by names: counters since the connector was made, and gauges."""
+        return self._core.stats()
+
+    def close(self) -> None:
+        """Cancels what is live, tells the peers, and waits for quiet."""
+        self._core.close()
+
+    def __enter__(self) -> Connector:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Connector:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        import asyncio
+
+        await asyncio.get_running_loop().run_in_executor(None, self.close)
+
+    def __repr__(self) -> str:
+        return f"<ropeway Connector '{self._name}'{', closed' if self.is_closed else ''}>"
+
+
+_OPTIONS = frozenset(
+    "quiet_ms keepalive_ms spin_us window chunk_size max_inflight max_metadata max_descriptors max_operations "
+    "max_peers".split()
+)

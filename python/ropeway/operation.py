@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Operations: what a connector's methods give back."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, Generator, Generic, NamedTuple, Optional, TypeVar
+
+from . import errors
+from ._loops import ended
+
+if TYPE_CHECKING:
+    from . import _core
+
+Result = TypeVar("Result")
+
+
+class OperationKind(IntEnum):
+    READABLE = 1
+    WRITABLE = 2
+    READ = 3
+    WRITE = 4
+
+
+class OperationStatus(IntEnum):
+    UNINITIALIZED = 0
+    INITIALIZED = 1
+    IN_PROGRESS = 2
+    COMPLETE = 3
+    CANCELLED = 4
+    ERRORED = 5
+
+
+class Progress(NamedTuple):
+    """Bytes moved so far, and in all."""
+
+    done: int
+    total: int
+
+
+class Operation(Generic[Result]):
+    """One transfer, or the offer of one. It begins by itself; nothing needs to be polled.
+
+    `await op` and `op.wait()` return the operation's result (the memory that was given, or the tensors of a
+    fetch), and raise when it did not complete. Leaving a `with` or `async with` block cancels the operation if
+    it is live, and ends when its memory is quiet. An operation that is dropped without that is cancelled too;
+    its memory is kept alive as long as bytes may land in it.
+    """
+
+    __slots__ = ("_core", "_result", "__weakref__")
+
+    def __init__(self, core: _core.Operation, result: Result) -> None:
+        self._core = core
+        self._result = result
+
+    @property
+    def kind(self) -> OperationKind:
+        return OperationKind(self._core.kind)
+
+    @property
+    def status(self) -> OperationStatus:
+        return OperationStatus(self._core.status)
+
+    @property
+    def is_done(self) -> bool:
+        return self._core.status >= OperationStatus.COMPLETE
+
+    @property
+    def error(self) -> Optional[errors.RopewayError]:
+        """Why it ended, when it did not complete."""
+        code = self._core.error
+        return errors.make(code, self._core.error_text) if code else None
+
+    @property
+    def progress(self) -> Progress:
+        return Progress(*self._core.progress)
+
+    @property
+    def peer(self) -> str:
+        """The peer's connector name; "" for a passive operation that no peer has begun."""
+        return self._core.peer
+
+    @property
+    def path(self) -> str:
+        """The transports to the peer, e.g. "posix/memory cma/memory"; "" while no peer is known."""
+        return self._core.path
+
+    @property
+    def metadata(self) -> str:
+        """What the peer needs, once, to begin its side (passive operations). A capability: send it only to
+        who may read or write the memory."""
+        return self._core.metadata()
+
+    def result(self) -> Result:
+        """What `await` returns, when it is complete; raises when it is not."""
+        code = self._core.error
+        if code:
+            raise errors.make(code, self._core.error_text)
+        if not self.is_done:
+            raise errors.make(errors.ErrorCode.BUSY, f"the operation is {self.status.name}; wait for its end first")
+        return self._result
+
+    def wait(self, timeout: Optional[float] = None) -> Result:
+        """Blocks this thread until the end, at most timeout seconds; then raises OperationTimeout, and the
+        operation goes on."""
+        code = self._core.wait(timeout)
+        if code == errors.ErrorCode.TIMEOUT:
+            raise errors.make(code, f"the operation is not finished after {timeout} s; it goes on")
+        return self.result()
+
+    async def _ended(self) -> Result:
+        if not self.is_done:
+            await ended(self._core)
+        return self.result()
+
+    def __await__(self) -> Generator[Any, None, Result]:
+        return self._ended().__await__()
+
+    def cancel(self) -> bool:
+        """Asks it to stop, and does not wait. False: it had ended, and stays as it was. The outcome is
+        CANCELLED, or COMPLETE when the data won the race."""
+        code = self._core.cancel()
+        if code not in (0, errors.ErrorCode.FINISHED):
+            raise errors.make(code, "")
+        return code == 0
+
+    def release(self) -> None:
+        """Gives the operation back: cancels it if it is live, and returns when its memory is quiet."""
+        self._core.release()
+
+    def __enter__(self) -> Operation[Result]:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.release()
+
+    async def __aenter__(self) -> Operation[Result]:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        if self._core.status < OperationStatus.COMPLETE:
+            self._core.cancel()
+            await ended(self._core)
+        self._core.release()
+
+    def __repr__(self) -> str:
+        done, total = self._core.progress
+        return f"<ropeway {self.kind.name} {self.status.name}, {done} of {total} bytes, peer '{self.peer}'>"

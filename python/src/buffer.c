@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Holds an object's exported memory. The buffer protocol joined the limited API in CPython 3.11;
+ * the functions and the structure are the same in 3.10, so they are looked up by name. */
+#include "core.h"
+
+#include <dlfcn.h>
+
+#define FULL_RO 0x011c /* PyBUF_FULL_RO: indirect, strided, with format */
+
+typedef struct buffer_view { /* Py_buffer */
+    void *buf;
+    PyObject *obj;
+    Py_ssize_t len, itemsize;
+    int readonly, ndim;
+    char *format;
+    Py_ssize_t *shape, *strides, *suboffsets;
+    void *internal;
+} buffer_view_t;
+
+typedef struct buffer {
+    PyObject_HEAD buffer_view_t view;
+} buffer_t;
+
+static int (*get_buffer)(PyObject *object, buffer_view_t *view, int flags);
+static void (*release_buffer)(buffer_view_t *view);
+
+static bool has_suboffsets(const buffer_view_t *view) {
+    for (int i = 0; view->suboffsets != NULL && i < view->ndim; i++) {
+        if (view->suboffsets[i] >= 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static PyObject *buffer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    PyObject *object;
+    buffer_t *self;
+
+    if (!PyArg_ParseTuple(args, "O:Buffer", &object) || kwargs != NULL) {
+        return NULL;
+    }
+    self = (buffer_t *)PyType_GenericAlloc(type, 0);
+    if (self != NULL && get_buffer(object, &self->view, FULL_RO) < 0) {
+        Py_CLEAR(self);
+    }
+    if (self != NULL && has_suboffsets(&self->view)) {
+        PyErr_SetString(PyExc_ValueError,
+                        "the buffer is made of pointers to other memory; copy it into one piece");
+        Py_CLEAR(self);
+    }
+    return (PyObject *)self;
+}
+
+static void buffer_dealloc(PyObject *object) {
+    buffer_t *self = (buffer_t *)object;
+
+    if (self->view.obj != NULL) {
+        release_buffer(&self->view);
+    }
+    rw_py_free(object);
+}
+
+static PyObject *tuple_of(const Py_ssize_t *values, int count) {
+    PyObject *tuple = PyTuple_New(count);
+
+    for (int i = 0; tuple != NULL && i < count; i++) {
+        PyObject *value = PyLong_FromSsize_t(values[i]);
+
+        if (value == NULL || PyTuple_SetItem(tuple, i, value) < 0) {
+            Py_CLEAR(tuple);
+        }
+    }
+    return tuple;
+}
+
+static const buffer_view_t *view_of(PyObject *self) {
+    return &((buffer_t *)self)->view;
+}
+
+static PyObject *get_ptr(PyObject *self, void *unused) {
+    (void)unused;
+    return PyLong_FromVoidPtr(view_of(self)->buf);
+}
+
+static PyObject *get_nbytes(PyObject *self, void *unused) {
+    (void)unused;
+    return PyLong_FromSsize_t(view_of(self)->len);
+}
+
+static PyObject *get_itemsize(PyObject *self, void *unused) {
+    (void)unused;
+    return PyLong_FromSsize_t(view_of(self)->itemsize);
+}
+
+static PyObject *get_readonly(PyObject *self, void *unused) {
+    (void)unused;
+    return PyBool_FromLong(view_of(self)->readonly);
+}
+
+static PyObject *get_format(PyObject *self, void *unused) {
+    const char *format = view_of(self)->format;
+
+    (void)unused;
+    return PyUnicode_FromString(format != NULL ? format : "B");
+}
+
+static PyObject *get_shape(PyObject *self, void *unused) {
+    (void)unused;
+    return tuple_of(view_of(self)->shape, view_of(self)->ndim);
+}
+
+static PyObject *get_strides(PyObject *self, void *unused) {
+    (void)unused;
+    return tuple_of(view_of(self)->strides, view_of(self)->ndim);
+}
+
+static PyGetSetDef properties[] = {
+    {"ptr", get_ptr, NULL, NULL, NULL},           {"nbytes", get_nbytes, NULL, NULL, NULL},
+    {"itemsize", get_itemsize, NULL, NULL, NULL}, {"readonly", get_readonly, NULL, NULL, NULL},
+    {"format", get_format, NULL, NULL, NULL},     {"shape", get_shape, NULL, NULL, NULL},
+    {"strides", get_strides, NULL, NULL, NULL},   {NULL, NULL, NULL, NULL, NULL}};
+
+int rw_py_buffer_type(PyObject *module) {
+    static PyType_Slot slots[] = {{Py_tp_new, buffer_new},
+                                  {Py_tp_dealloc, buffer_dealloc},
+                                  {Py_tp_getset, properties},
+                                  {0, NULL}};
+    static PyType_Spec spec = {"ropeway._core.Buffer", sizeof(buffer_t), 0, Py_TPFLAGS_DEFAULT,
+                               slots};
+
+    *(void **)&get_buffer = dlsym(RTLD_DEFAULT, "PyObject_GetBuffer");
+    *(void **)&release_buffer = dlsym(RTLD_DEFAULT, "PyBuffer_Release");
+    if (get_buffer == NULL || release_buffer == NULL) {
+        PyErr_SetString(PyExc_ImportError, "this Python has no PyObject_GetBuffer()");
+        return -1;
+    }
+    return rw_py_type(module, &spec, "Buffer") == NULL ? -1 : 0;
+}

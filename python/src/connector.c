@@ -1,0 +1,457 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core.h"
+
+#include <limits.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+static connector_t *connectors; /* the open ones; guarded by the GIL */
+
+/* ---- options ---- */
+
+typedef struct option {
+    const char *name;
+    size_t offset;
+    size_t size; /* 0: text */
+} option_t;
+
+#define RW_PY_OPTION(name)                                                                         \
+    {                                                                                              \
+#name, offsetof(ropeway_connector_options_t, name),                                        \
+            sizeof(((ropeway_connector_options_t *)NULL)->name)                                    \
+    }
+#define RW_PY_TEXT(name)                                                                           \
+    { #name, offsetof(ropeway_connector_options_t, name), 0 }
+
+static const option_t options_known[] = {
+    RW_PY_TEXT(name),
+    RW_PY_TEXT(transports),
+    RW_PY_TEXT(net_devices),
+    RW_PY_OPTION(stall_ms),
+    RW_PY_OPTION(deadline_ms),
+    RW_PY_OPTION(quiet_ms),
+    RW_PY_OPTION(keepalive_ms),
+    RW_PY_OPTION(spin_us),
+    RW_PY_OPTION(window),
+    RW_PY_OPTION(chunk_size),
+    RW_PY_OPTION(max_inflight),
+    RW_PY_OPTION(max_metadata),
+    RW_PY_OPTION(max_descriptors),
+    RW_PY_OPTION(max_operations),
+    RW_PY_OPTION(max_peers),
+};
+#define OPTIONS (sizeof options_known / sizeof options_known[0])
+
+static bool take_number(const option_t *option, PyObject *value, void *field) {
+    size_t number = PyLong_AsSize_t(value);
+    uint32_t small = (uint32_t)number;
+
+    if (PyErr_Occurred()) {
+        return false;
+    }
+    if (option->size == sizeof number) {
+        memcpy(field, &number, sizeof number);
+    } else if (number < UINT32_MAX) {
+        memcpy(field, &small, sizeof small);
+    } else {
+        PyErr_Format(PyExc_ValueError, "%s is %zu; it must be below %u", option->name, number,
+                     UINT32_MAX);
+        return false;
+    }
+    return true;
+}
+
+static bool take_text(const option_t *option, PyObject *value, PyObject *texts, void *field) {
+    PyObject *bytes = PyUnicode_AsUTF8String(value);
+    const char *text;
+    bool ok;
+
+    if (bytes == NULL) {
+        return false;
+    }
+    text = PyBytes_AsString(bytes);
+    ok = strlen(text) == (size_t)PyBytes_Size(bytes);
+    if (!ok) {
+        PyErr_Format(PyExc_ValueError, "%s must not have a NUL character in it", option->name);
+    } else {
+        memcpy(field, &text, sizeof text);
+        ok = PyList_Append(texts, bytes) == 0;
+    }
+    Py_DECREF(bytes);
+    return ok;
+}
+
+/* texts keeps what the options point to. */
+static bool take_options(PyObject *dict, PyObject *texts, ropeway_connector_options_t *options) {
+    ropeway_connector_options_init(options, sizeof *options);
+    for (size_t i = 0; i < OPTIONS; i++) {
+        const option_t *option = &options_known[i];
+        PyObject *value = PyDict_GetItemString(dict, option->name);
+        char *field = (char *)options + option->offset;
+
+        if (value == NULL || value == Py_None) {
+            continue;
+        }
+        if (!(option->size == 0 ? take_text(option, value, texts, field)
+                                : take_number(option, value, field))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- life ---- */
+
+static void enlist(connector_t *self) {
+    self->next = connectors;
+    self->previous = NULL;
+    if (connectors != NULL) {
+        connectors->previous = self;
+    }
+    connectors = self;
+}
+
+static void delist(connector_t *self) {
+    if (self->previous != NULL) {
+        self->previous->next = self->next;
+    } else {
+        connectors = self->next;
+    }
+    if (self->next != NULL) {
+        self->next->previous = self->previous;
+    }
+    self->next = self->previous = NULL;
+}
+
+static PyObject *connector_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    ropeway_connector_options_t options;
+    PyObject *dict, *texts;
+    connector_t *self = NULL;
+
+    if (!PyArg_ParseTuple(args, "O!:Connector", &PyDict_Type, &dict) || kwargs != NULL) {
+        return NULL;
+    }
+    texts = PyList_New(0);
+    if (texts != NULL && take_options(dict, texts, &options)) {
+        self = (connector_t *)PyType_GenericAlloc(type, 0);
+    }
+    if (self != NULL) {
+        ropeway_error_t error;
+
+        Py_BEGIN_ALLOW_THREADS;
+        error = ropeway_connector_create(&options, &self->handle);
+        Py_END_ALLOW_THREADS;
+        if (error != ROPEWAY_OK) {
+            rw_py_raise((int)error, ropeway_last_error());
+            Py_CLEAR(self);
+        } else {
+            enlist(self);
+        }
+    }
+    Py_XDECREF(texts);
+    return (PyObject *)self;
+}
+
+static void connector_close(connector_t *self) {
+    if (!rw_py_gate_shut(&self->gate) || self->handle == NULL) {
+        return;
+    }
+    delist(self);
+    Py_BEGIN_ALLOW_THREADS;
+    rw_py_gate_wait(&self->gate);
+    ropeway_connector_destroy(self->handle);
+    Py_END_ALLOW_THREADS;
+    self->handle = NULL;
+    rw_py_record_sweep();
+}
+
+static void connector_dealloc(PyObject *object) {
+    connector_close((connector_t *)object);
+    rw_py_free(object);
+}
+
+static PyObject *connector_close_method(PyObject *self, PyObject *unused) {
+    (void)unused;
+    connector_close((connector_t *)self);
+    Py_RETURN_NONE;
+}
+
+PyObject *rw_py_shutdown(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    while (connectors != NULL) {
+        connector_t *self = connectors;
+
+        Py_INCREF(self);
+        connector_close(self);
+        Py_DECREF(self);
+    }
+    Py_RETURN_NONE;
+}
+
+/* ---- operations ---- */
+
+static bool parse_descriptor(PyObject *tuple, ropeway_descriptor_t *descriptor) {
+    unsigned long long ptr;
+    Py_ssize_t size;
+    int kind, id;
+
+    if (!PyArg_ParseTuple(tuple, "Knii", &ptr, &size, &kind, &id)) {
+        return false;
+    }
+    if (size < 0) {
+        PyErr_Format(PyExc_ValueError, "a descriptor's size is %zd; it must not be negative", size);
+        return false;
+    }
+    *descriptor = (ropeway_descriptor_t){
+        .ptr = (void *)(uintptr_t)ptr, .size = (size_t)size, .device = {.kind = kind, .id = id}};
+    return true;
+}
+
+static ropeway_descriptor_t *parse_descriptors(PyObject *list, size_t *count) {
+    ropeway_descriptor_t *descriptors;
+    Py_ssize_t length = PyList_Size(list);
+
+    if (length < 0) {
+        return NULL;
+    }
+    descriptors = calloc((size_t)length + 1, sizeof *descriptors);
+    if (descriptors == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; i < length; i++) {
+        if (!parse_descriptor(PyList_GetItem(list, i), &descriptors[i])) {
+            free(descriptors);
+            return NULL;
+        }
+    }
+    *count = (size_t)length;
+    return descriptors;
+}
+
+typedef struct request {
+    int kind;
+    ropeway_descriptor_t *descriptors;
+    size_t count;
+    const char *metadata;
+    Py_ssize_t metadata_length;
+    ropeway_operation_options_t options;
+} request_t;
+
+static ropeway_error_t start(ropeway_connector_t *connector, const request_t *request,
+                             ropeway_operation_t **handle) {
+    switch ((ropeway_operation_kind_t)request->kind) {
+    case ROPEWAY_OPERATION_READABLE:
+        return ropeway_create_readable(connector, request->descriptors, request->count,
+                                       &request->options, handle);
+    case ROPEWAY_OPERATION_WRITABLE:
+        return ropeway_create_writable(connector, request->descriptors, request->count,
+                                       &request->options, handle);
+    case ROPEWAY_OPERATION_READ:
+        return ropeway_begin_read(connector, request->metadata, (size_t)request->metadata_length,
+                                  request->descriptors, request->count, &request->options, handle);
+    case ROPEWAY_OPERATION_WRITE:
+        return ropeway_begin_write(connector, request->metadata, (size_t)request->metadata_length,
+                                   request->descriptors, request->count, &request->options, handle);
+    }
+    return ROPEWAY_ERR_INVALID_ARGUMENT;
+}
+
+static PyObject *start_without_gil(connector_t *self, const request_t *request, record_t *record) {
+    ropeway_error_t error;
+
+    if (!rw_py_gate_enter(&self->gate)) {
+        rw_py_record_free(record);
+        return rw_py_closed("connector");
+    }
+    Py_BEGIN_ALLOW_THREADS;
+    error = start(self->handle, request, &record->handle);
+    rw_py_gate_leave(&self->gate);
+    Py_END_ALLOW_THREADS;
+    if (error != ROPEWAY_OK) {
+        rw_py_raise((int)error, ropeway_last_error());
+        rw_py_record_free(record);
+        return NULL;
+    }
+    return rw_py_operation_new((PyObject *)self, record);
+}
+
+static uint32_t milliseconds(long long value) {
+    return value < 0 ? ROPEWAY_INHERIT : value < UINT32_MAX ? (uint32_t)value : UINT32_MAX - 1;
+}
+
+static PyObject *connector_start(PyObject *object, PyObject *args) {
+    connector_t *self = (connector_t *)object;
+    request_t request = {0};
+    PyObject *list, *owners, *back, *keep, *result = NULL;
+    long long deadline, stall;
+    int integrity;
+    record_t *record;
+
+    if (!PyArg_ParseTuple(args, "iO!OOz#LLp:start", &request.kind, &PyList_Type, &list, &owners,
+                          &back, &request.metadata, &request.metadata_length, &deadline, &stall,
+                          &integrity)) {
+        return NULL;
+    }
+    rw_py_record_sweep();
+    request.descriptors = parse_descriptors(list, &request.count);
+    if (request.descriptors == NULL) {
+        return NULL;
+    }
+    keep = PyTuple_Pack(2, object, owners);
+    record = keep == NULL ? NULL : rw_py_record_new(keep, back);
+    Py_XDECREF(keep);
+    if (record != NULL) {
+        ropeway_operation_options_init(&request.options, sizeof request.options);
+        request.options.flags = integrity ? ROPEWAY_OPERATION_INTEGRITY : 0;
+        request.options.deadline_ms = milliseconds(deadline);
+        request.options.stall_ms = milliseconds(stall);
+        request.options.callback = rw_py_record_on_end;
+        request.options.callback_arg = record;
+        result = start_without_gil(self, &request, record);
+    }
+    free(request.descriptors);
+    return result;
+}
+
+/* ---- registered memory ---- */
+
+static const char MEMORY[] = "ropeway._core.memory";
+
+static PyObject *connector_register(PyObject *object, PyObject *args) {
+    connector_t *self = (connector_t *)object;
+    ropeway_descriptor_t descriptor;
+    ropeway_memory_t *memory = NULL;
+    ropeway_error_t error;
+
+    if (!parse_descriptor(args, &descriptor)) {
+        return NULL;
+    }
+    if (!rw_py_gate_enter(&self->gate)) {
+        return rw_py_closed("connector");
+    }
+    Py_BEGIN_ALLOW_THREADS;
+    error = ropeway_memory_register(self->handle, descriptor.ptr, descriptor.size,
+                                    descriptor.device, &memory);
+    rw_py_gate_leave(&self->gate);
+    Py_END_ALLOW_THREADS;
+    if (error != ROPEWAY_OK) {
+        return rw_py_raise((int)error, ropeway_last_error());
+    }
+    return PyCapsule_New(memory, MEMORY, NULL);
+}
+
+/* A closed connector has freed its registrations itself. */
+static PyObject *connector_deregister(PyObject *object, PyObject *capsule) {
+    connector_t *self = (connector_t *)object;
+    ropeway_memory_t *memory = PyCapsule_GetPointer(capsule, MEMORY);
+
+    if (memory == NULL || PyCapsule_SetName(capsule, "released") < 0) {
+        return NULL;
+    }
+    if (rw_py_gate_enter(&self->gate)) {
+        Py_BEGIN_ALLOW_THREADS;
+        ropeway_memory_release(memory);
+        rw_py_gate_leave(&self->gate);
+        Py_END_ALLOW_THREADS;
+    }
+    Py_RETURN_NONE;
+}
+
+/* ---- what it answers ---- */
+
+static bool put_counter(PyObject *dict, const char *name, uint64_t value) {
+    PyObject *number = PyLong_FromUnsignedLongLong(value);
+    bool ok = number != NULL && PyDict_SetItemString(dict, name, number) == 0;
+
+    Py_XDECREF(number);
+    return ok;
+}
+
+static PyObject *stats_dict(const ropeway_stats_t *stats) {
+    PyObject *dict = PyDict_New();
+    bool ok = dict != NULL;
+
+#define RW_PY_COUNTER(name) ok = ok && put_counter(dict, #name, (uint64_t)stats->name)
+    RW_PY_COUNTER(operations_created);
+    RW_PY_COUNTER(operations_completed);
+    RW_PY_COUNTER(operations_cancelled);
+    RW_PY_COUNTER(operations_errored);
+    RW_PY_COUNTER(operations_live);
+    RW_PY_COUNTER(bytes_sent);
+    RW_PY_COUNTER(bytes_received);
+    RW_PY_COUNTER(bytes_inflight);
+    RW_PY_COUNTER(peers);
+    RW_PY_COUNTER(peers_created);
+    RW_PY_COUNTER(peers_failed);
+    RW_PY_COUNTER(requests_rejected);
+    RW_PY_COUNTER(messages_dropped);
+    RW_PY_COUNTER(wakeups);
+    RW_PY_COUNTER(memory_registered);
+#undef RW_PY_COUNTER
+    if (!ok) {
+        Py_CLEAR(dict);
+    }
+    return dict;
+}
+
+static PyObject *connector_stats(PyObject *object, PyObject *unused) {
+    connector_t *self = (connector_t *)object;
+    ropeway_stats_t stats;
+    ropeway_error_t error;
+
+    (void)unused;
+    if (!rw_py_gate_enter(&self->gate)) {
+        return rw_py_closed("connector");
+    }
+    Py_BEGIN_ALLOW_THREADS;
+    error = ropeway_connector_stats(self->handle, &stats, sizeof stats);
+    rw_py_gate_leave(&self->gate);
+    Py_END_ALLOW_THREADS;
+    return error == ROPEWAY_OK ? stats_dict(&stats) : rw_py_raise((int)error, ropeway_last_error());
+}
+
+static PyObject *connector_name(PyObject *object, void *unused) {
+    connector_t *self = (connector_t *)object;
+    PyObject *name;
+
+    (void)unused;
+    if (!rw_py_gate_enter(&self->gate)) {
+        return rw_py_closed("connector");
+    }
+    name = PyUnicode_FromString(ropeway_connector_name(self->handle));
+    rw_py_gate_leave(&self->gate);
+    return name;
+}
+
+static PyObject *connector_closed(PyObject *object, void *unused) {
+    (void)unused;
+    return PyBool_FromLong(((connector_t *)object)->gate.closing);
+}
+
+static PyMethodDef methods[] = {
+    {"start", connector_start, METH_VARARGS,
+     "start(kind, descriptors, owners, back, metadata, deadline_ms, stall_ms, integrity)"},
+    {"register", connector_register, METH_VARARGS, "register(ptr, size, kind, id)"},
+    {"deregister", connector_deregister, METH_O, "Ends a registration."},
+    {"stats", connector_stats, METH_NOARGS, "Counters and gauges."},
+    {"close", connector_close_method, METH_NOARGS, "Cancels what is live and waits for quiet."},
+    {NULL, NULL, 0, NULL}};
+
+static PyGetSetDef properties[] = {{"name", connector_name, NULL, NULL, NULL},
+                                   {"closed", connector_closed, NULL, NULL, NULL},
+                                   {NULL, NULL, NULL, NULL, NULL}};
+
+int rw_py_connector_type(PyObject *module) {
+    static PyType_Slot slots[] = {{Py_tp_new, connector_new},
+                                  {Py_tp_dealloc, connector_dealloc},
+                                  {Py_tp_methods, methods},
+                                  {Py_tp_getset, properties},
+                                  {0, NULL}};
+    static PyType_Spec spec = {"ropeway._core.Connector", sizeof(connector_t), 0,
+                               Py_TPFLAGS_DEFAULT, slots};
+
+    return rw_py_type(module, &spec, "Connector") == NULL ? -1 : 0;
+}

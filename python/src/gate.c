@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core.h"
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t left = PTHREAD_COND_INITIALIZER;
+
+void rw_py_lock(void) {
+    pthread_mutex_lock(&mutex);
+}
+
+void rw_py_unlock(void) {
+    pthread_mutex_unlock(&mutex);
+}
+
+/* A progress thread of the parent may have been waiting at the moment of the fork. */
+static void in_child(void) {
+    pthread_cond_init(&left, NULL);
+    pthread_mutex_unlock(&mutex);
+}
+
+int rw_py_gate_init(void) {
+    static bool done;
+
+    if (!done && pthread_atfork(rw_py_lock, rw_py_unlock, in_child) != 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    done = true;
+    return 0;
+}
+
+bool rw_py_gate_enter(gate_t *gate) {
+    bool open;
+
+    rw_py_lock();
+    open = !gate->closing;
+    gate->users += open;
+    rw_py_unlock();
+    return open;
+}
+
+void rw_py_gate_leave(gate_t *gate) {
+    rw_py_lock();
+    gate->users--;
+    if (gate->closing && gate->users == 0) {
+        pthread_cond_broadcast(&left);
+    }
+    rw_py_unlock();
+}
+
+bool rw_py_gate_shut(gate_t *gate) {
+    bool first;
+
+    rw_py_lock();
+    first = !gate->closing;
+    gate->closing = true;
+    rw_py_unlock();
+    return first;
+}
+
+void rw_py_gate_wait(gate_t *gate) {
+    rw_py_lock();
+    while (gate->users > 0) {
+        pthread_cond_wait(&left, &mutex);
+    }
+    rw_py_unlock();
+}

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core.h"
+
+/* ropeway.errors.make(number, sentence); kept for the life of the process. */
+static PyObject *make_error;
+
+PyObject *rw_py_raise(int error, const char *sentence) {
+    PyObject *exception;
+
+    if (make_error == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, sentence);
+        return NULL;
+    }
+    exception = PyObject_CallFunction(make_error, "is", error, sentence);
+    if (exception != NULL) {
+        PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
+        Py_DECREF(exception);
+    }
+    return NULL;
+}
+
+PyObject *rw_py_closed(const char *what) {
+    return rw_py_raise(ROPEWAY_ERR_CLOSED,
+                       what[0] == 'c' ? "the connector is closed" : "the operation was released");
+}
+
+PyTypeObject *rw_py_type(PyObject *module, PyType_Spec *spec, const char *name) {
+    PyObject *type = PyType_FromSpec(spec);
+
+    if (type != NULL && PyModule_AddObjectRef(module, name, type) < 0) {
+        Py_CLEAR(type);
+    }
+    return (PyTypeObject *)type;
+}
+
+void rw_py_free(PyObject *self) {
+    PyTypeObject *type = Py_TYPE(self);
+    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+
+    release(self);
+    Py_DECREF(type);
+}
+
+static PyObject *set_make_error(PyObject *module, PyObject *callable) {
+    PyObject *old = make_error;
+
+    (void)module;
+    make_error = Py_NewRef(callable);
+    Py_XDECREF(old);
+    Py_RETURN_NONE;
+}
+
+static PyObject *describe(PyObject *module, PyObject *args) {
+    const char *transports, *net_devices;
+    char *json = NULL;
+    ropeway_error_t error;
+    PyObject *text;
+
+    (void)module;
+    if (!PyArg_ParseTuple(args, "zz:describe", &transports, &net_devices)) {
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS;
+    error = ropeway_describe(transports, net_devices, &json);
+    Py_END_ALLOW_THREADS;
+    if (error != ROPEWAY_OK) {
+        return rw_py_raise((int)error, ropeway_last_error());
+    }
+    text = PyUnicode_FromString(json);
+    ropeway_text_free(json);
+    return text;
+}
+
+/* kind, id of a device's name. */
+static PyObject *parse_device(PyObject *module, PyObject *args) {
+    const char *text;
+    ropeway_device_t device;
+    ropeway_error_t error;
+
+    (void)module;
+    if (!PyArg_ParseTuple(args, "s:parse_device", &text)) {
+        return NULL;
+    }
+    error = ropeway_device_parse(text, &device);
+    return error == ROPEWAY_OK ? Py_BuildValue("(ii)", (int)device.kind, (int)device.id)
+                               : rw_py_raise((int)error, ropeway_last_error());
+}
+
+/* A place that empty memory without a pointer of its own can name. */
+static char nowhere[16];
+
+static int add(PyObject *module, const char *name, PyObject *value) {
+    int result = value == NULL ? -1 : PyModule_AddObjectRef(module, name, value);
+
+    Py_XDECREF(value);
+    return result;
+}
+
+static int add_constants(PyObject *module) {
+    return add(module, "NOWHERE", PyLong_FromVoidPtr(nowhere)) < 0 ||
+                   PyModule_AddStringConstant(module, "version", ropeway_version()) < 0 ||
+                   PyModule_AddStringConstant(module, "ucx_version", ropeway_ucx_version()) < 0
+               ? -1
+               : 0;
+}
+
+/* The state above is the process's, and Py_AddPendingCall() serves the main interpreter alone. */
+static int refuse_subinterpreter(void) {
+    if (PyInterpreterState_GetID(PyInterpreterState_Get()) == 0) {
+        return 0;
+    }
+    PyErr_SetString(PyExc_ImportError,
+                    "ropeway works in a process's main interpreter only; use it from there");
+    return -1;
+}
+
+static int module_exec(PyObject *module) {
+    return refuse_subinterpreter() < 0 || rw_py_gate_init() < 0 ||
+                   rw_py_connector_type(module) < 0 || rw_py_operation_type(module) < 0 ||
+                   rw_py_port_type(module) < 0 || rw_py_buffer_type(module) < 0 ||
+                   add_constants(module) < 0
+               ? -1
+               : 0;
+}
+
+static PyMethodDef methods[] = {
+    {"set_make_error", set_make_error, METH_O, "Takes the function that makes exceptions."},
+    {"describe", describe, METH_VARARGS, "describe(transports, net_devices) -> JSON"},
+    {"parse_device", parse_device, METH_VARARGS, "parse_device(text) -> (kind, id)"},
+    {"gather", rw_py_gather_method, METH_O,
+     "gather((base, shape, strides, itemsize, dense)): copies a view's elements in order"},
+    {"shutdown", rw_py_shutdown, METH_NOARGS, "Closes every connector."},
+    {NULL, NULL, 0, NULL}};
+
+static PyModuleDef_Slot slots[] = {{Py_mod_exec, module_exec}, {0, NULL}};
+
+static PyModuleDef definition = {.m_base = PyModuleDef_HEAD_INIT,
+                                 .m_name = "ropeway._core",
+                                 .m_doc = "libropeway for Python; see the ropeway package.",
+                                 .m_methods = methods,
+                                 .m_slots = slots};
+
+PyMODINIT_FUNC PyInit__core(void);
+
+PyMODINIT_FUNC PyInit__core(void) {
+    return PyModuleDef_Init(&definition);
+}
