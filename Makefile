@@ -83,8 +83,17 @@ build/fuzz/build.ninja:
 
 .PHONY: clean
 clean: ## remove what was built; the unpacked UCX stays
-	rm -rf build/release build/asan build/tsan build/fuzz
+	rm -rf build/release build/asan build/tsan build/fuzz build/wheel build/wheel-objects dist
 
 .PHONY: help
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' Makefile | expand -t 16
+
+.PHONY: wheel
+wheel: ## build the Python package into dist/
+	tools/bootstrap
+	tools/wheel
+
+.PHONY: test-python
+test-python: wheel ## test the Python package, in an environment under build/
+	tools/test-python
