@@ -174,6 +174,11 @@ typedef struct ropeway_connector_options {
     uint32_t max_peers;       /* connections at a time; default 4096; idle ones are closed first */
     const char *transports;   /* as UCX_TLS, e.g. "tcp,self"; NULL (default): UCX_TLS, or all */
     const char *net_devices;  /* as UCX_NET_DEVICES, e.g. "eth0"; NULL (default): that, or all */
+    uint32_t interop; /* 1: stock NIXL peers may use what this connector offers: its metadata
+                         carries addresses and UCX remote keys, and any UCX peer that reaches
+                         the worker over TCP or shared memory can then read and write this
+                         process (see SECURITY.md); default 0: Ropeway peers only. Operations
+                         begun here on a stock peer's metadata work either way */
 } ropeway_connector_options_t;
 
 /* Sets every field to its default. size: sizeof *options. */

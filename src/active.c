@@ -41,10 +41,13 @@ static ropeway_error_t compare(const ropeway_operation_t *operation,
 static ropeway_error_t find_path(const ropeway_metadata_t *metadata, rw_hello_t *hello) {
     ropeway_error_t error;
 
+    if (metadata->native == NULL && metadata->ucx != NULL) {
+        return ROPEWAY_OK;
+    }
     if (metadata->native == NULL) {
         return rw_fail(ROPEWAY_ERR_NO_PATH,
-                       "the peer \"%s\" does not speak Ropeway's protocol: its metadata has no "
-                       "\"" RW_BACKEND_NATIVE "\" connection",
+                       "the peer \"%s\" can't be spoken to: its metadata has neither a "
+                       "\"" RW_BACKEND_NATIVE "\" nor a \"" RW_BACKEND_UCX "\" connection",
                        metadata->agent);
     }
     error = rw_hello_decode(metadata->native, metadata->native_length, hello);
@@ -100,6 +103,27 @@ static ropeway_error_t send_request(ropeway_operation_t *operation) RW_LOCKED {
     return error;
 }
 
+/* Enters the operation and posts its first bytes; the peer is a stock NIXL agent. */
+static ropeway_error_t start_stock(ropeway_operation_t *operation,
+                                   const ropeway_metadata_t *metadata) RW_LOCKED {
+    static const uint8_t nobody[RW_ID_BYTES];
+    rw_peer_t *peer;
+    ropeway_error_t error = rw_nixl_prepare(operation, metadata, &peer);
+
+    operation->remote_name = strdup(metadata->key);
+    if (error == ROPEWAY_OK && operation->remote_name == NULL) {
+        error = rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
+    }
+    if (error == ROPEWAY_OK) {
+        error = rw_operation_start(operation);
+    }
+    if (error == ROPEWAY_OK) {
+        rw_operation_bind(operation, peer, nobody);
+        rw_nixl_pump(operation);
+    }
+    return error;
+}
+
 /* Enters the operation and sends its request. */
 static ropeway_error_t start(ropeway_operation_t *operation, const ropeway_metadata_t *metadata,
                              const rw_hello_t *hello) RW_LOCKED {
@@ -110,6 +134,9 @@ static ropeway_error_t start(ropeway_operation_t *operation, const ropeway_metad
 
     if (connector->closed) {
         return rw_fail(ROPEWAY_ERR_CLOSED, "the connector \"%s\" is closed", connector->name);
+    }
+    if (metadata->native == NULL) {
+        return start_stock(operation, metadata);
     }
     rw_hello_id(metadata->native, metadata->native_length, id);
     error = rw_peer_get(connector, id, hello, &peer);

@@ -330,6 +330,7 @@ ropeway_error_t ropeway_connector_destroy(ropeway_connector_t *connector) RW_UNC
     while (!rw_list_is_empty(&connector->memories)) {
         rw_memory_forget(RW_CONTAINER(connector->memories.next, ropeway_memory_t, link));
     }
+    rw_nixl_close(connector);
     rw_ucx_close(connector);
     rw_log_detach(connector);
     connector->references--;

@@ -122,7 +122,7 @@ static ropeway_error_t open_context(const char *transports, const char *net_devi
                            .features = UCP_FEATURE_AM | UCP_FEATURE_WAKEUP};
     ucp_config_t *config;
     ucs_status_t status;
-    ropeway_error_t error = rw_ucx_config(transports, net_devices, 1000, &config);
+    ropeway_error_t error = rw_ucx_config(transports, net_devices, 1000, false, &config);
 
     if (error != ROPEWAY_OK) {
         return error;

@@ -49,6 +49,7 @@ typedef enum rw_phase {
 } rw_phase_t;
 
 typedef struct rw_peer rw_peer_t;
+typedef struct rw_nixl rw_nixl_t;
 
 /* Checksums of an operation with integrity. */
 typedef struct rw_sums {
@@ -117,6 +118,13 @@ struct ropeway_operation {
     rw_extents_t claimed;      /* receiver: byte ranges announced so far */
     rw_sums_t *sums;           /* with integrity, once bytes move */
 
+    /* With stock NIXL peers (nixl.c, nixl_active.c). */
+    ucp_mem_h *maps;         /* passive: per descriptor, its registration for them, or NULL */
+    char *stock_peer;        /* passive: who completed it */
+    uint64_t *remote_ptrs;   /* active: per descriptor, the remote address */
+    ucp_rkey_h *remote_keys; /* active: per descriptor; the peer's */
+    char *remote_name;       /* active: the notification key */
+
     ropeway_status_t end_status; /* valid from ENDING on */
     ropeway_error_t error;       /* published by the status */
     char *text;
@@ -132,6 +140,8 @@ struct rw_peer {
     uint8_t token[RW_ID_BYTES]; /* what we call the connection */
     uint8_t their_token[RW_ID_BYTES]; /* what the peer calls it; zeroes until heard */
     ucp_ep_h endpoint;                /* NULL once closing began */
+    bool stock;                       /* a NIXL agent, on the second worker */
+    rw_link_t keys;                   /* stock: remote keys that were unpacked */
     bool failed;                      /* new operations need a fresh peer */
     bool heard;                       /* it has sent us something */
     uint64_t last_heard;              /* when, or when the connection was made */
@@ -187,6 +197,7 @@ struct ropeway_connector {
     rw_lock_t lock;
     ucp_context_h context;
     ucp_worker_h worker RW_GUARDED;
+    rw_nixl_t *nixl RW_GUARDED;     /* the second UCX worker, once it is needed */
     unsigned references RW_GUARDED; /* operations not freed, and 1 until destroyed */
     bool closed RW_GUARDED;         /* destroy has begun */
     bool stopping RW_GUARDED;       /* the progress thread shall end */
@@ -248,7 +259,9 @@ void rw_ucx_close(ropeway_connector_t *connector);
 /* Reads UCX's configuration and puts the library's settings in. The settings that an option names
  * (transports, net_devices) may be NULL. */
 ropeway_error_t rw_ucx_config(const char *transports, const char *net_devices,
-                              uint32_t keepalive_ms, ucp_config_t **config);
+                              uint32_t keepalive_ms, bool for_stock, ucp_config_t **config);
+/* Sets one key. Errors: ERR_TRANSPORT. */
+ropeway_error_t rw_ucx_set(ucp_config_t *config, const char *key, const char *value);
 /* Whether the library sets this key (without "UCX_"), or an option of the connector does. */
 bool rw_ucx_is_our_setting(const char *key);
 ucs_memory_type_t rw_ucx_memory_type(ropeway_device_t device);
@@ -376,6 +389,10 @@ ropeway_error_t rw_peer_get(ropeway_connector_t *connector, const uint8_t id[RW_
 /* Gives up on a peer that may be alive: tells it, so that it drops the connection too, and fails
  * it. */
 void rw_peer_forsake(rw_peer_t *peer, ropeway_error_t cause, const char *why) RW_LOCKED;
+/* The same for a NIXL agent on the second worker. address: the packed UCP worker address. */
+ropeway_error_t rw_peer_get_stock(ropeway_connector_t *connector, const char *name,
+                                  const uint8_t *address, size_t length,
+                                  rw_peer_t **peer) RW_LOCKED;
 /* The connection is of no more use: its operations end in ERRORED with this cause, and its endpoint
  * is closed by force at the next step. */
 void rw_peer_fail(rw_peer_t *peer, ropeway_error_t cause, const char *format, ...)
@@ -388,6 +405,33 @@ void rw_peer_drop(rw_peer_t *peer) RW_LOCKED;
 rw_peer_t *rw_peer_find(ropeway_connector_t *connector, const uint8_t id[RW_ID_BYTES]) RW_LOCKED;
 /* The transports of its endpoint, as text; "" when unknown. */
 const char *rw_peer_path(rw_peer_t *peer) RW_LOCKED;
+
+/* ---- nixl.c: what stock NIXL peers see of us ---- */
+
+struct rw_nixl {
+    ucp_context_h context;
+    ucp_worker_h worker;
+    int fd; /* readable when the worker has work */
+    uint8_t *address;
+    size_t address_length;
+};
+
+/* Makes the second worker, unless it is there. */
+ropeway_error_t rw_nixl_open(ropeway_connector_t *connector) RW_LOCKED;
+void rw_nixl_close(ropeway_connector_t *connector) RW_LOCKED;
+/* Registers a passive operation's memory for stock peers, and makes its metadata. */
+ropeway_error_t rw_nixl_expose(ropeway_operation_t *operation) RW_LOCKED;
+void rw_nixl_conceal(ropeway_operation_t *operation) RW_LOCKED;
+
+/* ---- nixl_active.c: reads and writes of what stock peers offer ---- */
+
+/* Looks up the peer and its remote keys; the operation can then be started with rw_nixl_start(). */
+ropeway_error_t rw_nixl_prepare(ropeway_operation_t *operation, const ropeway_metadata_t *metadata,
+                                rw_peer_t **peer) RW_LOCKED;
+/* Posts gets or puts as far as the window allows; then the notification. */
+void rw_nixl_pump(ropeway_operation_t *operation) RW_LOCKED;
+/* Frees the peer's unpacked remote keys. */
+void rw_nixl_forget_keys(rw_peer_t *peer) RW_LOCKED;
 
 /* ---- memory.c ---- */
 

@@ -198,6 +198,7 @@ static ropeway_error_t read_agent(rw_json_t *json, const char *name, void *arg) 
     metadata->native_length = agent.native_length;
     metadata->ucx = agent.ucx;
     metadata->ucx_length = agent.ucx_length;
+    metadata->region_count = agent.region_count;
     return ROPEWAY_OK;
 }
 

@@ -25,6 +25,19 @@ typedef struct rw_connection {
     size_t length;
 } rw_connection_t;
 
+/* Memory types of regions. */
+enum { RW_MEMORY_DRAM = 0, RW_MEMORY_VRAM = 1 };
+
+/* A piece of registered memory, and the UCX key that lets a peer reach it. */
+typedef struct rw_region {
+    uint64_t address;
+    uint64_t length;
+    uint64_t device; /* number of the GPU */
+    uint32_t memory; /* RW_MEMORY_* or another type */
+    const uint8_t *key;
+    size_t key_length;
+} rw_region_t;
+
 struct ropeway_metadata {
     ropeway_operation_kind_t kind; /* READABLE or WRITABLE */
     size_t count;
@@ -40,17 +53,20 @@ struct ropeway_metadata {
     size_t native_length;
     const uint8_t *ucx; /* the RW_BACKEND_UCX connection, or NULL */
     size_t ucx_length;
+    size_t region_count; /* registered regions that come with it; rw_serdes_regions() reads them */
 };
 
-/* Makes the JSON text of an operation: descriptors as given, the connections in the given order, no
- * memory sections. kind: READABLE or WRITABLE. agent: see rw_agent_name_valid(). key: text of the
- * notification key, without characters that JSON escapes. max: longest text allowed. *json is
- * malloc'ed, *length excludes its NUL. Errors: ERR_LIMIT, ERR_NO_MEMORY. */
+/* Makes the JSON text of an operation: descriptors as given, the connections in the given order,
+ * and the regions, if any. Addresses go out only with regions, which mean nothing without them.
+ * kind: READABLE or WRITABLE. agent: see rw_agent_name_valid(). key: text of the notification key,
+ * without characters that JSON escapes. max: longest text allowed. *json is malloc'ed, *length
+ * excludes its NUL. Errors: ERR_LIMIT, ERR_NO_MEMORY. */
 ropeway_error_t rw_metadata_encode(ropeway_operation_kind_t kind,
                                    const ropeway_descriptor_t *descriptors, size_t count,
                                    const char *agent, const rw_connection_t *connections,
-                                   size_t connection_count, const char *key, size_t max,
-                                   char **json, size_t *length);
+                                   size_t connection_count, const rw_region_t *regions,
+                                   size_t region_count, const char *key, size_t max, char **json,
+                                   size_t *length);
 
 /* UUID text of 16 bytes and back; from_text accepts exactly the 36-character form, either case. */
 void rw_key_to_text(const uint8_t key[RW_KEY_BYTES], char text[RW_KEY_TEXT]);

@@ -72,13 +72,14 @@ static void put_device(text_t *text, ropeway_device_t device) {
     put_text(text, name);
 }
 
-/* ptr is the descriptor's number and no address: native peers need none, and none of ours should
- * leave the process. It counts from 1 because stock peers refuse 0. */
-static void put_descriptor(text_t *text, const ropeway_descriptor_t *descriptor, size_t index) {
+/* Native peers need no address, and none of ours should leave the process: unless stock peers are
+ * to reach the memory, ptr is the descriptor's number. It counts from 1 because they refuse 0. */
+static void put_descriptor(text_t *text, const ropeway_descriptor_t *descriptor, size_t index,
+                           bool exposed) {
     put_text(text, index == 0 ? "{\"device\":\"" : ",{\"device\":\"");
     put_device(text, descriptor->device);
     put_text(text, "\",\"ptr\":");
-    put_number(text, index + 1);
+    put_number(text, exposed ? (uint64_t)(uintptr_t)descriptor->ptr : index + 1);
     put_text(text, ",\"size\":");
     put_number(text, descriptor->size);
     put_text(text, "}");
@@ -96,12 +97,12 @@ static ropeway_error_t no_memory(size_t count) {
 }
 
 static ropeway_error_t put_descriptors(text_t *text, const ropeway_descriptor_t *descriptors,
-                                       size_t count, size_t max) {
+                                       size_t count, bool exposed, size_t max) {
     for (size_t i = 0; i < count; i++) {
         if (!reserve(text, DESCRIPTOR_MAX)) {
             return no_memory(count);
         }
-        put_descriptor(text, &descriptors[i], i);
+        put_descriptor(text, &descriptors[i], i, exposed);
         if (text->length > max) {
             return too_long(count, max);
         }
@@ -110,7 +111,7 @@ static ropeway_error_t put_descriptors(text_t *text, const ropeway_descriptor_t 
 }
 
 static ropeway_error_t put_all(text_t *text, ropeway_operation_kind_t kind,
-                               const ropeway_descriptor_t *descriptors, size_t count,
+                               const ropeway_descriptor_t *descriptors, size_t count, bool exposed,
                                const char *packed, size_t packed_length, const char *key,
                                size_t max) {
     size_t rest = packed_length + strlen(key) + DESCRIPTOR_MAX;
@@ -120,7 +121,7 @@ static ropeway_error_t put_all(text_t *text, ropeway_operation_kind_t kind,
         return no_memory(count);
     }
     put_text(text, "{\"descriptors\":[");
-    error = put_descriptors(text, descriptors, count, max);
+    error = put_descriptors(text, descriptors, count, exposed, max);
     if (error != ROPEWAY_OK) {
         return error;
     }
@@ -141,8 +142,9 @@ static ropeway_error_t put_all(text_t *text, ropeway_operation_kind_t kind,
 ropeway_error_t rw_metadata_encode(ropeway_operation_kind_t kind,
                                    const ropeway_descriptor_t *descriptors, size_t count,
                                    const char *agent, const rw_connection_t *connections,
-                                   size_t connection_count, const char *key, size_t max,
-                                   char **json, size_t *length) {
+                                   size_t connection_count, const rw_region_t *regions,
+                                   size_t region_count, const char *key, size_t max, char **json,
+                                   size_t *length) {
     text_t text = {0};
     uint8_t *blob;
     size_t blob_length;
@@ -151,7 +153,8 @@ ropeway_error_t rw_metadata_encode(ropeway_operation_kind_t kind,
     ropeway_error_t error;
 
     max = max < INT_MAX ? max : INT_MAX;
-    error = rw_serdes_encode(agent, connections, connection_count, max, &blob, &blob_length);
+    error = rw_serdes_encode(agent, connections, connection_count, regions, region_count, max,
+                             &blob, &blob_length);
     if (error != ROPEWAY_OK) {
         return error;
     }
@@ -160,7 +163,8 @@ ropeway_error_t rw_metadata_encode(ropeway_operation_kind_t kind,
     if (error != ROPEWAY_OK) {
         return error;
     }
-    error = put_all(&text, kind, descriptors, count, packed, packed_length, key, max);
+    error =
+        put_all(&text, kind, descriptors, count, region_count > 0, packed, packed_length, key, max);
     free(packed);
     if (error != ROPEWAY_OK) {
         free(text.bytes);

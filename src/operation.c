@@ -176,6 +176,10 @@ void rw_operation_discard(ropeway_operation_t *operation) {
     free(operation->descriptors);
     free(operation->starts);
     free(operation->memories);
+    free(operation->remote_keys);
+    free(operation->remote_ptrs);
+    free(operation->remote_name);
+    free(operation->stock_peer);
     free(operation->json);
     free(operation->text);
     if (operation->connector->generation == rw_process_generation()) {
@@ -269,8 +273,8 @@ static ropeway_error_t encode_metadata(ropeway_operation_t *operation) RW_LOCKED
 
     rw_key_to_text(operation->node.id, key);
     return rw_metadata_encode(operation->kind, operation->descriptors, operation->count,
-                              connector->name, &connection, 1, key, connector->options.max_metadata,
-                              &operation->json, &length);
+                              connector->name, &connection, 1, NULL, 0, key,
+                              connector->options.max_metadata, &operation->json, &length);
 }
 
 ropeway_error_t ropeway_operation_metadata(ropeway_operation_t *operation,
@@ -356,7 +360,13 @@ static rw_peer_t *peer_of(const ropeway_operation_t *operation) {
 const char *ropeway_operation_peer(const ropeway_operation_t *operation) {
     const rw_peer_t *peer = peer_of(operation);
 
-    return peer != NULL ? peer->name : "";
+    if (peer != NULL) {
+        return peer->name;
+    }
+    return ropeway_operation_status(operation) == ROPEWAY_STATUS_COMPLETE &&
+                   operation->stock_peer != NULL
+               ? operation->stock_peer
+               : "";
 }
 
 size_t ropeway_operation_path(const ropeway_operation_t *operation, char *buffer, size_t size) {

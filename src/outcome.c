@@ -237,6 +237,7 @@ void rw_operation_settle(ropeway_operation_t *operation) {
     bury(operation);
     count_outcome(operation);
     release_memories(operation);
+    rw_nixl_conceal(operation);
     rw_extents_free(&operation->claimed);
     rw_sums_free(operation);
     atomic_store(&operation->status, operation->end_status);

@@ -36,11 +36,18 @@ static ropeway_error_t offer(ropeway_connector_t *connector, ropeway_operation_k
         make_key(operation->node.id);
         error = connector->closed
                     ? rw_fail(ROPEWAY_ERR_CLOSED, "the connector \"%s\" is closed", connector->name)
-                    : rw_operation_start(operation);
+                    : ROPEWAY_OK;
+        if (error == ROPEWAY_OK && connector->options.interop != 0) {
+            error = rw_nixl_expose(operation);
+        }
+        if (error == ROPEWAY_OK) {
+            error = rw_operation_start(operation);
+        }
         if (error == ROPEWAY_OK) {
             *result = operation;
             rw_progress_kick(connector);
         } else {
+            rw_nixl_conceal(operation);
             rw_operation_discard(operation);
         }
     }

@@ -100,7 +100,8 @@ static ropeway_error_t connect_to(rw_peer_t *peer, const rw_hello_t *hello) RW_L
     }
     memcpy(address, hello->address, hello->address_length);
     params.address = (const ucp_address_t *)address;
-    status = ucp_ep_create(peer->connector->worker, &params, &peer->endpoint);
+    status = ucp_ep_create(peer->stock ? peer->connector->nixl->worker : peer->connector->worker,
+                           &params, &peer->endpoint);
     free(address);
     if (status == UCS_OK) {
         return ROPEWAY_OK;
@@ -116,6 +117,9 @@ static ropeway_error_t connect_to(rw_peer_t *peer, const rw_hello_t *hello) RW_L
 static void say_goodbye(rw_peer_t *peer) RW_LOCKED {
     rw_message_t message = {.type = RW_BYE, .version = RW_PROTOCOL_VERSION};
 
+    if (peer->stock) {
+        return;
+    }
     memcpy(message.from, peer->connector->id, RW_ID_BYTES);
     memcpy(message.token, peer->token, RW_ID_BYTES);
     rw_native_send(peer->connector, peer->endpoint, &message, NULL, 0);
@@ -146,8 +150,8 @@ static ropeway_error_t make_room(ropeway_connector_t *connector) RW_LOCKED {
                    (unsigned long long)connector->stats.peers);
 }
 
-ropeway_error_t rw_peer_get(ropeway_connector_t *connector, const uint8_t id[RW_ID_BYTES],
-                            const rw_hello_t *hello, rw_peer_t **result) {
+static ropeway_error_t get(ropeway_connector_t *connector, const uint8_t id[RW_ID_BYTES],
+                           const rw_hello_t *hello, bool stock, rw_peer_t **result) RW_LOCKED {
     rw_peer_t *peer = rw_peer_find(connector, id);
     ropeway_error_t error;
 
@@ -166,6 +170,8 @@ ropeway_error_t rw_peer_get(ropeway_connector_t *connector, const uint8_t id[RW_
         return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
     }
     peer->connector = connector;
+    peer->stock = stock;
+    rw_list_init(&peer->keys);
     error = connect_to(peer, hello);
     if (error != ROPEWAY_OK) {
         free(peer);
@@ -185,12 +191,44 @@ ropeway_error_t rw_peer_get(ropeway_connector_t *connector, const uint8_t id[RW_
     return ROPEWAY_OK;
 }
 
+ropeway_error_t rw_peer_get(ropeway_connector_t *connector, const uint8_t id[RW_ID_BYTES],
+                            const rw_hello_t *hello, rw_peer_t **peer) {
+    return get(connector, id, hello, false, peer);
+}
+
+/* The agent of this name lives at another address now: the old connection is of no use. */
+static void replace_stock(ropeway_connector_t *connector, const uint8_t id[RW_ID_BYTES],
+                          const char *name) RW_LOCKED {
+    for (rw_link_t *link = connector->peers.next, *next; link != &connector->peers; link = next) {
+        rw_peer_t *peer = RW_CONTAINER(link, rw_peer_t, link);
+
+        next = link->next;
+        if (peer->stock && strcmp(peer->name, name) == 0 &&
+            memcmp(peer->node.id, id, RW_ID_BYTES) != 0) {
+            rw_peer_fail(peer, ROPEWAY_ERR_PEER_LOST, "it is back under another address");
+        }
+    }
+}
+
+ropeway_error_t rw_peer_get_stock(ropeway_connector_t *connector, const char *name,
+                                  const uint8_t *address, size_t length, rw_peer_t **peer) {
+    rw_hello_t hello = {.address = address, .address_length = length, .ucx = "of unknown release"};
+    uint8_t id[RW_ID_BYTES];
+
+    snprintf(hello.name, sizeof hello.name, "%s", name);
+    crypto_generichash(id, sizeof id, address, length, (const uint8_t *)hello.name,
+                       strnlen(hello.name, crypto_generichash_KEYBYTES_MAX));
+    replace_stock(connector, id, hello.name);
+    return get(connector, id, &hello, true, peer);
+}
+
 static void on_closed(void *request, ucs_status_t status, void *argument) RW_UNCHECKED {
     rw_peer_t *peer = argument;
 
     (void)status;
     ucp_request_free(request);
     peer->connector->closing--;
+    rw_nixl_forget_keys(peer);
     rw_peer_drop(peer);
 }
 
@@ -209,6 +247,7 @@ static void close_endpoint(rw_peer_t *peer, uint32_t flags) RW_LOCKED {
     if (UCS_PTR_IS_PTR(request)) {
         peer->connector->closing++;
     } else {
+        rw_nixl_forget_keys(peer);
         rw_peer_drop(peer);
     }
 }

@@ -63,6 +63,11 @@ bool rw_progress_step(ropeway_connector_t *connector) {
     for (int i = 0; i < BURST && ucp_worker_progress(connector->worker) != 0; i++) {
         any = true;
     }
+    for (int i = 0;
+         connector->nixl != NULL && i < BURST && ucp_worker_progress(connector->nixl->worker) != 0;
+         i++) {
+        any = true;
+    }
     any |= rw_peer_bury(connector);
     any |= run_timers(connector);
     rw_send_feed(connector);
@@ -88,7 +93,8 @@ static bool wakes_in_time(const ropeway_connector_t *connector) RW_LOCKED {
 }
 
 static bool arm(ropeway_connector_t *connector) RW_LOCKED {
-    return ucp_worker_arm(connector->worker) == UCS_OK;
+    return ucp_worker_arm(connector->worker) == UCS_OK &&
+           (connector->nixl == NULL || ucp_worker_arm(connector->nixl->worker) == UCS_OK);
 }
 
 void rw_progress_kick(ropeway_connector_t *connector) {
@@ -117,7 +123,7 @@ void rw_progress_kick(ropeway_connector_t *connector) {
 /* Sleeps until UCX, rw_progress_wake(), a timer or due. Returns at once when UCX is busy. */
 static void sleep_armed(ropeway_connector_t *connector, uint64_t due) RW_LOCKED {
     const rw_timer_t *timer = rw_timers_first(&connector->timers);
-    struct epoll_event events[2];
+    struct epoll_event events[3];
     uint64_t now = rw_now(), ignored;
     int timeout = -1, count;
 
@@ -135,7 +141,7 @@ static void sleep_armed(ropeway_connector_t *connector, uint64_t due) RW_LOCKED 
     connector->sleep_until = due;
     connector->sleeping = true;
     rw_unlock(&connector->lock);
-    count = epoll_wait(connector->epoll_fd, events, 2, timeout);
+    count = epoll_wait(connector->epoll_fd, events, 3, timeout);
     rw_lock(&connector->lock);
     connector->sleeping = false;
     connector->stats.wakeups++;

@@ -264,6 +264,13 @@ void rw_send_pump(ropeway_operation_t *operation) {
 void rw_send_feed(ropeway_connector_t *connector) {
     while (!rw_list_is_empty(&connector->starved) &&
            connector->stats.bytes_inflight < connector->options.max_inflight) {
-        rw_send_pump(RW_CONTAINER(rw_list_take(&connector->starved), ropeway_operation_t, waiting));
+        ropeway_operation_t *operation =
+            RW_CONTAINER(rw_list_take(&connector->starved), ropeway_operation_t, waiting);
+
+        if (operation->remote_keys != NULL) {
+            rw_nixl_pump(operation);
+        } else {
+            rw_send_pump(operation);
+        }
     }
 }

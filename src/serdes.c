@@ -2,6 +2,7 @@
 #include "serdes.h"
 
 #include "error.h"
+#include "message.h"
 #include "utf8.h"
 
 #include <endian.h>
@@ -14,6 +15,8 @@ static const char magic[] = "nixlSerDes|";
 #define MAGIC_LENGTH (sizeof magic - 1)
 #define RECORD_OVERHEAD (sizeof(uint64_t) + 1)
 #define SECTION_MARK "MemSection"
+#define LIST_MARK "nixlSDList"
+#define REGION_FIXED (3 * sizeof(uint64_t)) /* address, length, device */
 
 bool rw_agent_name_valid(const char *name, size_t length) {
     size_t step;
@@ -49,6 +52,53 @@ static uint8_t *put_number(uint8_t *at, const char *tag, uint64_t number) {
     return put_record(at, tag, &wire, sizeof wire);
 }
 
+/* Regions of one memory type make a section. */
+static size_t section_length(const rw_region_t *regions, size_t count, uint32_t memory) {
+    size_t length = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        if (regions[i].memory == memory) {
+            length += RECORD_OVERHEAD + REGION_FIXED + regions[i].key_length;
+        }
+    }
+    return length == 0 ? 0
+                       : length + strlen("bknd") + strlen(RW_BACKEND_UCX) + strlen("nixlDList") +
+                             strlen(LIST_MARK) + strlen("t") + sizeof(uint32_t) + strlen("n") +
+                             sizeof(uint64_t) + 4 * RECORD_OVERHEAD;
+}
+
+static uint8_t *put_region(uint8_t *at, const rw_region_t *region) {
+    uint64_t words[] = {htole64(REGION_FIXED + region->key_length), htole64(region->address),
+                        htole64(region->length), htole64(region->device)};
+
+    at = put(at, words, sizeof words);
+    at = put(at, region->key, region->key_length);
+    return put(at, "|", 1);
+}
+
+static uint8_t *put_section(uint8_t *at, const rw_region_t *regions, size_t count,
+                            uint32_t memory) {
+    uint32_t wire = htole32(memory);
+    uint64_t number = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        number += regions[i].memory == memory;
+    }
+    if (number == 0) {
+        return at;
+    }
+    at = put_record(at, "bknd", RW_BACKEND_UCX, strlen(RW_BACKEND_UCX));
+    at = put_record(at, "nixlDList", LIST_MARK, strlen(LIST_MARK));
+    at = put_record(at, "t", &wire, sizeof wire);
+    at = put_number(at, "n", number);
+    for (size_t i = 0; i < count; i++) {
+        if (regions[i].memory == memory) {
+            at = put_region(at, &regions[i]);
+        }
+    }
+    return at;
+}
+
 static size_t encoded_length(const char *agent, const rw_connection_t *connections,
                              size_t connection_count) {
     size_t length = MAGIC_LENGTH + strlen("Agent") + RECORD_OVERHEAD + strlen(agent) +
@@ -64,9 +114,11 @@ static size_t encoded_length(const char *agent, const rw_connection_t *connectio
 }
 
 ropeway_error_t rw_serdes_encode(const char *agent, const rw_connection_t *connections,
-                                 size_t connection_count, size_t max, uint8_t **blob,
-                                 size_t *length) {
-    size_t needed = encoded_length(agent, connections, connection_count);
+                                 size_t connection_count, const rw_region_t *regions,
+                                 size_t region_count, size_t max, uint8_t **blob, size_t *length) {
+    size_t dram = section_length(regions, region_count, RW_MEMORY_DRAM);
+    size_t vram = section_length(regions, region_count, RW_MEMORY_VRAM);
+    size_t needed = encoded_length(agent, connections, connection_count) + dram + vram;
     uint8_t *at;
 
     if (needed > max) {
@@ -87,7 +139,9 @@ ropeway_error_t rw_serdes_encode(const char *agent, const rw_connection_t *conne
         at = put_record(at, "c", connections[i].blob, connections[i].length);
     }
     at = put_record(at, "", SECTION_MARK, strlen(SECTION_MARK));
-    at = put_number(at, "nixlSecElms", 0);
+    at = put_number(at, "nixlSecElms", (uint64_t)(dram > 0) + (vram > 0));
+    at = put_section(at, regions, region_count, RW_MEMORY_DRAM);
+    at = put_section(at, regions, region_count, RW_MEMORY_VRAM);
     *length = (size_t)(at - *blob);
     return ROPEWAY_OK;
 }
@@ -234,26 +288,76 @@ static ropeway_error_t read_connections(reader_t *reader, rw_agent_t *agent) {
     return error;
 }
 
-/* The counts in here need no limit: each thing counted takes bytes of the blob. */
-static ropeway_error_t skip_section(reader_t *reader) {
-    static const char *const head[] = {"bknd", "nixlDList", "t"};
-    uint64_t count = 0;
+static ropeway_error_t read_region(reader_t *reader, rw_region_t *region) {
     value_t value;
-    ropeway_error_t error = ROPEWAY_OK;
+    uint64_t words[3];
+    ropeway_error_t error = read_record(reader, "", "of a memory section's descriptor", &value);
 
-    for (size_t i = 0; error == ROPEWAY_OK && i < sizeof head / sizeof head[0]; i++) {
-        error = read_record(reader, head[i], head[i], &value);
+    if (error != ROPEWAY_OK) {
+        return error;
+    }
+    if (value.length < sizeof words) {
+        return rw_fail(ROPEWAY_ERR_METADATA,
+                       "a memory section's descriptor has %zu bytes instead of at least %zu",
+                       value.length, sizeof words);
+    }
+    memcpy(words, value.bytes, sizeof words);
+    region->address = le64toh(words[0]);
+    region->length = le64toh(words[1]);
+    region->device = le64toh(words[2]);
+    region->key = value.bytes + sizeof words;
+    region->key_length = value.length - sizeof words;
+    return ROPEWAY_OK;
+}
+
+/* Reads a section's head: of which backend, of which memory type, how many regions. */
+static ropeway_error_t read_section_head(reader_t *reader, bool *is_ucx, uint32_t *memory,
+                                         uint64_t *count) {
+    value_t value;
+    ropeway_error_t error = read_record(reader, "bknd", "bknd", &value);
+
+    if (error == ROPEWAY_OK) {
+        *is_ucx = is_text(value, RW_BACKEND_UCX);
+        error = read_record(reader, "nixlDList", "nixlDList", &value);
     }
     if (error == ROPEWAY_OK) {
-        error = read_number(reader, "n", &count);
+        error = read_record(reader, "t", "t (a section's memory type)", &value);
     }
-    for (uint64_t i = 0; error == ROPEWAY_OK && i < count; i++) {
-        error = read_record(reader, "", "of a memory section's descriptor", &value);
+    if (error == ROPEWAY_OK && value.length != sizeof *memory) {
+        return rw_fail(ROPEWAY_ERR_METADATA, "a section's memory type has %zu bytes instead of %zu",
+                       value.length, sizeof *memory);
+    }
+    if (error == ROPEWAY_OK) {
+        memcpy(memory, value.bytes, sizeof *memory);
+        *memory = le32toh(*memory);
+        error = read_number(reader, "n", count);
     }
     return error;
 }
 
-static ropeway_error_t skip_sections(reader_t *reader) {
+/* The counts in here need no limit: each thing counted takes bytes of the blob. regions: NULL to
+ * count only. */
+static ropeway_error_t read_section(reader_t *reader, rw_region_t *regions, size_t *found) {
+    uint64_t count = 0;
+    uint32_t memory = 0;
+    bool is_ucx = false;
+    ropeway_error_t error = read_section_head(reader, &is_ucx, &memory, &count);
+
+    for (uint64_t i = 0; error == ROPEWAY_OK && i < count; i++) {
+        rw_region_t region = {.memory = memory};
+
+        error = read_region(reader, &region);
+        if (is_ucx && error == ROPEWAY_OK) {
+            if (regions != NULL) {
+                regions[*found] = region;
+            }
+            (*found)++;
+        }
+    }
+    return error;
+}
+
+static ropeway_error_t read_sections(reader_t *reader, rw_region_t *regions, size_t *found) {
     uint64_t count = 0;
     value_t mark;
     ropeway_error_t error = read_record(reader, "", SECTION_MARK, &mark);
@@ -268,26 +372,61 @@ static ropeway_error_t skip_sections(reader_t *reader) {
         error = read_number(reader, "nixlSecElms", &count);
     }
     for (uint64_t i = 0; error == ROPEWAY_OK && i < count; i++) {
-        error = skip_section(reader);
+        error = read_section(reader, regions, found);
+    }
+    return error;
+}
+
+static ropeway_error_t read_all(const uint8_t *blob, size_t length, rw_agent_t *agent,
+                                rw_region_t *regions) {
+    reader_t reader = {.blob = blob, .length = length, .at = MAGIC_LENGTH};
+    ropeway_error_t error = read_name(&reader, agent);
+
+    if (error == ROPEWAY_OK) {
+        error = read_connections(&reader, agent);
+    }
+    if (error == ROPEWAY_OK) {
+        error = read_sections(&reader, regions, &agent->region_count);
     }
     return error;
 }
 
 ropeway_error_t rw_serdes_decode(const uint8_t *blob, size_t length, rw_agent_t *agent) {
-    reader_t reader = {.blob = blob, .length = length, .at = MAGIC_LENGTH};
-    ropeway_error_t error;
-
     *agent = (rw_agent_t){0};
     if (length < MAGIC_LENGTH || memcmp(blob, magic, MAGIC_LENGTH) != 0) {
         return rw_fail(ROPEWAY_ERR_METADATA,
                        "the agent metadata of %zu bytes does not begin with \"%s\"", length, magic);
     }
-    error = read_name(&reader, agent);
-    if (error == ROPEWAY_OK) {
-        error = read_connections(&reader, agent);
+    return read_all(blob, length, agent, NULL);
+}
+
+void rw_serdes_regions(const uint8_t *blob, size_t length, rw_region_t *regions) {
+    rw_agent_t again = {0};
+
+    read_all(blob, length, &again, regions);
+}
+
+/* ---- Notifications ---- */
+
+size_t rw_serdes_notification(const char *name, const char *message,
+                              uint8_t blob[RW_NOTIFICATION_MAX + 64]) {
+    uint8_t *at = put(blob, magic, MAGIC_LENGTH);
+
+    at = put_record(at, "name", name, strlen(name));
+    at = put_record(at, "msg", message, strlen(message));
+    return (size_t)(at - blob);
+}
+
+bool rw_serdes_read_notification(const uint8_t *blob, size_t length, char *name, char *message) {
+    reader_t reader = {.blob = blob, .length = length, .at = MAGIC_LENGTH};
+    value_t who, what;
+
+    if (length < MAGIC_LENGTH || memcmp(blob, magic, MAGIC_LENGTH) != 0 ||
+        read_record(&reader, "name", "name", &who) != ROPEWAY_OK ||
+        read_record(&reader, "msg", "msg", &what) != ROPEWAY_OK || what.length > 255) {
+        return false;
     }
-    if (error == ROPEWAY_OK) {
-        error = skip_sections(&reader);
-    }
-    return error;
+    rw_message_text(who.bytes, who.length, name, 256);
+    rw_message_text(what.bytes, what.length, message, 256);
+    return true;
 }

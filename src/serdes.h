@@ -23,16 +23,29 @@ typedef struct rw_agent {
     size_t native_length;
     const uint8_t *ucx; /* the RW_BACKEND_UCX connection, or NULL */
     size_t ucx_length;
+    size_t region_count; /* of the RW_BACKEND_UCX sections */
 } rw_agent_t;
 
-/* Makes the blob of an agent with these connections and no memory sections. agent: a
- * valid name. *blob is malloc'ed. Errors: ERR_LIMIT (longer than max), ERR_NO_MEMORY. */
+/* Makes the blob of an agent with these connections and, in RW_BACKEND_UCX sections, these regions.
+ * agent: a valid name. *blob is malloc'ed. Errors: ERR_LIMIT (longer than max), ERR_NO_MEMORY. */
 ropeway_error_t rw_serdes_encode(const char *agent, const rw_connection_t *connections,
-                                 size_t connection_count, size_t max, uint8_t **blob,
-                                 size_t *length);
+                                 size_t connection_count, const rw_region_t *regions,
+                                 size_t region_count, size_t max, uint8_t **blob, size_t *length);
 
-/* Reads a blob. Connections of other backends, the contents of memory sections and whatever follows
- * them are skipped. Errors: ERR_METADATA. */
+/* Reads a blob. Connections and sections of other backends, and whatever follows them, are skipped.
+ * Errors: ERR_METADATA. */
 ropeway_error_t rw_serdes_decode(const uint8_t *blob, size_t length, rw_agent_t *agent);
+
+/* The regions of a blob that rw_serdes_decode() has accepted; regions: room for region_count. */
+void rw_serdes_regions(const uint8_t *blob, size_t length, rw_region_t *regions);
+
+/* The notification that ends a transfer: name and msg, at most RW_NOTIFICATION_MAX bytes together.
+ * Returns the blob's length. */
+#define RW_NOTIFICATION_MAX 512
+size_t rw_serdes_notification(const char *name, const char *message,
+                              uint8_t blob[RW_NOTIFICATION_MAX + 64]);
+/* Reads one; name and message: room for 256 bytes each, NUL-terminated, names made printable.
+ * false: it is none, or too long. */
+bool rw_serdes_read_notification(const uint8_t *blob, size_t length, char *name, char *message);
 
 #endif

@@ -32,6 +32,10 @@ static const char *const settings[][2] = {
     {"TCP_CONN_NB", "y"},
 };
 
+/* NIXL's peers do put; and with rendezvous UCX would want what their endpoints can't do. */
+static const char put_setting[] = "TCP_PUT_ENABLE";
+static const char *const stock_settings[][2] = {{"RNDV_THRESH", "inf"}, {"ADDRESS_VERSION", "v2"}};
+
 /* Whether the environment has UCX_<key>. */
 static bool user_set(const char *key) {
     char name[64];
@@ -76,7 +80,7 @@ __attribute__((constructor)) static void return_signals(void) {
     }
 }
 
-static ropeway_error_t set(ucp_config_t *config, const char *key, const char *value) {
+ropeway_error_t rw_ucx_set(ucp_config_t *config, const char *key, const char *value) {
     ucs_status_t status = ucp_config_modify(config, key, value);
 
     if (status == UCS_OK) {
@@ -87,30 +91,33 @@ static ropeway_error_t set(ucp_config_t *config, const char *key, const char *va
 }
 
 static ropeway_error_t set_all(ucp_config_t *config, const char *transports,
-                               const char *net_devices, uint32_t keepalive_ms) {
+                               const char *net_devices, uint32_t keepalive_ms, bool for_stock) {
     ropeway_error_t error = ROPEWAY_OK;
     char keepalive[32];
 
     for (size_t i = 0; i < sizeof settings / sizeof *settings && error == ROPEWAY_OK; i++) {
-        if (!user_set(settings[i][0])) {
-            error = set(config, settings[i][0], settings[i][1]);
+        if (!user_set(settings[i][0]) && !(for_stock && strcmp(settings[i][0], put_setting) == 0)) {
+            error = rw_ucx_set(config, settings[i][0], settings[i][1]);
         }
+    }
+    for (size_t i = 0; for_stock && i < 2 && error == ROPEWAY_OK; i++) {
+        error = rw_ucx_set(config, stock_settings[i][0], stock_settings[i][1]);
     }
     if (error == ROPEWAY_OK && !user_set("KEEPALIVE_INTERVAL")) {
         snprintf(keepalive, sizeof keepalive, "%ums", keepalive_ms);
-        error = set(config, "KEEPALIVE_INTERVAL", keepalive);
+        error = rw_ucx_set(config, "KEEPALIVE_INTERVAL", keepalive);
     }
     if (error == ROPEWAY_OK && transports != NULL) {
-        error = set(config, "TLS", transports);
+        error = rw_ucx_set(config, "TLS", transports);
     }
     if (error == ROPEWAY_OK && net_devices != NULL) {
-        error = set(config, "NET_DEVICES", net_devices);
+        error = rw_ucx_set(config, "NET_DEVICES", net_devices);
     }
     return error;
 }
 
 ropeway_error_t rw_ucx_config(const char *transports, const char *net_devices,
-                              uint32_t keepalive_ms, ucp_config_t **config) {
+                              uint32_t keepalive_ms, bool for_stock, ucp_config_t **config) {
     ucs_status_t status;
     ropeway_error_t error = check_version();
 
@@ -124,7 +131,7 @@ ropeway_error_t rw_ucx_config(const char *transports, const char *net_devices,
                        "environment",
                        ucs_status_string(status));
     }
-    error = set_all(*config, transports, net_devices, keepalive_ms);
+    error = set_all(*config, transports, net_devices, keepalive_ms, for_stock);
     if (error != ROPEWAY_OK) {
         ucp_config_release(*config);
     }
@@ -139,8 +146,8 @@ static ropeway_error_t open_context(ropeway_connector_t *connector) {
     const ropeway_connector_options_t *options = &connector->options;
     ucp_config_t *config;
     ucs_status_t status;
-    ropeway_error_t error =
-        rw_ucx_config(options->transports, options->net_devices, options->keepalive_ms, &config);
+    ropeway_error_t error = rw_ucx_config(options->transports, options->net_devices,
+                                          options->keepalive_ms, false, &config);
 
     if (error != ROPEWAY_OK) {
         return error;

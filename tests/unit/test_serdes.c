@@ -84,7 +84,7 @@ static void the_bytes_written_are_those_of_nixl(void **state) {
     put_text(&expected, "t", "UCX");
     put_record(&expected, "c", "a\0b", 3);
     put_sections(&expected, 0, 0);
-    assert_accepted(rw_serdes_encode("w1-1", connections, 2, expected.length, &blob, &length));
+    assert_accepted(rw_serdes_encode("w1-1", connections, 2, NULL, 0, expected.length, &blob, &length));
     assert_int_equal(length, expected.length);
     assert_memory_equal(blob, expected.bytes, length);
     free(blob);
@@ -92,7 +92,7 @@ static void the_bytes_written_are_those_of_nixl(void **state) {
     /* The same records, by the real thing: only the connection's name and bytes differ. */
     connections[0] = (rw_connection_t){"UCX", unit_stock_agent + 0x49, 0xd5};
     assert_accepted(
-        rw_serdes_encode("w1-1", connections, 1, RW_METADATA_MAX_DEFAULT, &blob, &length));
+        rw_serdes_encode("w1-1", connections, 1, NULL, 0, RW_METADATA_MAX_DEFAULT, &blob, &length));
     assert_memory_equal(blob, unit_stock_agent, 0x145);
     free(blob);
 }
@@ -103,10 +103,10 @@ static void a_blob_over_the_limit_is_not_made(void **state) {
     char needed[32];
 
     (void)state;
-    assert_accepted(rw_serdes_encode("name", NULL, 0, 1000, &blob, &length));
+    assert_accepted(rw_serdes_encode("name", NULL, 0, NULL, 0, 1000, &blob, &length));
     free(blob);
     snprintf(needed, sizeof needed, "%zu", length);
-    assert_refused(rw_serdes_encode("name", NULL, 0, length - 1, &blob, &length), ROPEWAY_ERR_LIMIT,
+    assert_refused(rw_serdes_encode("name", NULL, 0, NULL, 0, length - 1, &blob, &length), ROPEWAY_ERR_LIMIT,
                    needed, "max_metadata");
 }
 

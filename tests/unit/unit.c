@@ -76,7 +76,7 @@ uint8_t *unit_blob(size_t *length) {
     uint8_t *blob;
 
     assert_accepted(
-        rw_serdes_encode("agent", &connection, 1, RW_METADATA_MAX_DEFAULT, &blob, length));
+        rw_serdes_encode("agent", &connection, 1, NULL, 0, RW_METADATA_MAX_DEFAULT, &blob, length));
     return blob;
 }
 

@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Reads and writes of what stock NIXL peers offer: one-sided gets and puts on the second worker,
+ * and then the notification that tells the peer. A piece that UCX was given can't be taken back; a
+ * cancel stops between pieces and waits for those in flight, and a peer that does not answer has
+ * its connection closed by force, like a native one.
+ */
+#include "error.h"
+#include "internal.h"
+#include "serdes.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#define PIECES_MAX 64 /* in flight per operation */
+
+/* A remote key, unpacked once for all regions that have the same. */
+typedef struct rw_key {
+    rw_link_t link; /* in peer->keys */
+    uint64_t digest;
+    ucp_rkey_h key;
+} rw_key_t;
+
+void rw_nixl_forget_keys(rw_peer_t *peer) {
+    rw_link_t *link;
+
+    while (peer->stock && (link = rw_list_take(&peer->keys)) != NULL) {
+        rw_key_t *key = RW_CONTAINER(link, rw_key_t, link);
+
+        ucp_rkey_destroy(key->key);
+        free(key);
+    }
+}
+
+static ropeway_error_t unpack(rw_peer_t *peer, const rw_region_t *region,
+                              ucp_rkey_h *result) RW_LOCKED {
+    uint64_t digest = XXH3_64bits(region->key, region->key_length);
+    uint8_t *padded;
+    rw_key_t *key;
+    ucs_status_t status;
+
+    for (rw_link_t *link = peer->keys.next; link != &peer->keys; link = link->next) {
+        key = RW_CONTAINER(link, rw_key_t, link);
+        if (key->digest == digest) {
+            *result = key->key;
+            return ROPEWAY_OK;
+        }
+    }
+    key = calloc(1, sizeof *key);
+    padded = calloc(1, region->key_length + RW_ADDRESS_PAD);
+    if (key == NULL || padded == NULL) {
+        free(key);
+        free(padded);
+        return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
+    }
+    memcpy(padded, region->key, region->key_length);
+    status = ucp_ep_rkey_unpack(peer->endpoint, padded, &key->key);
+    free(padded);
+    if (status != UCS_OK) {
+        free(key);
+        return rw_fail(ROPEWAY_ERR_NO_PATH,
+                       "UCX %s here can't use a remote key of the NIXL agent \"%s\": %s; do both "
+                       "sides have the same UCX release and a transport in common?",
+                       ropeway_ucx_version(), peer->name, ucs_status_string(status));
+    }
+    key->digest = digest;
+    rw_list_append(&peer->keys, &key->link);
+    *result = key->key;
+    return ROPEWAY_OK;
+}
+
+static bool covers(const rw_region_t *region, const ropeway_descriptor_t *descriptor) {
+    uint64_t start = (uint64_t)(uintptr_t)descriptor->ptr;
+    uint32_t memory =
+        descriptor->device.kind == ROPEWAY_DEVICE_HOST ? RW_MEMORY_DRAM : RW_MEMORY_VRAM;
+
+    return region->memory == memory && start >= region->address &&
+           descriptor->size <= region->length &&
+           start - region->address <= region->length - descriptor->size;
+}
+
+/* Finds the region of each remote descriptor and its key. They mostly come in the same order, so
+ * the search goes on where the last one ended. */
+static ropeway_error_t find_keys(ropeway_operation_t *operation, rw_peer_t *peer,
+                                 const ropeway_metadata_t *metadata,
+                                 const rw_region_t *regions) RW_LOCKED {
+    size_t count = metadata->region_count, at = 0;
+
+    for (size_t i = 0; i < operation->count; i++) {
+        const ropeway_descriptor_t *remote = &metadata->descriptors[i];
+        ropeway_error_t error;
+        size_t tried = 0;
+
+        while (tried < count && !covers(&regions[at], remote)) {
+            at = (at + 1) % count;
+            tried++;
+        }
+        if (tried == count) {
+            return rw_fail(ROPEWAY_ERR_METADATA,
+                           "the remote descriptor %zu (0x%" PRIxPTR ", %zu bytes) lies in none of "
+                           "the %zu regions that the NIXL agent \"%s\" registered with UCX",
+                           i, (uintptr_t)remote->ptr, remote->size, count, metadata->agent);
+        }
+        error = unpack(peer, &regions[at], &operation->remote_keys[i]);
+        if (error != ROPEWAY_OK) {
+            return error;
+        }
+        operation->remote_ptrs[i] = (uint64_t)(uintptr_t)remote->ptr;
+    }
+    return ROPEWAY_OK;
+}
+
+ropeway_error_t rw_nixl_prepare(ropeway_operation_t *operation, const ropeway_metadata_t *metadata,
+                                rw_peer_t **result) {
+    rw_region_t *regions = calloc(metadata->region_count + 1, sizeof *regions);
+    ropeway_error_t error = rw_nixl_open(operation->connector);
+    rw_peer_t *peer = NULL;
+
+    operation->remote_keys = calloc(operation->count, sizeof *operation->remote_keys);
+    operation->remote_ptrs = calloc(operation->count, sizeof *operation->remote_ptrs);
+    if (regions == NULL || operation->remote_keys == NULL || operation->remote_ptrs == NULL) {
+        error = rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
+    }
+    if (error == ROPEWAY_OK) {
+        error = rw_peer_get_stock(operation->connector, metadata->agent, metadata->ucx,
+                                  metadata->ucx_length, &peer);
+    }
+    if (error == ROPEWAY_OK) {
+        rw_serdes_regions(metadata->blob, metadata->blob_length, regions);
+        error = find_keys(operation, peer, metadata, regions);
+    }
+    free(regions);
+    *result = peer;
+    return error;
+}
+
+/* ---- the transfer ---- */
+
+static void fail(ropeway_operation_t *operation, ucs_status_t status) RW_LOCKED {
+    rw_operation_end(operation, ROPEWAY_STATUS_ERRORED, ROPEWAY_ERR_PEER_LOST, false,
+                     "the transfer with the NIXL agent \"%s\" failed after %llu of %llu bytes: %s",
+                     operation->peer->name, (unsigned long long)atomic_load(&operation->done),
+                     (unsigned long long)operation->total, ucs_status_string(status));
+}
+
+static void account(rw_flight_t *flight, ucs_status_t status) RW_LOCKED {
+    ropeway_operation_t *operation = flight->operation;
+    ropeway_stats_t *stats = &flight->connector->stats;
+
+    if (status == UCS_OK) {
+        atomic_fetch_add(&operation->done, flight->length);
+        *(operation->is_sender ? &stats->bytes_sent : &stats->bytes_received) += flight->length;
+        operation->peer->heard = true;
+        rw_operation_touch(operation);
+        operation->peer->last_heard = operation->last_moved;
+    }
+    rw_flight_give(flight);
+}
+
+static void on_posted(void *request, ucs_status_t status, void *argument) RW_UNCHECKED {
+    rw_flight_t *flight = argument;
+    ropeway_operation_t *operation = flight->operation;
+
+    ucp_request_free(request);
+    operation->inflight--;
+    operation->connector->stats.bytes_inflight -= flight->length;
+    account(flight, status);
+    if (status != UCS_OK) {
+        fail(operation, status);
+    }
+    rw_nixl_pump(operation);
+    rw_operation_settle(operation);
+}
+
+/* Takes what a post function returned. false: the operation has ended. */
+static bool take(rw_flight_t *flight, ucs_status_ptr_t request) RW_LOCKED {
+    ropeway_operation_t *operation = flight->operation;
+
+    if (UCS_PTR_IS_PTR(request)) {
+        operation->inflight++;
+        operation->connector->stats.bytes_inflight += flight->length;
+        return true;
+    }
+    account(flight, UCS_PTR_STATUS(request));
+    if (request != NULL) {
+        fail(operation, UCS_PTR_STATUS(request));
+        return false;
+    }
+    return true;
+}
+
+static rw_flight_t *make_flight(ropeway_operation_t *operation, size_t length,
+                                ucp_request_param_t *param) RW_LOCKED {
+    rw_flight_t *flight = rw_flight_take(operation->connector);
+
+    if (flight == NULL) {
+        rw_operation_end(operation, ROPEWAY_STATUS_ERRORED, ROPEWAY_ERR_NO_MEMORY, false,
+                         "out of memory for a request");
+        return NULL;
+    }
+    flight->operation = operation;
+    flight->length = length;
+    *param = (ucp_request_param_t){.op_attr_mask =
+                                       UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA,
+                                   .cb.send = on_posted,
+                                   .user_data = flight};
+    return flight;
+}
+
+/* Posts the next piece. false: the operation has ended. */
+static bool post_piece(ropeway_operation_t *operation) RW_LOCKED {
+    size_t index = operation->cursor;
+    const ropeway_descriptor_t *descriptor = &operation->descriptors[index];
+    char *local = (char *)descriptor->ptr + operation->cursor_offset;
+    uint64_t remote = operation->remote_ptrs[index] + operation->cursor_offset;
+    size_t length = descriptor->size - operation->cursor_offset;
+    ucp_request_param_t param;
+    rw_flight_t *flight;
+
+    if (length > operation->connector->options.chunk_size) {
+        length = operation->connector->options.chunk_size;
+    }
+    flight = make_flight(operation, length, &param);
+    if (flight == NULL) {
+        return false;
+    }
+    param.op_attr_mask |= UCP_OP_ATTR_FIELD_MEMORY_TYPE;
+    param.memory_type = rw_ucx_memory_type(descriptor->device);
+    operation->cursor_offset += length;
+    operation->posted += length;
+    return take(flight, operation->is_sender
+                            ? ucp_put_nbx(operation->peer->endpoint, local, length, remote,
+                                          operation->remote_keys[index], &param)
+                            : ucp_get_nbx(operation->peer->endpoint, local, length, remote,
+                                          operation->remote_keys[index], &param));
+}
+
+/* Every byte of a write must be in place before the peer is told. */
+static bool flush(ropeway_operation_t *operation) RW_LOCKED {
+    ucp_request_param_t param;
+    rw_flight_t *flight = make_flight(operation, 0, &param);
+
+    operation->all_sent = true;
+    return flight != NULL && take(flight, ucp_ep_flush_nbx(operation->peer->endpoint, &param));
+}
+
+static bool notify(ropeway_operation_t *operation) RW_LOCKED {
+    ucp_request_param_t param;
+    rw_flight_t *flight = make_flight(operation, 0, &param);
+    size_t length;
+
+    operation->done_sent = true;
+    if (flight == NULL) {
+        return false;
+    }
+    flight->buffer = malloc(RW_NOTIFICATION_MAX + 64);
+    if (flight->buffer == NULL) {
+        rw_flight_give(flight);
+        rw_operation_end(operation, ROPEWAY_STATUS_ERRORED, ROPEWAY_ERR_NO_MEMORY, false,
+                         "out of memory for the notification");
+        return false;
+    }
+    length =
+        rw_serdes_notification(operation->connector->name, operation->remote_name, flight->buffer);
+    param.op_attr_mask |= UCP_OP_ATTR_FIELD_FLAGS;
+    param.flags = UCP_AM_SEND_FLAG_EAGER;
+    return take(flight, ucp_am_send_nbx(operation->peer->endpoint, 0, NULL, 0, flight->buffer,
+                                        length, &param));
+}
+
+/* Moves the cursor past descriptors that are done. Whether any bytes are left to post. */
+static bool more(ropeway_operation_t *operation) RW_LOCKED {
+    while (operation->cursor < operation->count &&
+           operation->cursor_offset == operation->descriptors[operation->cursor].size) {
+        operation->cursor++;
+        operation->cursor_offset = 0;
+    }
+    return operation->cursor < operation->count;
+}
+
+static bool has_room(const ropeway_operation_t *operation) RW_LOCKED {
+    const ropeway_connector_options_t *options = &operation->connector->options;
+    uint64_t own = operation->posted - atomic_load(&operation->done);
+
+    return operation->inflight < PIECES_MAX && own < options->window * options->chunk_size;
+}
+
+void rw_nixl_pump(ropeway_operation_t *operation) {
+    ropeway_connector_t *connector = operation->connector;
+
+    while (operation->phase == RW_PHASE_MOVING && !operation->peer->failed && more(operation)) {
+        if (!has_room(operation)) {
+            return;
+        }
+        if (connector->stats.bytes_inflight >= connector->options.max_inflight) {
+            rw_list_remove(&operation->waiting);
+            rw_list_append(&connector->starved, &operation->waiting);
+            return;
+        }
+        if (!post_piece(operation)) {
+            return;
+        }
+    }
+    if (operation->phase != RW_PHASE_MOVING || operation->peer->failed || operation->inflight > 0) {
+        return;
+    }
+    if (operation->is_sender && !operation->all_sent &&
+        (!flush(operation) || operation->inflight)) {
+        return;
+    }
+    if (!operation->done_sent && (!notify(operation) || operation->inflight > 0)) {
+        return;
+    }
+    rw_operation_end(operation, ROPEWAY_STATUS_COMPLETE, ROPEWAY_OK, false, " ");
+}
