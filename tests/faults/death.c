@@ -77,7 +77,7 @@ static void die_during(ropeway_operation_kind_t kind, death_t death) {
             ts_drop_peer(peer);
             peer = ts_new_peer("name=victim");
         }
-        ts_assert_works(connector, peer);
+        ts_assert_recovers(connector, peer);
         assert_true(ts_region_is(region, 0x5A));
         assert_true(ts_region_guarded(region));
         assert_int_equal(ts_stats(connector).operations_live, 0);
@@ -128,7 +128,7 @@ static void die_before(ropeway_operation_kind_t kind, death_t death, bool known)
     ts_region_set(region, 0x5A);
     if (death == STOP) {
         ts_peer_continue(peer);
-        ts_assert_works(connector, peer);
+        ts_assert_recovers(connector, peer);
     }
     ts_drop_peer(peer);
     ts_assert_works(connector, ts_new_peer(""));

@@ -15,7 +15,7 @@ static void pull_the_cable(ropeway_operation_kind_t kind) {
         ts_outcome_t mine = ts_wait(pair.operation), theirs = ts_peer_wait(peer, 0);
         ts_region_set(ts_region(pair.operation), 0x5A);
         ts_transport_link(true);
-        ts_assert_works(connector, peer);
+        ts_assert_recovers(connector, peer);
         assert_true(ts_region_is(ts_region(pair.operation), 0x5A));
         ts_pair_release(&pair);
         if (mine.status == ROPEWAY_STATUS_COMPLETE && theirs.status == ROPEWAY_STATUS_COMPLETE) {
@@ -78,7 +78,7 @@ static void rule4_the_link_is_down_before_first_contact(void **state) {
         error != ROPEWAY_ERR_PEER_LOST && error != ROPEWAY_ERR_NO_PATH) {
         fail_msg("begin without a link ends with %s", ropeway_error_name(error));
     }
-    ts_assert_works(connector, peer);
+    ts_assert_recovers(connector, peer);
     ropeway_operation_release(operation);
     ts_region_free(region);
     free(metadata);

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define TS_SLACK_BYTES ((size_t)6 << 20)
+#define TS_SLACK_BYTES ((size_t)2 << 20)
 
 static void assert_flat(const char *what, ts_usage_t before, ts_usage_t after) {
     print_message("%s: %zu -> %zu KiB, %zu -> %zu descriptors, %zu -> %zu threads\n", what,

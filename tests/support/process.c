@@ -109,7 +109,7 @@ ts_usage_t ts_usage(pid_t pid) {
 }
 
 bool ts_usage_back(const ts_usage_t *before, ts_usage_t *after) {
-    double end = ts_now() + TS_BOUND_MS / 1000.0;
+    double end = ts_now() + TS_BOUND_MS / 3000.0;
     for (;;) {
         *after = ts_usage(0);
         if (after->descriptors <= before->descriptors && after->threads <= before->threads) {

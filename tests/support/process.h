@@ -39,7 +39,7 @@ typedef struct ts_usage {
 ts_usage_t ts_usage(pid_t pid);
 
 /* Polls until usage has come down to that of before (threads vanish a moment after they were
- * joined); false when it has not within TS_BOUND_MS. */
+ * joined); false when it has not within a third of TS_BOUND_MS. */
 bool ts_usage_back(const ts_usage_t *before, ts_usage_t *after);
 
 /* Starts to catch what the process writes to stdout and stderr; ts_capture_end() puts both back

@@ -253,6 +253,26 @@ void ts_assert_works(ropeway_connector_t *connector, ts_peer_t *peer) {
     }
 }
 
+void ts_assert_recovers(ropeway_connector_t *connector, ts_peer_t *peer) {
+    for (int kind = ROPEWAY_OPERATION_WRITABLE; kind <= ROPEWAY_OPERATION_READ; kind++) {
+        ts_pair_t pair =
+            ts_pair_make(connector, peer, 4001, (ropeway_operation_kind_t)kind, "70000", "");
+        ts_outcome_t active =
+            kind == ROPEWAY_OPERATION_READ ? ts_wait(pair.operation) : ts_peer_wait(peer, pair.id);
+        if (active.status == ROPEWAY_STATUS_COMPLETE) {
+            ts_pair_finish(&pair);
+        } else {
+            bool told = active.error == ROPEWAY_ERR_PEER_CLOSED ||
+                        active.error == ROPEWAY_ERR_PEER_LOST ||
+                        active.error == ROPEWAY_ERR_UNREACHABLE;
+            assert_ended(active, ROPEWAY_STATUS_ERRORED,
+                         told ? active.error : ROPEWAY_ERR_PEER_CLOSED);
+            ts_pair_release(&pair);
+        }
+    }
+    ts_assert_works(connector, peer);
+}
+
 bool ts_await_progress(ropeway_operation_t *operation, uint64_t bytes) {
     double end = ts_now() + TS_BOUND_MS / 1000.0;
     while (ropeway_operation_status(operation) < ROPEWAY_STATUS_COMPLETE) {

@@ -100,6 +100,11 @@ void ts_pair_release(ts_pair_t *pair);
 /* A small transfer of each kind works. */
 void ts_assert_works(ropeway_connector_t *connector, ts_peer_t *peer);
 
+/* The same, once the peer goes on after this side gave up its connection: each side may begin one
+ * operation on it before it learns that, which ends in ERR_PEER_CLOSED, or in ERR_PEER_LOST or
+ * ERR_UNREACHABLE when UCX tells first. */
+void ts_assert_recovers(ropeway_connector_t *connector, ts_peer_t *peer);
+
 /* Waits until this operation has moved bytes; false when it ended before. */
 bool ts_await_progress(ropeway_operation_t *operation, uint64_t bytes);
 
