@@ -300,6 +300,8 @@ void rw_operation_bind(ropeway_operation_t *operation, rw_peer_t *peer,
 void rw_operation_end(ropeway_operation_t *operation, ropeway_status_t status,
                       ropeway_error_t error, bool tell, const char *format, ...)
     __attribute__((format(printf, 5, 6))) RW_LOCKED;
+/* Ends it because the peer sent what it may not. */
+void rw_operation_violate(ropeway_operation_t *operation, const char *what) RW_LOCKED;
 /* Makes a decided outcome visible if nothing is in flight any more. */
 void rw_operation_settle(ropeway_operation_t *operation) RW_LOCKED;
 /* Begins a cancel on behalf of the user. */

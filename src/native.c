@@ -170,11 +170,6 @@ void rw_native_tell_end(ropeway_operation_t *operation) {
 
 /* ---- arriving ---- */
 
-static void violate(ropeway_operation_t *operation, const char *what) RW_LOCKED {
-    rw_operation_end(operation, ROPEWAY_STATUS_ERRORED, ROPEWAY_ERR_PROTOCOL, true,
-                     "the peer \"%s\" broke the protocol: %s", operation->peer->name, what);
-}
-
 static bool is_known_error(uint64_t error) {
     return error != ROPEWAY_OK && error <= INT32_MAX &&
            strcmp(ropeway_error_name((ropeway_error_t)error), "ROPEWAY_ERR_?") != 0;
@@ -182,7 +177,7 @@ static bool is_known_error(uint64_t error) {
 
 static void on_accept(ropeway_operation_t *operation, const rw_message_t *message) RW_LOCKED {
     if (!operation->is_sender || operation->accepted) {
-        violate(operation, "an ACCEPT that nobody waits for");
+        rw_operation_violate(operation, "an ACCEPT that nobody waits for");
         return;
     }
     operation->accepted = true;
@@ -195,7 +190,7 @@ static void on_accept(ropeway_operation_t *operation, const rw_message_t *messag
 
 static void on_done(ropeway_operation_t *operation) RW_LOCKED {
     if (!operation->is_sender || !operation->all_sent) {
-        violate(operation, "DONE before the last byte was sent");
+        rw_operation_violate(operation, "DONE before the last byte was sent");
         return;
     }
     operation->connector->stats.bytes_sent += operation->total - operation->posted; /* inline */
@@ -213,7 +208,7 @@ static void on_fin(ropeway_operation_t *operation, const rw_message_t *message, 
         if (operation->done_sent) {
             rw_operation_end(operation, ROPEWAY_STATUS_COMPLETE, ROPEWAY_OK, false, " ");
         } else {
-            violate(operation, "it says COMPLETE before all bytes have arrived");
+            rw_operation_violate(operation, "it says COMPLETE before all bytes have arrived");
         }
     } else if (message->fin.status == ROPEWAY_STATUS_CANCELLED || operation->cancel_asked) {
         rw_operation_end(operation, ROPEWAY_STATUS_CANCELLED, ROPEWAY_ERR_CANCELLED, false,
@@ -222,7 +217,7 @@ static void on_fin(ropeway_operation_t *operation, const rw_message_t *message, 
         rw_operation_end(operation, ROPEWAY_STATUS_ERRORED, (ropeway_error_t)message->fin.error,
                          false, "the peer \"%s\" ended it: %s", peer, text);
     } else {
-        violate(operation, "an error code that does not exist");
+        rw_operation_violate(operation, "an error code that does not exist");
     }
 }
 

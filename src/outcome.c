@@ -184,6 +184,11 @@ void rw_operation_end(ropeway_operation_t *operation, ropeway_status_t status,
     rw_operation_settle(operation);
 }
 
+void rw_operation_violate(ropeway_operation_t *operation, const char *what) {
+    rw_operation_end(operation, ROPEWAY_STATUS_ERRORED, ROPEWAY_ERR_PROTOCOL, true,
+                     "the peer \"%s\" broke the protocol: %s", operation->peer->name, what);
+}
+
 static void count_outcome(ropeway_operation_t *operation) RW_LOCKED {
     ropeway_stats_t *stats = &operation->connector->stats;
 

@@ -26,11 +26,6 @@ size_t rw_receive_locate(const ropeway_operation_t *operation, uint64_t offset) 
     return low;
 }
 
-static void violate(ropeway_operation_t *operation, const char *what) RW_LOCKED {
-    rw_operation_end(operation, ROPEWAY_STATUS_ERRORED, ROPEWAY_ERR_PROTOCOL, true,
-                     "the peer \"%s\" broke the protocol: %s", operation->peer->name, what);
-}
-
 static void run_out(ropeway_operation_t *operation) RW_LOCKED {
     rw_operation_end(operation, ROPEWAY_STATUS_ERRORED, ROPEWAY_ERR_NO_MEMORY, true,
                      "out of memory while receiving");
@@ -193,16 +188,17 @@ static bool claim(ropeway_operation_t *operation, uint64_t offset, size_t length
     size_t index;
 
     if (operation->is_sender || offset > operation->total || length > operation->total - offset) {
-        violate(operation, "bytes past the end of the operation");
+        rw_operation_violate(operation, "bytes past the end of the operation");
         return false;
     }
     if (rw_extents_add(&operation->claimed, offset, length) != 0) {
-        violate(operation, "the same bytes twice, or too many gaps between them");
+        rw_operation_violate(operation, "the same bytes twice, or too many gaps between them");
         return false;
     }
     index = length > 0 ? rw_receive_locate(operation, offset) : 0;
     if (length > 0 && offset + length > operation->starts[index + 1] && !can_span) {
-        violate(operation, "a message that spans descriptors, which this kind may not");
+        rw_operation_violate(operation,
+                             "a message that spans descriptors, which this kind may not");
         return false;
     }
     return true;
@@ -244,7 +240,7 @@ ucs_status_t rw_receive_data(ropeway_operation_t *operation, const rw_message_t 
         return fetch(operation, offset, data, length);
     }
     if (operation->any_device && length > 0) {
-        violate(operation, "bytes for device memory in a message for host memory");
+        rw_operation_violate(operation, "bytes for device memory in a message for host memory");
         return UCS_OK;
     }
     scatter(operation, offset, data, length);
@@ -269,14 +265,14 @@ void rw_receive_sums(ropeway_operation_t *operation, const rw_message_t *message
     uint64_t first = message->sums.first;
 
     if (operation->is_sender || first > operation->count || number > operation->count - first) {
-        violate(operation, "checksums of descriptors that do not exist");
+        rw_operation_violate(operation, "checksums of descriptors that do not exist");
         return;
     }
     if (!agree_on_sums(operation, message)) {
         return;
     }
     if (operation->sums == NULL || rw_extents_add(&operation->sums->known, first, number) != 0) {
-        violate(operation, "checksums that nobody asked for, or the same ones twice");
+        rw_operation_violate(operation, "checksums that nobody asked for, or the same ones twice");
         return;
     }
     for (size_t i = 0; i < number; i++) {
