@@ -102,7 +102,7 @@ class Faults:
             self.assert_empty(self.uploads)
 
     def test_client_stopped_for_ever(self):
-        with self.server("--writable", self.uploads, "--stall-limit", "0.5") as server:
+        with self.server("--writable", self.uploads, "--stall-limit", "3") as server:
             getting = self.start_big_get(server)
             self.wait_for_failure(server, "read")
             getting.send_signal(signal.SIGCONT)
@@ -113,7 +113,7 @@ class Faults:
 
     def test_server_stopped_for_ever(self):
         with self.server() as server:
-            getting = self.start_big_get(server, "--timeout", "0.5")
+            getting = self.start_big_get(server, "--timeout", "3")
             server.process.send_signal(signal.SIGSTOP)
             getting.send_signal(signal.SIGCONT)
             code, errors = self.finish(getting)
