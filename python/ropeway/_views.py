@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from typing import Any, NamedTuple, Optional
 
@@ -68,11 +69,10 @@ def _torch_view(tensor: Any, torch: Any) -> View:
 
 def _interface_view(interface: dict[str, Any], kind: int, device: int, owner: Any) -> View:
     ptr, readonly = interface["data"]
-    itemsize = int(interface["typestr"][2:])
-    if interface["typestr"][1] == "U":
-        itemsize *= 4
-    if interface["typestr"][1] in "Ot":
-        raise refuse(f"an array of type {interface['typestr']} holds no plain numbers; it can't be moved")
+    typestr = interface["typestr"]
+    if typestr[1] in "Ot" or "|O" in str(interface.get("descr")):
+        raise refuse(f"an array of type {typestr} holds no plain numbers; it can't be moved")
+    itemsize = int(typestr[2:]) * (4 if typestr[1] == "U" else 1)
     return _make(ptr, tuple(interface["shape"]), interface.get("strides"), itemsize, bool(readonly), kind, device, owner)
 
 
@@ -113,6 +113,8 @@ def view_of(data: Any) -> View:
             f"a {type(data).__name__} shows no memory: pass bytes, an array, a tensor, or an object with the buffer "
             "protocol, __array_interface__, __cuda_array_interface__ or DLPack"
         ) from None
+    if "O" in re.sub(":[^:]*:", "", buffer.format):
+        raise refuse(f"a buffer of format {buffer.format} holds no plain numbers; it can't be moved")
     return _make(buffer.ptr, buffer.shape, buffer.strides, buffer.itemsize, buffer.readonly, HOST, 0, (data, buffer))
 
 

@@ -51,9 +51,10 @@ _KINDS: dict[type[RopewayError], str] = {
     OperationCancelled: "CANCELLED",
     OperationTimeout: "STALLED DEADLINE TIMEOUT",
 }
+_TEXTS = {number: text for number, _, text in ERRORS}
 _KIND_OF = {ErrorCode[name]: kind for kind, names in _KINDS.items() for name in names.split()}
 
 
 def make(code: int, sentence: str) -> RopewayError:
     """The exception for an error of the library."""
-    return _KIND_OF.get(code, RopewayError)(code, sentence or ErrorCode(code).name)  # type: ignore[call-overload]
+    return _KIND_OF.get(code, RopewayError)(code, sentence or _TEXTS[code])  # type: ignore[call-overload]

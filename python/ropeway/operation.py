@@ -106,7 +106,9 @@ class Operation(Generic[Result]):
         code = self._core.wait(timeout)
         if code == errors.ErrorCode.TIMEOUT:
             raise errors.make(code, f"the operation is not finished after {timeout} s; it goes on")
-        return self.result()
+        if code:
+            raise errors.make(code, self._core.error_text)
+        return self._result
 
     async def _ended(self) -> Result:
         if not self.is_done:

@@ -173,6 +173,9 @@ static PyObject *operation_arm(PyObject *self, PyObject *args) {
     if (record == NULL || atomic_load(&record->ended)) {
         Py_RETURN_FALSE;
     }
+    if (ropeway_operation_wait(record->handle, 0) == ROPEWAY_ERR_FORKED) {
+        return rw_py_raise(ROPEWAY_ERR_FORKED, ropeway_last_error());
+    }
     waiter = calloc(1, sizeof *waiter);
     if (waiter == NULL) {
         return PyErr_NoMemory();

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lifetimes: of memory, operations, connectors and the interpreter; and what an import costs."""
+
+import asyncio
+import gc
+import os
+import subprocess
+import sys
+import time
+import weakref
+
+import numpy as np
+import pytest
+from conftest import LIMIT, run_program
+
+import ropeway
+
+
+def open_files():
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_ten_thousand_operations_leave_nothing_behind(pair):
+    async def run(rounds):
+        for _ in range(rounds):
+            target = bytearray(64)
+            passive = pair[0].create_readable(b"x" * 64)
+            await pair[1].begin_read(passive.metadata, target)
+            await passive
+            passive.cancel()
+
+    def sizes():
+        gc.collect()
+        return open_files(), len(gc.get_objects()), sys.getrefcount(None)
+
+    asyncio.run(run(100))
+    before = sizes()
+    asyncio.run(run(5000))
+    after = sizes()
+    assert after[0] == before[0]
+    assert abs(after[1] - before[1]) < 200
+    # Before CPython 3.12 None counts its references: one a lost one, for each operation.
+    assert abs(after[2] - before[2]) < 1000
+
+
+def test_closed_connectors_leave_no_descriptors_behind():
+    def one():
+        with ropeway.Connector() as connector:
+            connector.create_readable(b"x")
+
+    one()
+    before = open_files()
+    for _ in range(5):
+        one()
+    assert open_files() == before
+
+
+class Owner(np.ndarray):
+    """An array that a weak reference can watch."""
+
+
+def test_a_dropped_live_operation_is_cancelled_and_its_memory_freed(pair):
+    array = np.zeros(1000).view(Owner)
+    gone = weakref.ref(array)
+    operation = pair[0].create_readable(array)
+    metadata = operation.metadata
+    del array
+    assert gone() is not None
+    del operation
+    deadline = time.monotonic() + LIMIT
+    while gone() is not None and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert gone() is None
+    with pytest.raises(ropeway.PeerError):
+        pair[1].begin_read(metadata, np.zeros(1000)).wait(LIMIT)
+
+
+def test_memory_is_held_until_the_end_and_not_longer(pair):
+    array = np.zeros(1000).view(Owner)
+    gone = weakref.ref(array)
+    with pair[0].create_writable(ropeway.Descriptor(array)) as operation:
+        assert operation.status is ropeway.OperationStatus.INITIALIZED
+        del array
+        gc.collect()
+        assert gone() is not None
+    assert operation.status is ropeway.OperationStatus.CANCELLED
+    del operation
+    assert gone() is None
+
+
+def test_an_operation_outlives_the_names_of_its_connector(peer):
+    operation = ropeway.Connector().create_readable(b"\0\7\16")
+    gc.collect()
+    assert peer.call("read", eval(operation.metadata)) == [True]
+    assert operation.wait(LIMIT) == b"\0\7\16"
+
+
+LIVE = """
+import asyncio, threading, ropeway, time
+one, other = ropeway.Connector(), ropeway.Connector()
+passive = one.create_readable(bytes(1 << 20))
+active = other.begin_read(one.create_readable(bytes(64 << 20)).metadata, bytearray(64 << 20))
+def wait(operation):
+    try:
+        operation.wait()
+    except ropeway.RopewayError:
+        pass
+waiting = threading.Thread(target=wait, args=(passive,), daemon=True)
+waiting.start()
+"""
+
+
+@pytest.mark.parametrize("end", ["", "import sys; sys.exit(0)", "del one, other", "del passive, active"])
+def test_the_interpreter_ends_cleanly_with_live_operations(end):
+    start = time.monotonic()
+    run_program(LIVE + end)
+    assert time.monotonic() - start < LIMIT
+
+
+def test_an_awaiting_loop_is_left_by_an_exception():
+    program = """
+import asyncio, ropeway
+async def main():
+    tasks = [asyncio.create_task(connector.create_readable(b"x")._ended()) for _ in range(10)]
+    await asyncio.sleep(0)
+connector = ropeway.Connector()
+asyncio.run(main())
+asyncio.run(main())
+print(connector.stats()["operations_live"])
+"""
+    assert run_program(program) == "0\n"
+
+
+def test_a_child_of_a_fork_gets_a_clear_error_and_can_make_its_own(pair):
+    program = """
+import os, ropeway, ropeway.nixl_connect as connect, asyncio
+connector = ropeway.Connector()
+operation = connector.create_readable(b"x")
+drop_in = connect.Connector()
+asyncio.run(drop_in._create_connection())
+pid = os.fork()
+if pid == 0:
+    try:
+        connector.create_readable(b"x")
+    except ropeway.RopewayError as error:
+        print(error.code.name)
+    try:
+        operation.wait()
+    except ropeway.RopewayError as error:
+        print(error.code.name)
+    try:
+        asyncio.run(operation._ended())
+    except ropeway.RopewayError as error:
+        print(error.code.name)
+    with ropeway.Connector() as mine:
+        passive = mine.create_readable(b"y")
+        mine.begin_read(passive.metadata, bytearray(1)).wait(30)
+    async def main():
+        print(str((await drop_in.create_readable(connect.Descriptor(b"x"))).status))
+    asyncio.run(main())
+    del operation
+else:
+    os.waitpid(pid, 0)
+    print(operation.status.name)
+"""
+    assert run_program(program).split() == ["FORKED", "FORKED", "FORKED", "INIT", "INITIALIZED"]
+
+
+def test_a_subinterpreter_is_told():
+    program = """
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+number = interpreters.create()
+interpreters.run_string(number, '''
+import ropeway
+try:
+    ropeway.Connector()
+except ImportError as error:
+    print(error)
+''')
+interpreters.destroy(number)
+"""
+    assert "main interpreter" in run_program(program, "-I")
+
+
+def test_what_an_import_costs():
+    program = """
+import sys, time
+start = time.perf_counter()
+import ropeway
+middle = time.perf_counter()
+import ropeway.nixl_connect
+end = time.perf_counter()
+assert not {"torch", "numpy", "cupy", "ropeway._core"} & sys.modules.keys()
+print(middle - start, end - start)
+"""
+    run_program(program)
+    times = sorted(tuple(map(float, run_program(program).split())) for _ in range(3))
+    print("import: ropeway %.3f s, ropeway.nixl_connect %.3f s" % times[0])
+
+
+def test_ucx_of_a_users_choice(tmp_path):
+    import libucx
+
+    prefix = os.path.dirname(libucx.__file__)
+    program = "import ropeway; print(ropeway._core.ucx_version)"
+    assert run_program(program, env=dict(os.environ, ROPEWAY_UCX=prefix)).startswith("1.")
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=dict(os.environ, ROPEWAY_UCX=str(tmp_path)), capture_output=True, text=True
+    )
+    assert done.returncode != 0 and str(tmp_path) in done.stderr
+
+
+def test_the_wheel_runs_in_a_bare_environment(tmp_path):
+    wheel = os.environ.get("ROPEWAY_WHEEL")
+    if not wheel:
+        pytest.skip("ROPEWAY_WHEEL names no wheel")
+    python = tmp_path / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", tmp_path], check=True)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-input", wheel], check=True, stdin=subprocess.DEVNULL)
+    program = """
+import ropeway, ropeway.nixl_connect, sys
+assert "numpy" not in sys.modules
+with ropeway.Connector() as connector:
+    target = bytearray(5)
+    passive = connector.create_readable(b"hello")
+    connector.begin_read(passive.metadata, target).wait(30)
+    print(bytes(target))
+"""
+    done = subprocess.run([python, "-I", "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout == "b'hello'\n" and done.stderr == ""
