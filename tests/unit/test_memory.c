@@ -101,8 +101,8 @@ static ropeway_error_t encode(void *arg) {
     for (size_t i = 0; i < COUNT; i++) {
         descriptors[i] = (ropeway_descriptor_t){arg, 1, {ROPEWAY_DEVICE_HOST, 0}};
     }
-    error = rw_metadata_encode(ROPEWAY_OPERATION_READABLE, descriptors, COUNT, "agent", NULL, 0, NULL, 0,
-                               "key", RW_METADATA_MAX_DEFAULT, &json, &length);
+    error = rw_metadata_encode(ROPEWAY_OPERATION_READABLE, descriptors, COUNT, "agent", NULL, 0,
+                               NULL, 0, "key", RW_METADATA_MAX_DEFAULT, &json, &length);
     if (error == ROPEWAY_OK) {
         free(json);
     }

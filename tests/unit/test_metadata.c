@@ -117,9 +117,9 @@ static void what_is_encoded_is_what_is_parsed(void **state) {
         size_t length;
 
         random_sample(&sample);
-        assert_accepted(rw_metadata_encode(sample.kind, sample.descriptors, sample.count,
-                                           sample.name, sample.connections, sample.connection_count,
-                                           NULL, 0, sample.key, RW_METADATA_MAX_DEFAULT, &json, &length));
+        assert_accepted(rw_metadata_encode(
+            sample.kind, sample.descriptors, sample.count, sample.name, sample.connections,
+            sample.connection_count, NULL, 0, sample.key, RW_METADATA_MAX_DEFAULT, &json, &length));
         assert_int_equal(strlen(json), length);
         assert_accepted(ropeway_metadata_parse(json, length, 0, &metadata));
         assert_same(metadata, &sample);
@@ -134,8 +134,8 @@ static void no_address_leaves_in_the_text(void **state) {
     size_t length;
 
     (void)state;
-    assert_accepted(rw_metadata_encode(ROPEWAY_OPERATION_READABLE, &one, 1, "a", NULL, 0, NULL, 0, KEY,
-                                       RW_METADATA_MAX_DEFAULT, &json, &length));
+    assert_accepted(rw_metadata_encode(ROPEWAY_OPERATION_READABLE, &one, 1, "a", NULL, 0, NULL, 0,
+                                       KEY, RW_METADATA_MAX_DEFAULT, &json, &length));
     assert_non_null(strstr(json, "{\"device\":\"cpu\",\"ptr\":1,\"size\":77}"));
     assert_null(strstr(json, "4096"));
     free(json);
@@ -153,8 +153,8 @@ static void as_many_descriptors_as_65536_go_through(void **state) {
     for (size_t i = 0; i < COUNT; i++) {
         descriptors[i] = (ropeway_descriptor_t){descriptors, i, {ROPEWAY_DEVICE_HOST, 0}};
     }
-    assert_accepted(rw_metadata_encode(ROPEWAY_OPERATION_WRITABLE, descriptors, COUNT, "a", NULL, 0, NULL, 0,
-                                       KEY, RW_METADATA_MAX_DEFAULT, &json, &length));
+    assert_accepted(rw_metadata_encode(ROPEWAY_OPERATION_WRITABLE, descriptors, COUNT, "a", NULL, 0,
+                                       NULL, 0, KEY, RW_METADATA_MAX_DEFAULT, &json, &length));
     assert_accepted(ropeway_metadata_parse(json, length, 0, &metadata));
     assert_int_equal(ropeway_metadata_count(metadata), COUNT);
     assert_true(ropeway_metadata_total(metadata) == (uint64_t)COUNT * (COUNT - 1) / 2);
@@ -255,8 +255,8 @@ static void a_uuid_key_is_recognized_and_others_are_kept_as_text(void **state) {
         char *json;
         size_t length;
 
-        assert_accepted(rw_metadata_encode(ROPEWAY_OPERATION_READABLE, &one, 1, "a", NULL, 0, NULL, 0,
-                                           keys[i], RW_METADATA_MAX_DEFAULT, &json, &length));
+        assert_accepted(rw_metadata_encode(ROPEWAY_OPERATION_READABLE, &one, 1, "a", NULL, 0, NULL,
+                                           0, keys[i], RW_METADATA_MAX_DEFAULT, &json, &length));
         assert_accepted(ropeway_metadata_parse(json, length, 0, &metadata));
         assert_string_equal(ropeway_metadata_key(metadata), keys[i]);
         assert_int_equal(metadata->key_is_uuid, i < 2);
@@ -281,8 +281,8 @@ static void a_text_may_be_as_long_as_the_limit_and_no_longer(void **state) {
     char allowed[32];
 
     (void)state;
-    assert_accepted(rw_metadata_encode(ROPEWAY_OPERATION_READABLE, &one, 1, "a", NULL, 0, NULL, 0, KEY,
-                                       RW_METADATA_MAX_DEFAULT, &json, &length));
+    assert_accepted(rw_metadata_encode(ROPEWAY_OPERATION_READABLE, &one, 1, "a", NULL, 0, NULL, 0,
+                                       KEY, RW_METADATA_MAX_DEFAULT, &json, &length));
     snprintf(needed, sizeof needed, "%zu", length);
     snprintf(allowed, sizeof allowed, "%zu", length - 1);
 
@@ -292,14 +292,14 @@ static void a_text_may_be_as_long_as_the_limit_and_no_longer(void **state) {
                    needed, allowed, "max_metadata");
     assert_null(metadata);
 
-    assert_accepted(rw_metadata_encode(ROPEWAY_OPERATION_READABLE, &one, 1, "a", NULL, 0, NULL, 0, KEY,
-                                       length, &again, &again_length));
+    assert_accepted(rw_metadata_encode(ROPEWAY_OPERATION_READABLE, &one, 1, "a", NULL, 0, NULL, 0,
+                                       KEY, length, &again, &again_length));
     assert_string_equal(json, again);
-    assert_refused(rw_metadata_encode(ROPEWAY_OPERATION_READABLE, &one, 1, "a", NULL, 0, NULL, 0, KEY,
-                                      length - 1, &again, &again_length),
+    assert_refused(rw_metadata_encode(ROPEWAY_OPERATION_READABLE, &one, 1, "a", NULL, 0, NULL, 0,
+                                      KEY, length - 1, &again, &again_length),
                    ROPEWAY_ERR_LIMIT, "1 descriptor", allowed, "max_metadata");
-    assert_refused(rw_metadata_encode(ROPEWAY_OPERATION_READABLE, &one, 1, "a", NULL, 0, NULL, 0, KEY, 10,
-                                      &again, &again_length),
+    assert_refused(rw_metadata_encode(ROPEWAY_OPERATION_READABLE, &one, 1, "a", NULL, 0, NULL, 0,
+                                      KEY, 10, &again, &again_length),
                    ROPEWAY_ERR_LIMIT, "10", "max_metadata");
     free(again);
     free(json);

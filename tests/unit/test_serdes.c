@@ -84,7 +84,8 @@ static void the_bytes_written_are_those_of_nixl(void **state) {
     put_text(&expected, "t", "UCX");
     put_record(&expected, "c", "a\0b", 3);
     put_sections(&expected, 0, 0);
-    assert_accepted(rw_serdes_encode("w1-1", connections, 2, NULL, 0, expected.length, &blob, &length));
+    assert_accepted(
+        rw_serdes_encode("w1-1", connections, 2, NULL, 0, expected.length, &blob, &length));
     assert_int_equal(length, expected.length);
     assert_memory_equal(blob, expected.bytes, length);
     free(blob);
@@ -106,8 +107,8 @@ static void a_blob_over_the_limit_is_not_made(void **state) {
     assert_accepted(rw_serdes_encode("name", NULL, 0, NULL, 0, 1000, &blob, &length));
     free(blob);
     snprintf(needed, sizeof needed, "%zu", length);
-    assert_refused(rw_serdes_encode("name", NULL, 0, NULL, 0, length - 1, &blob, &length), ROPEWAY_ERR_LIMIT,
-                   needed, "max_metadata");
+    assert_refused(rw_serdes_encode("name", NULL, 0, NULL, 0, length - 1, &blob, &length),
+                   ROPEWAY_ERR_LIMIT, needed, "max_metadata");
 }
 
 static void connections_are_found_wherever_they_stand(void **state) {
