@@ -122,6 +122,13 @@ static void fail(ropeway_operation_t *operation, ucs_status_t status) RW_LOCKED 
                      (unsigned long long)operation->total, ucs_status_string(status));
 }
 
+/* Its place in the line stays if it has one. */
+static void wait_for_room(ropeway_operation_t *operation) RW_LOCKED {
+    if (rw_list_is_empty(&operation->waiting)) {
+        rw_list_append(&operation->connector->starved, &operation->waiting);
+    }
+}
+
 static void on_sent(void *request, ucs_status_t status, void *argument) RW_UNCHECKED {
     rw_flight_t *flight = argument;
     ropeway_operation_t *operation = flight->operation;
@@ -133,7 +140,11 @@ static void on_sent(void *request, ucs_status_t status, void *argument) RW_UNCHE
     if (status != UCS_OK) {
         fail(operation, status);
     }
-    rw_send_pump(operation);
+    if (operation->phase == RW_PHASE_MOVING && !rw_list_is_empty(&operation->connector->starved)) {
+        wait_for_room(operation); /* others came first */
+    } else {
+        rw_send_pump(operation);
+    }
     rw_operation_settle(operation);
 }
 
@@ -247,8 +258,7 @@ void rw_send_pump(ropeway_operation_t *operation) {
             return;
         }
         if (connector->stats.bytes_inflight >= connector->options.max_inflight) {
-            rw_list_remove(&operation->waiting);
-            rw_list_append(&connector->starved, &operation->waiting);
+            wait_for_room(operation);
             return;
         }
         if (!post_chunk(operation)) {

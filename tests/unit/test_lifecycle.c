@@ -147,10 +147,37 @@ static void rule9_a_forked_child_frees_what_a_thread_of_the_parent_waits_for(voi
     ropeway_connector_destroy(connector);
 }
 
+static void rule8_a_long_transfer_leaves_room_for_a_short_one(void **state) {
+    ropeway_connector_t *owner = connect_with(50), *reader = connect_with(50);
+    char *from = calloc(1, BIG), *to = calloc(1, BIG), little[1000];
+    ropeway_operation_t *long_offer = offer(owner, from, BIG);
+    ropeway_operation_t *short_offer = offer(owner, from, sizeof little);
+    ropeway_operation_t *long_read, *short_read;
+    uint64_t done;
+
+    (void)state;
+    owner->options.max_inflight = owner->options.chunk_size;
+    long_read = read_from(reader, long_offer, to, BIG);
+    short_read = read_from(reader, short_offer, little, sizeof little);
+    assert_accepted(ropeway_operation_wait(short_read, SOON_MS));
+    ropeway_operation_progress(long_offer, &done, NULL);
+    assert_true(done < BIG);
+    assert_accepted(ropeway_operation_wait(long_read, SOON_MS));
+    ropeway_operation_release(short_read);
+    ropeway_operation_release(long_read);
+    ropeway_operation_release(short_offer);
+    ropeway_operation_release(long_offer);
+    ropeway_connector_destroy(reader);
+    ropeway_connector_destroy(owner);
+    free(from);
+    free(to);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rule3_a_release_is_bounded_without_spinning),
         cmocka_unit_test(rule3_a_release_is_bounded_with_spinning),
+        cmocka_unit_test(rule8_a_long_transfer_leaves_room_for_a_short_one),
         cmocka_unit_test(rule9_a_forked_child_frees_what_a_thread_of_the_parent_waits_for),
     };
 
