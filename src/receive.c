@@ -95,8 +95,8 @@ void rw_receive_check(ropeway_operation_t *operation) {
     if (operation->integrity && (!sums_are_known(operation) || !sums_are_right(operation))) {
         return;
     }
-    rw_native_tell(operation, RW_DONE);
     operation->done_sent = true;
+    rw_native_tell(operation, RW_DONE);
     if (!operation->pulled) {
         rw_operation_end(operation, ROPEWAY_STATUS_COMPLETE, ROPEWAY_OK, false, " ");
     }
