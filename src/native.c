@@ -185,7 +185,18 @@ static void on_accept(ropeway_operation_t *operation, const rw_message_t *messag
     operation->remote_device = (message->flags & RW_FLAG_DEVICE) != 0;
     /* Bytes that went with the request were not taken: they go again. */
     operation->all_sent = operation->started = false;
-    rw_send_pump(operation);
+    if (operation->cancel_asked) {
+        rw_operation_end(operation, ROPEWAY_STATUS_CANCELLED, ROPEWAY_ERR_CANCELLED, true,
+                         "cancelled on this side before a byte moved; peer: \"%s\"",
+                         operation->peer->name);
+    } else if (operation->integrity && operation->any_device) {
+        rw_operation_end(operation, ROPEWAY_STATUS_ERRORED, ROPEWAY_ERR_UNSUPPORTED, true,
+                         "the peer \"%s\" asks for an integrity check, which works on host memory "
+                         "only",
+                         operation->peer->name);
+    } else {
+        rw_send_pump(operation);
+    }
 }
 
 static void on_done(ropeway_operation_t *operation) RW_LOCKED {

@@ -109,7 +109,8 @@ static bool check(ropeway_operation_t *operation, const rw_message_t *message,
                           "each must have the same size",
                           (unsigned long long)operation->total,
                           (unsigned long long)message->request.total);
-    } else if (operation->any_device && (message->flags & RW_FLAG_INTEGRITY) != 0) {
+    } else if ((operation->any_device && (message->flags & RW_FLAG_INTEGRITY) != 0) ||
+               (operation->integrity && (message->flags & RW_FLAG_DEVICE) != 0)) {
         rw_passive_reject(connector, message, reply, ROPEWAY_ERR_UNSUPPORTED,
                           "the integrity check works on host memory only");
     } else {
