@@ -25,8 +25,14 @@ $(BUILD)/build.ninja: $(if $(UCX),FORCE)
 FORCE:
 
 .PHONY: test
-test: all ## run every test
-	$(MESON_TEST) -C $(BUILD)
+test: all ## run every test that needs no foreign packages
+	$(MESON_TEST) -C $(BUILD) --no-suite interop
+
+# About 150 MB of wheels the first time.
+.PHONY: test-interop
+test-interop: all ## test with stock NIXL peers, in an environment under build/
+	tools/interop-env || [ $$? -eq 77 ]
+	$(MESON_TEST) -C $(BUILD) --suite interop
 
 .PHONY: demo
 demo: all ## two workers move real files, and every byte is compared
@@ -54,7 +60,7 @@ lint: build/fuzz/build.ninja ## clang's warnings, clang-tidy, clang-format, shel
 asan: build/asan/build.ninja ## run the tests under AddressSanitizer and UBSan
 	ninja -C build/asan
 	LSAN_OPTIONS=suppressions=$(SANITIZER)/lsan.supp \
-	$(MESON_TEST) -C build/asan --no-suite package --timeout-multiplier 4
+	$(MESON_TEST) -C build/asan --no-suite package --no-suite interop --timeout-multiplier 4
 
 build/asan/build.ninja:
 	tools/bootstrap lint
@@ -65,7 +71,7 @@ build/asan/build.ninja:
 tsan: build/tsan/build.ninja ## run the tests under ThreadSanitizer
 	ninja -C build/tsan
 	TSAN_OPTIONS=halt_on_error=1:die_after_fork=0:second_deadlock_stack=1:suppressions=$(SANITIZER)/tsan.supp \
-	$(MESON_TEST) -C build/tsan --no-suite package --timeout-multiplier 8
+	$(MESON_TEST) -C build/tsan --no-suite package --no-suite interop --timeout-multiplier 8
 
 build/tsan/build.ninja:
 	tools/bootstrap lint

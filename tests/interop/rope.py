@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ropeway's C library by ctypes: just what these tests need."""
+import ctypes
+import os
+from ctypes import POINTER, byref, c_char_p, c_int, c_int32, c_size_t, c_uint32, c_uint64, c_void_p
+
+from memory import Memory
+
+INIT, PROC, DONE, STOP, ERR = 1, 2, 3, 4, 5
+LOG = ctypes.CFUNCTYPE(None, c_void_p, c_int, c_char_p)
+TRANSPORTS = {"shm": b"posix,sysv,cma,self", "tcp": b"tcp,self", "default": None}
+
+
+class ConnectorOptions(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_size_t), ("name", c_char_p), ("log", LOG), ("log_arg", c_void_p),
+        ("log_level", c_int32), ("stall_ms", c_uint32), ("deadline_ms", c_uint32),
+        ("quiet_ms", c_uint32), ("keepalive_ms", c_uint32), ("spin_us", c_uint32),
+        ("window", c_uint32), ("chunk_size", c_size_t), ("max_inflight", c_size_t),
+        ("max_metadata", c_size_t), ("max_descriptors", c_uint32), ("max_operations", c_uint32),
+        ("max_peers", c_uint32), ("transports", c_char_p), ("net_devices", c_char_p),
+        ("interop", c_uint32),
+    ]  # fmt: skip
+
+
+class OperationOptions(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_size_t), ("flags", c_uint32), ("deadline_ms", c_uint32),
+        ("stall_ms", c_uint32), ("callback", c_void_p), ("callback_arg", c_void_p),
+        ("user_data", c_void_p),
+    ]  # fmt: skip
+
+
+class Device(ctypes.Structure):
+    _fields_ = [("kind", c_int32), ("id", c_int32)]
+
+
+class Descriptor(ctypes.Structure):
+    _fields_ = [("ptr", c_void_p), ("size", c_size_t), ("device", Device)]
+
+
+class Stats(ctypes.Structure):
+    _fields_ = [("struct_size", c_size_t)] + [
+        (name, c_uint64)
+        for name in (
+            "operations_created operations_completed operations_cancelled operations_errored "
+            "operations_live bytes_sent bytes_received bytes_inflight peers peers_created "
+            "peers_failed requests_rejected messages_dropped wakeups memory_registered"
+        ).split()
+    ]
+
+
+class Error(Exception):
+    def __init__(self, number):
+        self.name = lib.ropeway_error_name(number).decode().removeprefix("ROPEWAY_")
+        super().__init__(f"{self.name}: {lib.ropeway_last_error().decode()}")
+
+
+lib = ctypes.CDLL(os.environ["ROPEWAY_LIBRARY"])
+for name in (
+    "ropeway_error_name ropeway_last_error ropeway_connector_name ropeway_operation_error_text "
+    "ropeway_operation_peer ropeway_ucx_version"
+).split():
+    getattr(lib, name).restype = c_char_p
+lib.ropeway_operation_release.restype = None
+lib.ropeway_operation_path.restype = c_size_t
+
+
+def check(number):
+    if number != 0:
+        raise Error(number)
+
+
+class Connector:
+    def __init__(self, transport="default", **options):
+        values = ConnectorOptions()
+        lib.ropeway_connector_options_init(byref(values), c_size_t(ctypes.sizeof(values)))
+        values.interop = 1
+        values.transports = TRANSPORTS[transport]
+        if transport == "tcp":
+            values.net_devices = b"lo"
+        self.log_lines = []
+        self._log = LOG(lambda _, level, text: self.log_lines.append(text.decode()))
+        values.log, values.log_level = self._log, 2
+        for key, value in options.items():
+            setattr(values, key, value)
+        self.handle = c_void_p()
+        check(lib.ropeway_connector_create(byref(values), byref(self.handle)))
+
+    def close(self):
+        check(lib.ropeway_connector_destroy(self.handle))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    @property
+    def name(self):
+        return lib.ropeway_connector_name(self.handle).decode()
+
+    def stats(self):
+        stats = Stats()
+        check(lib.ropeway_connector_stats(self.handle, byref(stats), c_size_t(ctypes.sizeof(stats))))
+        return stats
+
+    def readable(self, sizes, seed, **options):
+        return Operation(self, "create_readable", sizes, seed, None, options)
+
+    def writable(self, sizes, **options):
+        return Operation(self, "create_writable", sizes, None, None, options)
+
+    def read(self, metadata, sizes, **options):
+        return Operation(self, "begin_read", sizes, None, metadata, options)
+
+    def write(self, metadata, sizes, seed, **options):
+        return Operation(self, "begin_write", sizes, seed, metadata, options)
+
+
+class Operation:
+    """An operation with memory of its own; a seed fills it with a pattern."""
+
+    def __init__(self, connector, verb, sizes, seed, metadata, options):
+        self.memory = Memory(sizes, seed)
+        values = OperationOptions()
+        lib.ropeway_operation_options_init(byref(values), c_size_t(ctypes.sizeof(values)))
+        for key, value in options.items():
+            setattr(values, key, value)
+        descriptors = (Descriptor * len(sizes))(
+            *(Descriptor(ptr, size, Device(1, 0)) for ptr, size in zip(self.memory.pointers(), sizes))
+        )
+        text = metadata.encode() if metadata is not None else None
+        given = () if text is None else (text, c_size_t(len(text)))
+        self.handle = c_void_p()
+        check(
+            getattr(lib, "ropeway_" + verb)(
+                connector.handle, *given, descriptors, c_size_t(len(sizes)), byref(values),
+                byref(self.handle),
+            )
+        )  # fmt: skip
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.release()
+
+    def release(self):
+        lib.ropeway_operation_release(self.handle)
+        self.handle = None
+
+    def metadata(self):
+        text = c_char_p()
+        check(lib.ropeway_operation_metadata(self.handle, byref(text)))
+        return text.value.decode()
+
+    @property
+    def status(self):
+        return lib.ropeway_operation_status(self.handle)
+
+    @property
+    def error(self):
+        return lib.ropeway_error_name(lib.ropeway_operation_error(self.handle)).decode()[8:]
+
+    @property
+    def text(self):
+        return lib.ropeway_operation_error_text(self.handle).decode()
+
+    @property
+    def peer(self):
+        return lib.ropeway_operation_peer(self.handle).decode()
+
+    @property
+    def path(self):
+        buffer = ctypes.create_string_buffer(256)
+        lib.ropeway_operation_path(self.handle, buffer, c_size_t(256))
+        return buffer.value.decode()
+
+    @property
+    def done(self):
+        done = c_uint64()
+        lib.ropeway_operation_progress(self.handle, byref(done), None)
+        return done.value
+
+    def wait(self, seconds=30):
+        """The status; None when it goes on."""
+        lib.ropeway_operation_wait(self.handle, int(seconds * 1000))
+        status = self.status
+        return status if status >= DONE else None
+
+    def cancel(self):
+        return lib.ropeway_operation_cancel(self.handle)
