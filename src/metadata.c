@@ -177,6 +177,7 @@ static ropeway_error_t unpack(const rw_json_text_t *text, parser_t *parser) {
 static ropeway_error_t read_agent(rw_json_t *json, const char *name, void *arg) {
     parser_t *parser = arg;
     ropeway_metadata_t *metadata = parser->metadata;
+    char agent_name[RW_AGENT_NAME_MAX + 1];
     rw_json_text_t text;
     rw_agent_t agent;
     ropeway_error_t error = rw_json_string(json, name, &text);
@@ -190,9 +191,10 @@ static ropeway_error_t read_agent(rw_json_t *json, const char *name, void *arg) 
     if (error != ROPEWAY_OK) {
         return error;
     }
-    metadata->agent = strndup(agent.name, agent.name_length);
+    rw_agent_name_text(agent.name, agent.name_length, agent_name);
+    metadata->agent = strdup(agent_name);
     if (metadata->agent == NULL) {
-        return no_memory(agent.name_length + 1);
+        return no_memory(strlen(agent_name) + 1);
     }
     metadata->native = agent.native;
     metadata->native_length = agent.native_length;

@@ -7,8 +7,10 @@
 
 #include <endian.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 /* A record is: tag, 64-bit length, value, '|'. Nothing ends the tag: the reader must know it. */
 static const char magic[] = "nixlSerDes|";
@@ -16,6 +18,7 @@ static const char magic[] = "nixlSerDes|";
 #define RECORD_OVERHEAD (sizeof(uint64_t) + 1)
 #define SECTION_MARK "MemSection"
 #define LIST_MARK "nixlSDList"
+#define NAME_TAIL 9                         /* "~" and 8 digits */
 #define REGION_FIXED (3 * sizeof(uint64_t)) /* address, length, device */
 
 bool rw_agent_name_valid(const char *name, size_t length) {
@@ -28,6 +31,30 @@ bool rw_agent_name_valid(const char *name, size_t length) {
         }
     }
     return length > 0 && length <= RW_AGENT_NAME_MAX;
+}
+
+void rw_agent_name_text(const char *name, size_t length, char text[RW_AGENT_NAME_MAX + 1]) {
+    size_t used = 0, step;
+
+    if (rw_agent_name_valid(name, length)) {
+        memcpy(text, name, length);
+        text[length] = '\0';
+        return;
+    }
+    for (size_t at = 0; at < length; at += step) {
+        step = rw_utf8_length(name + at, length - at);
+        if (used + step + NAME_TAIL > RW_AGENT_NAME_MAX) {
+            break;
+        }
+        if (step == 0 || !rw_agent_name_valid(name + at, step)) {
+            text[used++] = '?';
+            step = step > 0 ? step : 1;
+        } else {
+            memcpy(text + used, name + at, step);
+            used += step;
+        }
+    }
+    snprintf(text + used, NAME_TAIL + 1, "~%08" PRIx64, XXH3_64bits(name, length) & UINT32_MAX);
 }
 
 /* ---- Writing ---- */
@@ -220,14 +247,8 @@ static ropeway_error_t read_name(reader_t *reader, rw_agent_t *agent) {
     if (error != ROPEWAY_OK) {
         return error;
     }
-    if (value.length == 0 || value.length > RW_AGENT_NAME_MAX) {
-        return rw_fail(ROPEWAY_ERR_METADATA, "the agent's name has %zu bytes; 1 to %d are allowed",
-                       value.length, RW_AGENT_NAME_MAX);
-    }
-    if (!rw_agent_name_valid((const char *)value.bytes, value.length)) {
-        return rw_fail(ROPEWAY_ERR_METADATA,
-                       "the agent's name of %zu bytes is not UTF-8, or has a control character",
-                       value.length);
+    if (value.length == 0) {
+        return rw_fail(ROPEWAY_ERR_METADATA, "the agent's name is empty");
     }
     agent->name = (const char *)value.bytes;
     agent->name_length = value.length;
@@ -426,7 +447,7 @@ bool rw_serdes_read_notification(const uint8_t *blob, size_t length, char *name,
         read_record(&reader, "msg", "msg", &what) != ROPEWAY_OK || what.length > 255) {
         return false;
     }
-    rw_message_text(who.bytes, who.length, name, 256);
+    rw_agent_name_text((const char *)who.bytes, who.length, name);
     rw_message_text(what.bytes, what.length, message, 256);
     return true;
 }

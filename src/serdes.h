@@ -15,9 +15,13 @@
  * control characters, since names end up in sentences, logs and on terminals. */
 bool rw_agent_name_valid(const char *name, size_t length);
 
+/* A valid name for length bytes that any agent may call itself: themselves when they are one, else
+ * their printable part and a hash, so that two agents still have two names. */
+void rw_agent_name_text(const char *name, size_t length, char text[RW_AGENT_NAME_MAX + 1]);
+
 /* What was found in a blob; everything points into it. */
 typedef struct rw_agent {
-    const char *name; /* name_length bytes, none of them NUL, and no NUL behind */
+    const char *name; /* name_length bytes, at least 1, of any kind, and no NUL behind */
     size_t name_length;
     const uint8_t *native; /* the RW_BACKEND_NATIVE connection, or NULL */
     size_t native_length;

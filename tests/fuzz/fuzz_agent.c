@@ -3,6 +3,8 @@
 #include "fuzz.h"
 #include "serdes.h"
 
+#include <string.h>
+
 static void check_inside(const uint8_t *part, size_t part_length, const uint8_t *bytes,
                          size_t length) {
     FUZZ_CHECK(part_length > 0 && part >= bytes && part_length <= length &&
@@ -10,6 +12,7 @@ static void check_inside(const uint8_t *part, size_t part_length, const uint8_t 
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length) {
+    char name[RW_AGENT_NAME_MAX + 1];
     rw_agent_t agent;
     ropeway_error_t error = rw_serdes_decode(bytes, length, &agent);
 
@@ -18,7 +21,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length) {
         return 0;
     }
     check_inside((const uint8_t *)agent.name, agent.name_length, bytes, length);
-    FUZZ_CHECK(rw_agent_name_valid(agent.name, agent.name_length));
+    rw_agent_name_text(agent.name, agent.name_length, name);
+    FUZZ_CHECK(rw_agent_name_valid(name, strlen(name)));
     if (agent.native != NULL) {
         check_inside(agent.native, agent.native_length, bytes, length);
     }
