@@ -88,6 +88,18 @@ def test_memory_is_held_until_the_end_and_not_longer(pair):
     assert gone() is None
 
 
+def test_the_extension_itself_holds_the_memory(pair):
+    """Not only the Python objects around it: those may go while bytes can still land."""
+    array = np.zeros(1000).view(Owner)
+    gone = weakref.ref(array)
+    place = [(array.ctypes.data, array.nbytes, 1, 0)]
+    operation = pair[0]._core.start(1, place, [array], None, None, -1, -1, False)
+    del array
+    assert gone() is not None
+    operation.release()
+    assert gone() is None
+
+
 def test_an_operation_outlives_the_names_of_its_connector(peer):
     operation = ropeway.Connector().create_readable(b"\0\7\16")
     gc.collect()

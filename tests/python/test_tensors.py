@@ -167,6 +167,16 @@ def test_objects_without_memory_are_refused(two, data):
         two[0].create_readable(data)
 
 
+def test_a_strided_target_is_complete_when_its_elements_are_in_place(two):
+    target = np.zeros((3_000_000, 2), np.uint8)
+    passive = two[0].create_readable(np.ones(3_000_000, np.uint8))
+    active = two[1].begin_read(passive.metadata, target[:, 1])
+    while active.status is ropeway.OperationStatus.IN_PROGRESS:
+        pass
+    assert target[-1, 1] == 1
+    assert active.wait(30)[-1] == 1
+
+
 def test_memory_is_kept_alive_whatever_the_program_deletes(two):
     passive = two[0].create_readable(np.arange(100000))
     target = np.zeros(100000, np.int64)

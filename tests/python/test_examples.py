@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The programs of examples/python, as a user runs them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "python"
+
+
+def run(*arguments):
+    return subprocess.run([sys.executable, *arguments], cwd=EXAMPLES, capture_output=True, text=True, check=True).stdout
+
+
+def test_a_program_for_nixl_connect():
+    assert run("-m", "ropeway.dropin", "nixl_program.py") == "from one DONE\nfrom other DONE\n"
+
+
+@pytest.fixture
+def encoder():
+    pytest.importorskip("aiohttp")
+    process = subprocess.Popen(
+        [sys.executable, "encoder.py"], cwd=EXAMPLES, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def test_an_encoder_hands_embeddings_to_a_decoder(encoder):
+    port = encoder.stdout.readline().strip()
+    lines = run("decoder.py", port, "one two three", "four", "one").splitlines()
+    assert [line.split(",")[0].split("(")[0] for line in lines] == ["one two three: ", "four: ", "one: "]
+    assert "(3, 1024)" in lines[0] and "(1, 1024)" in lines[1]
+    # The same word has the same embedding.
+    assert lines[0].split("first")[1] == lines[2].split("first")[1] != lines[1].split("first")[1]
+    for _ in range(3):
+        assert encoder.stdout.readline().startswith("fetched by ")
+
+
