@@ -133,6 +133,9 @@ static ropeway_error_t make_hello(ropeway_connector_t *connector) RW_UNCHECKED {
                        ucs_status_string(status));
     }
     memcpy(hello.instance, connector->instance, sizeof hello.instance);
+    rw_watch_scope(connector->scope);
+    memcpy(hello.scope, connector->scope, sizeof hello.scope);
+    hello.process = (uint32_t)getpid();
     snprintf(hello.name, sizeof hello.name, "%s", connector->name);
     snprintf(hello.ucx, sizeof hello.ucx, "%s", ropeway_ucx_version());
     hello.address = (const uint8_t *)address;

@@ -36,7 +36,7 @@
 #define RW_INLINE_MAX ((size_t)8 << 10)
 /* A rendezvous message that spans several descriptors may have this size. */
 #define RW_SCATTER_MAX ((size_t)1 << 20)
-/* Keys of ended operations that are remembered, to tell "used" from "unknown". */
+/* Ids of ended operations and closed peers that are remembered. */
 #define RW_GRAVES 4096
 /* Rejections under way to strangers at a time; more are dropped. */
 #define RW_REJECTS_MAX 1024
@@ -140,6 +140,7 @@ struct rw_peer {
     uint8_t token[RW_ID_BYTES]; /* what we call the connection */
     uint8_t their_token[RW_ID_BYTES]; /* what the peer calls it; zeroes until heard */
     ucp_ep_h endpoint;                /* NULL once closing began */
+    int process;                      /* its process, when it is on this host; -1: unknown */
     bool stock;                       /* a NIXL agent, on the second worker */
     rw_link_t keys;                   /* stock: remote keys that were unpacked */
     bool failed;                      /* new operations need a fresh peer */
@@ -173,7 +174,7 @@ typedef struct rw_flight {
 } rw_flight_t;
 
 typedef struct rw_grave {
-    uint8_t key[RW_ID_BYTES];
+    uint8_t id[RW_ID_BYTES];
     ropeway_error_t error; /* what a latecomer gets */
 } rw_grave_t;
 
@@ -183,6 +184,7 @@ struct ropeway_connector {
     char name[256];
     uint8_t instance[RW_ID_BYTES]; /* random */
     uint8_t id[RW_ID_BYTES];       /* of the hello */
+    uint8_t scope[RW_ID_BYTES];    /* see rw_watch_scope() */
     uint8_t *hello;
     size_t hello_length;
     unsigned generation; /* of the process; see rw_forked() */
@@ -315,9 +317,13 @@ void rw_operation_set_timer(ropeway_operation_t *operation) RW_LOCKED;
 bool rw_operation_drop(ropeway_operation_t *operation) RW_LOCKED;
 /* Runs the next user callback, without the lock. false: there was none. */
 bool rw_operation_run_callback(ropeway_connector_t *connector) RW_LOCKED;
-/* What a latecomer with this key is told: ERR_KEY_USED, _FINISHED or _UNKNOWN. */
-ropeway_error_t rw_operation_epitaph(ropeway_connector_t *connector,
-                                     const uint8_t key[RW_ID_BYTES]) RW_LOCKED;
+/* Remembers why an id is not alive any more: the key of an operation, for the latecomer who brings
+ * it; the hello of a peer, for who would call it. The latest RW_GRAVES are kept. */
+void rw_grave_dig(ropeway_connector_t *connector, const uint8_t id[RW_ID_BYTES],
+                  ropeway_error_t error) RW_LOCKED;
+/* ROPEWAY_OK: nothing is known of it. */
+ropeway_error_t rw_grave_read(ropeway_connector_t *connector,
+                              const uint8_t id[RW_ID_BYTES]) RW_LOCKED;
 
 static inline bool rw_operation_is_active(const ropeway_operation_t *operation) {
     return operation->kind == ROPEWAY_OPERATION_READ || operation->kind == ROPEWAY_OPERATION_WRITE;
@@ -434,6 +440,17 @@ ropeway_error_t rw_nixl_prepare(ropeway_operation_t *operation, const ropeway_me
 void rw_nixl_pump(ropeway_operation_t *operation) RW_LOCKED;
 /* Frees the peer's unpacked remote keys. */
 void rw_nixl_forget_keys(rw_peer_t *peer) RW_LOCKED;
+
+/* ---- watch.c ---- */
+
+/* Identifies the host and the PID namespace that this process lives in; zeroes: unknown. */
+void rw_watch_scope(uint8_t scope[RW_ID_BYTES]);
+/* Begins to watch the peer's process, if it is within reach. Errors: ERR_UNREACHABLE (it has
+ * ended). */
+ropeway_error_t rw_watch_start(rw_peer_t *peer, const rw_hello_t *hello) RW_LOCKED;
+void rw_watch_stop(rw_peer_t *peer) RW_LOCKED;
+/* The process behind this descriptor has ended. */
+void rw_watch_event(ropeway_connector_t *connector, int process) RW_LOCKED;
 
 /* ---- memory.c ---- */
 

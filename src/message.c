@@ -169,9 +169,9 @@ uint64_t rw_message_digest(const ropeway_descriptor_t *descriptors, size_t count
     return XXH3_64bits_digest(&state);
 }
 
-/* Hello: "RWNC" version:1 name_length:1 ucx_length:1 zero:1 instance:16 address_length:4
- * name ucx address checksum:8 */
-enum { HELLO_FIXED = 28, HELLO_SUM = 8 };
+/* Hello: "RWNC" version:1 name_length:1 ucx_length:1 zero:1 instance:16 address_length:4 process:4
+ * scope:16 name ucx address checksum:8 */
+enum { HELLO_FIXED = 48, HELLO_SUM = 8 };
 
 uint8_t *rw_hello_encode(const rw_hello_t *hello, size_t *length) {
     size_t name = strlen(hello->name), ucx = strlen(hello->ucx);
@@ -187,6 +187,8 @@ uint8_t *rw_hello_encode(const rw_hello_t *hello, size_t *length) {
     at[6] = (uint8_t)ucx;
     memcpy(at + 8, hello->instance, RW_ID_BYTES);
     put32(at + 24, (uint32_t)hello->address_length);
+    put32(at + 28, hello->process);
+    memcpy(at + 32, hello->scope, RW_ID_BYTES);
     at += HELLO_FIXED;
     memcpy(at, hello->name, name);
     memcpy(at + name, hello->ucx, ucx);
@@ -222,6 +224,8 @@ ropeway_error_t rw_hello_decode(const uint8_t *bytes, size_t length, rw_hello_t 
         return ROPEWAY_ERR_PROTOCOL;
     }
     memcpy(hello->instance, bytes + 8, RW_ID_BYTES);
+    hello->process = get32(bytes + 28);
+    memcpy(hello->scope, bytes + 32, RW_ID_BYTES);
     rw_message_text(bytes + HELLO_FIXED, name, hello->name, sizeof hello->name);
     rw_message_text(bytes + HELLO_FIXED + name, ucx, hello->ucx, sizeof hello->ucx);
     hello->address = bytes + HELLO_FIXED + name + ucx;

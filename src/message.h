@@ -31,7 +31,8 @@ enum {
     RW_FLAG_READ = 1u << 0,      /* REQUEST: a READ, else a WRITE */
     RW_FLAG_INTEGRITY = 1u << 1, /* REQUEST, ACCEPT, DATA: checksums are wanted or will come */
     RW_FLAG_DEVICE = 1u << 2,    /* REQUEST, ACCEPT: my memory is not all host memory */
-    RW_FLAG_INLINE = 1u << 3     /* REQUEST: the data follows the token */
+    RW_FLAG_INLINE = 1u << 3,    /* REQUEST: the data follows the token */
+    RW_FLAG_GONE = 1u << 4       /* BYE: my connector closes, for good */
 };
 
 /* The header of every message. */
@@ -82,8 +83,10 @@ typedef struct rw_hello {
     uint8_t version;
     uint8_t instance[RW_ID_BYTES]; /* random, new with every connector */
     char name[256];
-    char ucx[32];           /* UCX release */
-    const uint8_t *address; /* UCX worker address; when decoded: points into the input */
+    char ucx[32];               /* UCX release */
+    uint32_t process;           /* PID; 0: unknown */
+    uint8_t scope[RW_ID_BYTES]; /* host and PID namespace in which the PID means something */
+    const uint8_t *address;     /* UCX worker address; when decoded: points into the input */
     size_t address_length;
 } rw_hello_t;
 

@@ -320,6 +320,9 @@ static ucs_status_t on_message(void *argument, const void *header, size_t header
         peer = rw_peer_find(connector, message.from);
         if (peer != NULL && !sodium_is_zero(message.token, RW_ID_BYTES) &&
             sodium_memcmp(peer->their_token, message.token, RW_ID_BYTES) == 0) {
+            if ((message.flags & RW_FLAG_GONE) != 0) {
+                rw_grave_dig(connector, peer->node.id, ROPEWAY_ERR_PEER_CLOSED);
+            }
             rw_peer_fail(peer, ROPEWAY_ERR_PEER_CLOSED, "it closed the connection");
         }
         return UCS_OK;

@@ -130,29 +130,24 @@ static ropeway_error_t epitaph_of(const ropeway_operation_t *operation) RW_LOCKE
     return operation->peer != NULL ? ROPEWAY_ERR_KEY_USED : ROPEWAY_ERR_KEY_FINISHED;
 }
 
-/* Remembers the key of an ended passive operation, so that a latecomer learns why. */
-static void bury(ropeway_operation_t *operation) RW_LOCKED {
-    ropeway_connector_t *connector = operation->connector;
+void rw_grave_dig(ropeway_connector_t *connector, const uint8_t id[RW_ID_BYTES],
+                  ropeway_error_t error) {
     rw_grave_t *grave = &connector->graves[connector->next_grave];
 
-    if (rw_operation_is_active(operation)) {
-        return;
-    }
-    memcpy(grave->key, operation->node.id, sizeof grave->key);
-    grave->error = epitaph_of(operation);
+    memcpy(grave->id, id, sizeof grave->id);
+    grave->error = error;
     connector->next_grave = (connector->next_grave + 1) % RW_GRAVES;
 }
 
-ropeway_error_t rw_operation_epitaph(ropeway_connector_t *connector,
-                                     const uint8_t key[RW_ID_BYTES]) {
+ropeway_error_t rw_grave_read(ropeway_connector_t *connector, const uint8_t id[RW_ID_BYTES]) {
     for (size_t i = 0; i < RW_GRAVES; i++) {
         const rw_grave_t *grave = &connector->graves[i];
 
-        if (grave->error != ROPEWAY_OK && memcmp(grave->key, key, sizeof grave->key) == 0) {
+        if (grave->error != ROPEWAY_OK && memcmp(grave->id, id, sizeof grave->id) == 0) {
             return grave->error;
         }
     }
-    return ROPEWAY_ERR_KEY_UNKNOWN;
+    return ROPEWAY_OK;
 }
 
 void rw_operation_end(ropeway_operation_t *operation, ropeway_status_t status,
@@ -239,7 +234,9 @@ void rw_operation_settle(ropeway_operation_t *operation) {
     rw_list_remove(&operation->live);
     rw_list_remove(&operation->of_peer);
     connector->live_count--;
-    bury(operation);
+    if (!rw_operation_is_active(operation)) {
+        rw_grave_dig(connector, operation->node.id, epitaph_of(operation));
+    }
     count_outcome(operation);
     release_memories(operation);
     rw_nixl_conceal(operation);

@@ -130,7 +130,11 @@ static ropeway_operation_t *admit(ropeway_connector_t *connector, const rw_messa
         operation->phase != RW_PHASE_IDLE) {
         ropeway_error_t error = operation != NULL && !rw_operation_is_active(operation)
                                     ? ROPEWAY_ERR_KEY_USED
-                                    : rw_operation_epitaph(connector, message->to);
+                                    : rw_grave_read(connector, message->to);
+
+        if (error == ROPEWAY_OK) {
+            error = ROPEWAY_ERR_KEY_UNKNOWN;
+        }
 
         rw_passive_reject(connector, message, reply, error, "%s", ropeway_error_text(error));
         return NULL;

@@ -36,6 +36,7 @@ static void detach(rw_peer_t *peer) RW_LOCKED {
 
     if (!peer->failed) {
         peer->failed = true;
+        rw_watch_stop(peer);
         rw_table_remove(&connector->peer_table, &peer->node);
         rw_list_remove(&peer->link);
         rw_list_append(&connector->broken, &peer->link);
@@ -114,8 +115,8 @@ static ropeway_error_t connect_to(rw_peer_t *peer, const rw_hello_t *hello) RW_L
         hello->name, hello->ucx, ropeway_ucx_version(), ucs_status_string(status));
 }
 
-static void say_goodbye(rw_peer_t *peer) RW_LOCKED {
-    rw_message_t message = {.type = RW_BYE, .version = RW_PROTOCOL_VERSION};
+static void say_goodbye(rw_peer_t *peer, uint16_t flags) RW_LOCKED {
+    rw_message_t message = {.type = RW_BYE, .version = RW_PROTOCOL_VERSION, .flags = flags};
 
     if (peer->stock) {
         return;
@@ -127,7 +128,7 @@ static void say_goodbye(rw_peer_t *peer) RW_LOCKED {
 
 void rw_peer_forsake(rw_peer_t *peer, ropeway_error_t cause, const char *why) {
     if (!peer->failed) {
-        say_goodbye(peer);
+        say_goodbye(peer, 0);
         rw_peer_fail(peer, cause, "%s", why);
     }
 }
@@ -161,6 +162,10 @@ static ropeway_error_t get(ropeway_connector_t *connector, const uint8_t id[RW_I
         *result = peer;
         return ROPEWAY_OK;
     }
+    if (rw_grave_read(connector, id) == ROPEWAY_ERR_PEER_CLOSED) {
+        return rw_fail(ROPEWAY_ERR_UNREACHABLE, "the peer \"%s\" has closed its connector",
+                       hello->name);
+    }
     error = make_room(connector);
     if (error != ROPEWAY_OK) {
         return error;
@@ -172,8 +177,12 @@ static ropeway_error_t get(ropeway_connector_t *connector, const uint8_t id[RW_I
     peer->connector = connector;
     peer->stock = stock;
     rw_list_init(&peer->keys);
-    error = connect_to(peer, hello);
+    error = rw_watch_start(peer, hello);
+    if (error == ROPEWAY_OK) {
+        error = connect_to(peer, hello);
+    }
     if (error != ROPEWAY_OK) {
+        rw_watch_stop(peer);
         free(peer);
         return error;
     }
@@ -268,7 +277,7 @@ void rw_peer_close_all(ropeway_connector_t *connector) {
     rw_link_t *link;
 
     for (link = connector->peers.next; link != &connector->peers; link = link->next) {
-        say_goodbye(RW_CONTAINER(link, rw_peer_t, link));
+        say_goodbye(RW_CONTAINER(link, rw_peer_t, link), RW_FLAG_GONE);
     }
     while (!rw_list_is_empty(&connector->peers)) {
         rw_peer_t *peer = RW_CONTAINER(connector->peers.next, rw_peer_t, link);

@@ -146,8 +146,13 @@ static void sleep_armed(ropeway_connector_t *connector, uint64_t due) RW_LOCKED 
     connector->sleeping = false;
     connector->stats.wakeups++;
     for (int i = 0; i < count; i++) {
-        if (events[i].data.fd == connector->wake_fd) {
-            (void)!read(connector->wake_fd, &ignored, sizeof ignored);
+        int fd = events[i].data.fd;
+
+        if (fd == connector->wake_fd) {
+            (void)!read(fd, &ignored, sizeof ignored);
+        } else if (fd != connector->ucx_fd &&
+                   (connector->nixl == NULL || fd != connector->nixl->fd)) {
+            rw_watch_event(connector, fd);
         }
     }
 }

@@ -259,6 +259,8 @@ static uint8_t *make_hello(rw_hello_t *hello, size_t *length) {
     unit_random_bytes(hello->instance, sizeof hello->instance);
     strcpy(hello->name, "worker-1");
     strcpy(hello->ucx, "1.22.0");
+    hello->process = 0x44332211;
+    unit_random_bytes(hello->scope, sizeof hello->scope);
     hello->address = address;
     hello->address_length = sizeof address;
     return rw_hello_encode(hello, length);
@@ -285,6 +287,8 @@ static void a_hello_arrives_as_it_was_sent(void **state) {
     assert_int_equal(rw_hello_decode(bytes, length, &again), ROPEWAY_OK);
     assert_int_equal(again.version, RW_PROTOCOL_VERSION);
     assert_memory_equal(again.instance, hello.instance, RW_ID_BYTES);
+    assert_int_equal(again.process, hello.process);
+    assert_memory_equal(again.scope, hello.scope, RW_ID_BYTES);
     assert_string_equal(again.name, "worker-1");
     assert_string_equal(again.ucx, "1.22.0");
     assert_int_equal(again.address_length, hello.address_length);
