@@ -192,7 +192,7 @@ static ropeway_error_t read_agent(rw_json_t *json, const char *name, void *arg) 
         return error;
     }
     rw_agent_name_text(agent.name, agent.name_length, agent_name);
-    metadata->agent = strdup(agent_name);
+    metadata->agent = strndup(agent_name, RW_AGENT_NAME_MAX);
     if (metadata->agent == NULL) {
         return no_memory(strlen(agent_name) + 1);
     }
