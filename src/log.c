@@ -67,10 +67,18 @@ static ucs_log_func_rc_t take_line(const char *file, unsigned line, const char *
                : UCS_LOG_FUNC_RC_STOP;
 }
 
+/* In a forked child: a thread of the parent may have held the mutex, and the parent's connectors
+ * are none of the child's. */
+static void forget_parent(void) {
+    pthread_mutex_init(&mutex, NULL);
+    rw_list_init(&attached);
+}
+
 void rw_log_attach(ropeway_connector_t *connector) {
     pthread_mutex_lock(&mutex);
     if (!installed) {
         ucs_log_push_handler(take_line);
+        pthread_atfork(NULL, NULL, forget_parent);
         installed = true;
     }
     rw_list_append(&attached, &connector->logging);
