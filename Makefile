@@ -59,7 +59,7 @@ lint: build/fuzz/build.ninja ## clang's warnings, clang-tidy, clang-format, shel
 .PHONY: asan
 asan: build/asan/build.ninja ## run the tests under AddressSanitizer and UBSan
 	ninja -C build/asan
-	LSAN_OPTIONS=suppressions=$(SANITIZER)/lsan.supp \
+	LSAN_OPTIONS=suppressions=$(SANITIZER)/lsan.supp:print_suppressions=0 \
 	$(MESON_TEST) -C build/asan --no-suite package --no-suite interop --timeout-multiplier 4
 
 build/asan/build.ninja:

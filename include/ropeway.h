@@ -65,7 +65,7 @@ extern "C" {
     X(25, ERR_TIMEOUT, "the wait timed out; the operation goes on")                                \
     X(26, ERR_FINISHED, "the operation has already ended; nothing was changed")                    \
     X(27, ERR_CLOSED, "the connector is closed")                                                   \
-    X(28, ERR_FORKED, "the connector belongs to the parent process; make one after fork()")        \
+    X(28, ERR_FORKED, "the connector, or UCX as it was loaded, belongs to the parent process")     \
     X(29, ERR_BUSY, "the object is in use")                                                        \
     X(30, ERR_TRANSPORT, "UCX reported an error")                                                  \
     X(31, ERR_SYSTEM, "the operating system reported an error")                                    \
@@ -187,7 +187,8 @@ ROPEWAY_API void ropeway_connector_options_init(ropeway_connector_options_t *opt
 /* Makes a connector and starts its progress thread. options: NULL for the defaults; copied.
  * Environment variables UCX_* are honoured and win over the library's own UCX settings.
  * Errors: ERR_INVALID_ARGUMENT, ERR_NO_MEMORY, ERR_TRANSPORT (UCX can't start: the sentence says
- * which setting or transport), ERR_UNSUPPORTED (the loaded UCX is older than 1.22), ERR_SYSTEM. */
+ * which setting or transport), ERR_UNSUPPORTED (the loaded UCX is older than 1.22), ERR_SYSTEM,
+ * ERR_FORKED (the parent had a connector when this process was forked: UCX does not work here). */
 ROPEWAY_API ropeway_error_t ropeway_connector_create(const ropeway_connector_options_t *options,
                                                      ropeway_connector_t **connector);
 

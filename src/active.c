@@ -178,9 +178,9 @@ static ropeway_error_t begin(ropeway_connector_t *connector, ropeway_operation_k
     rw_lock(&connector->lock);
     if (error == ROPEWAY_OK) {
         error = start(operation, metadata, &hello);
-        rw_progress_kick(connector);
     }
     if (error == ROPEWAY_OK) {
+        rw_progress_kick(connector);
         *result = operation;
     } else if (operation != NULL) {
         rw_operation_discard(operation);

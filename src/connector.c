@@ -244,6 +244,11 @@ ropeway_error_t ropeway_connector_create(const ropeway_connector_options_t *opti
     if (sodium_init() < 0) {
         return rw_fail(ROPEWAY_ERR_SYSTEM, "the system's random generator is not available");
     }
+    if (!rw_process_is_fit()) {
+        return rw_fail(ROPEWAY_ERR_FORKED,
+                       "UCX does not work in a child that was forked while its parent had a "
+                       "connector; fork before the first one is made, or exec a new program");
+    }
     connector = calloc(1, sizeof *connector);
     if (connector == NULL) {
         return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
@@ -254,6 +259,7 @@ ropeway_error_t ropeway_connector_create(const ropeway_connector_options_t *opti
         rw_log_attach(connector);
         error = build(connector);
         if (error == ROPEWAY_OK) {
+            rw_process_count(1);
             *result = connector;
             return ROPEWAY_OK;
         }
@@ -270,7 +276,8 @@ ropeway_error_t rw_connector_enter(ropeway_connector_t *connector) RW_UNCHECKED 
     }
     if (connector->generation != rw_process_generation()) {
         return rw_fail(ROPEWAY_ERR_FORKED,
-                       "the connector \"%s\" was made before fork(); make a new one in the child",
+                       "the connector \"%s\" belongs to the parent process; fork before the first "
+                       "connector is made, or exec a new program",
                        connector->name);
     }
     rw_lock(&connector->lock);
@@ -336,6 +343,7 @@ ropeway_error_t ropeway_connector_destroy(ropeway_connector_t *connector) RW_UNC
     rw_nixl_close(connector);
     rw_ucx_close(connector);
     rw_log_detach(connector);
+    rw_process_count(-1);
     connector->references--;
     rw_connector_leave(connector);
     return ROPEWAY_OK;

@@ -244,6 +244,11 @@ void rw_connector_leave(ropeway_connector_t *connector) RW_ANNOTATE(release_capa
 
 /* Changes in every forked child. */
 unsigned rw_process_generation(void);
+/* A connector of this process begins (1) or ends (-1). */
+void rw_process_count(int change);
+/* false in a child that was forked while the parent had a connector: UCX, whose own thread is in
+ * the parent only, does not work there. */
+bool rw_process_is_fit(void);
 
 /* ---- log.c ---- */
 

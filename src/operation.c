@@ -290,7 +290,7 @@ ropeway_error_t ropeway_operation_metadata(ropeway_operation_t *operation,
     *json = NULL;
     connector = operation->connector;
     if (connector->generation != rw_process_generation()) {
-        return rw_fail(ROPEWAY_ERR_FORKED, "the connector \"%s\" was made before fork()",
+        return rw_fail(ROPEWAY_ERR_FORKED, "the connector \"%s\" belongs to the parent process",
                        connector->name);
     }
     rw_lock(&connector->lock);

@@ -157,6 +157,10 @@ void rw_operation_end(ropeway_operation_t *operation, ropeway_status_t status,
     if (operation->phase >= RW_PHASE_ENDING) {
         return;
     }
+    if (operation->cancel_asked && status == ROPEWAY_STATUS_ERRORED) {
+        status = ROPEWAY_STATUS_CANCELLED; /* whatever came of it, it is what was asked for */
+        error = ROPEWAY_ERR_CANCELLED;
+    }
     operation->phase = RW_PHASE_ENDING;
     operation->end_status = status;
     operation->error = error;
@@ -278,8 +282,7 @@ static ropeway_error_t check_process(const ropeway_operation_t *operation) {
     }
     if (operation->connector->generation != rw_process_generation()) {
         return rw_fail(ROPEWAY_ERR_FORKED,
-                       "the operation's connector was made before fork(); make a new one in the "
-                       "child");
+                       "the operation's connector belongs to the parent process");
     }
     return ROPEWAY_OK;
 }
