@@ -157,6 +157,21 @@ static void begin(ropeway_operation_t *operation, const rw_message_t *message,
     }
 }
 
+/* The connection to whoever sent the request. A request over another endpoint than the one we know
+ * tells that the peer has given that up and made a new one; answers on the old one would be lost.
+ */
+static ropeway_error_t find_peer(ropeway_connector_t *connector, const uint8_t id[RW_ID_BYTES],
+                                 const rw_hello_t *hello, ucp_ep_h reply,
+                                 rw_peer_t **peer) RW_LOCKED {
+    rw_peer_t *known = rw_peer_find(connector, id);
+
+    if (known != NULL && reply != NULL && known->endpoint != reply &&
+        memcmp(id, connector->id, RW_ID_BYTES) != 0) {
+        rw_peer_fail(known, ROPEWAY_ERR_PEER_LOST, "it has made a new connection");
+    }
+    return rw_peer_get(connector, id, hello, peer);
+}
+
 void rw_passive_request(ropeway_connector_t *connector, const rw_message_t *message,
                         const uint8_t *payload, size_t length, ucp_ep_h reply) {
     ropeway_operation_t *operation = admit(connector, message, reply);
@@ -176,7 +191,7 @@ void rw_passive_request(ropeway_connector_t *connector, const rw_message_t *mess
         return;
     }
     rw_hello_id(payload, hello_length, id);
-    error = rw_peer_get(connector, id, &hello, &peer);
+    error = find_peer(connector, id, &hello, reply, &peer);
     if (error != ROPEWAY_OK) {
         rw_passive_reject(connector, message, reply, error, "%s", ropeway_last_error());
         return;
