@@ -145,7 +145,7 @@ void rw_native_reject(ropeway_connector_t *connector, ucp_ep_h reply, const rw_m
 }
 
 static bool can_tell(const ropeway_operation_t *operation) RW_LOCKED {
-    return operation->peer != NULL && !operation->peer->failed;
+    return operation->peer != NULL && !operation->peer->failed && !operation->peer->stock;
 }
 
 void rw_native_tell(ropeway_operation_t *operation, rw_message_type_t type) {

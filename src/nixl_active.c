@@ -295,8 +295,9 @@ void rw_nixl_pump(ropeway_operation_t *operation) {
             return;
         }
         if (connector->stats.bytes_inflight >= connector->options.max_inflight) {
-            rw_list_remove(&operation->waiting);
-            rw_list_append(&connector->starved, &operation->waiting);
+            if (rw_list_is_empty(&operation->waiting)) {
+                rw_list_append(&connector->starved, &operation->waiting);
+            }
             return;
         }
         if (!post_piece(operation)) {
