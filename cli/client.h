@@ -89,8 +89,8 @@ struct rw_offer {
     uint64_t size;   /* of the whole object */
     uint64_t offset; /* of the part that is offered */
     uint64_t length;
-    char tag[RW_TAG_SIZE]; /* read: equal while the object does not change */
-    char transfer[RW_TRANSFER_ID_SIZE];
+    char tag[RW_TAG_SIZE];              /* read: equal while the object does not change */
+    char transfer[RW_TRANSFER_ID_SIZE]; /* "": the server tells no outcome */
     char *metadata;
 };
 

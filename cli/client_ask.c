@@ -59,11 +59,14 @@ static bool take_offer(struct rw_client *client, json_t *answer, ropeway_operati
     static const char hex[] = "0123456789abcdef";
     if (!take_size(answer, "size", &offer->size))
         return bad_answer(client, "it holds no size");
+    offer->length = offer->size;
+    /* A plain server, such as a stock NIXL program, offers whole objects and tells no outcome. */
+    if (!json_object_get(answer, "transfer"))
+        return take_metadata(client, answer, kind, offer);
     if (!take_text(answer, "transfer", offer->transfer, sizeof offer->transfer) ||
         strspn(offer->transfer, hex) != RW_TRANSFER_ID_SIZE - 1)
         return bad_answer(client, "it holds no transfer");
     bool read = kind == ROPEWAY_OPERATION_READABLE;
-    offer->length = offer->size;
     if (read && (!take_size(answer, "offset", &offer->offset) ||
                  !take_size(answer, "length", &offer->length) ||
                  !take_text(answer, "tag", offer->tag, sizeof offer->tag)))
@@ -103,6 +106,11 @@ bool rw_client_ask_read(struct rw_client *client, const char *name, uint64_t off
     uint64_t rest = offer->size > offset ? offer->size - offset : 0;
     if (offer->offset == offset && offer->length == (length < rest ? length : rest))
         return true;
+    if (!*offer->transfer && !offer->offset) {
+        rw_fail("%s can't give parts of '%s', which is too big for a stream; name a file with '-o'",
+                client->url.base, name);
+        return false;
+    }
     return bad_answer(client, "it offers another part than was asked for");
 }
 
@@ -152,11 +160,13 @@ static uint64_t work_limit_ms(uint64_t bytes) {
 bool rw_client_confirm(struct rw_client *client, const struct rw_offer *offer, char *checksum) {
     uint32_t timeout_ms = client->options->timeout_ms;
     uint32_t wait = timeout_ms / 2000 < CONFIRM_WAIT_MAX_S ? timeout_ms / 2000 : CONFIRM_WAIT_MAX_S;
+    if (checksum)
+        checksum[0] = '\0';
+    if (!*offer->transfer)
+        return true;
     char *path = rw_format("/v1/transfers/%s?wait=%u", offer->transfer, wait ? wait : 1);
     uint64_t give_up = rw_now_ms() + timeout_ms;
     bool complete = false, over = path == NULL;
-    if (checksum)
-        checksum[0] = '\0';
     while (!over) {
         json_t *outcome = rw_http_call(client->http, "GET", path, NULL, ANSWER_MAX);
         bool at_work;

@@ -32,6 +32,7 @@ struct options {
     uint32_t grace_ms;
     uint32_t begin_limit_ms;
     uint32_t stall_limit_ms;
+    bool interop;
 };
 
 static void print_help(void) {
@@ -55,6 +56,10 @@ static void print_help(void) {
         "                             time (default 30)\n"
         "      --stall-limit SECONDS  end a transfer of which no byte moves in this time\n"
         "                             (default 30)\n"
+        "      --interop              let stock NIXL programs move the bytes, too; whoever "
+        "reaches\n"
+        "                             the server's UCX ports can then read and write its memory,\n"
+        "                             so only on a network that you trust\n"
         "      --transports LIST      UCX transports to use, as in UCX_TLS, e.g. 'tcp,self'\n"
         "  -h, --help                 show this text\n",
         DEFAULT_LISTEN, DEFAULT_CLIENTS, RW_MAPS_MAX);
@@ -91,6 +96,9 @@ static int parse_option(int option, struct options *options) {
         if (!rw_parse_seconds(optarg, 1, DAY_MS, &options->stall_limit_ms))
             return rw_usage("serve", "--stall-limit '%s' is not a number of seconds", optarg);
         break;
+    case 'i':
+        options->interop = true;
+        break;
     case 'T':
         options->transports = optarg;
         break;
@@ -106,6 +114,7 @@ static int parse_options(int argc, char **argv, struct options *options) {
                                           {"grace", required_argument, NULL, 'g'},
                                           {"begin-limit", required_argument, NULL, 'b'},
                                           {"stall-limit", required_argument, NULL, 's'},
+                                          {"interop", no_argument, NULL, 'i'},
                                           {"transports", required_argument, NULL, 'T'},
                                           {"help", no_argument, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
@@ -156,6 +165,7 @@ static bool open_connector(struct rw_server *server, const struct options *optio
     settings.log = rw_log_line;
     settings.stall_ms = options->stall_limit_ms;
     settings.transports = options->transports;
+    settings.interop = options->interop;
     if (ropeway_connector_create(&settings, &server->connector) == ROPEWAY_OK)
         return true;
     rw_fail("%s", ropeway_last_error());
