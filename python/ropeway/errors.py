@@ -8,14 +8,7 @@
         OperationTimeout (TimeoutError)    a wait, a deadline or the stall limit ran out
 """
 
-from enum import IntEnum
-
-from ._error_list import ERRORS
-
-ErrorCode = IntEnum(  # type: ignore[misc]
-    "ErrorCode", {name: number for number, name, _ in ERRORS}
-)
-ErrorCode.__doc__ = "ropeway_error_t of <ropeway.h>, without its prefix."
+from ._error_list import TEXTS, ErrorCode
 
 
 class RopewayError(RuntimeError):
@@ -51,10 +44,9 @@ _KINDS: dict[type[RopewayError], str] = {
     OperationCancelled: "CANCELLED",
     OperationTimeout: "STALLED DEADLINE TIMEOUT",
 }
-_TEXTS = {number: text for number, _, text in ERRORS}
 _KIND_OF = {ErrorCode[name]: kind for kind, names in _KINDS.items() for name in names.split()}
 
 
 def make(code: int, sentence: str) -> RopewayError:
     """The exception for an error of the library."""
-    return _KIND_OF.get(code, RopewayError)(code, sentence or _TEXTS[code])  # type: ignore[call-overload]
+    return _KIND_OF.get(ErrorCode(code), RopewayError)(code, sentence or TEXTS[code])

@@ -21,6 +21,8 @@ class Device:
     """ "cpu", "cuda:N" or "xpu:N"; "host", "gpu" and a missing number are understood."""
 
     __slots__ = ("kind", "id")
+    kind: DeviceKind
+    id: int
 
     def __init__(self, name: Union[str, Device]) -> None:
         if isinstance(name, Device):
