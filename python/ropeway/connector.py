@@ -52,6 +52,8 @@ class Connector:
     stall: seconds without a byte after which a transfer fails; 0: never.
     deadline: seconds that an operation may live by default; 0: no limit.
     transports, net_devices: as UCX_TLS and UCX_NET_DEVICES.
+    interop: whether stock NIXL peers may use what this connector offers;
+    reading and writing what they offer works in any case.
     options: the others of ropeway_connector_options_t, by their names in <ropeway.h>.
     """
 
@@ -63,12 +65,14 @@ class Connector:
         deadline: Optional[float] = None,
         transports: Optional[str] = None,
         net_devices: Optional[str] = None,
+        interop: bool = False,
         **options: int,
     ) -> None:
         unknown = options.keys() - _OPTIONS
         if unknown:
             raise TypeError(f"Connector() has no option '{min(unknown)}'; it has {', '.join(sorted(_OPTIONS))}")
         settings: dict[str, Any] = dict(options, name=name, transports=transports, net_devices=net_devices)
+        settings["interop"] = int(interop)
         settings["stall_ms"] = None if stall is None else _limit_ms(stall)
         settings["deadline_ms"] = None if deadline is None else _limit_ms(deadline)
         self._core = _core.Connector(settings)

@@ -40,6 +40,7 @@ static const option_t options_known[] = {
     RW_PY_OPTION(max_descriptors),
     RW_PY_OPTION(max_operations),
     RW_PY_OPTION(max_peers),
+    RW_PY_OPTION(interop),
 };
 #define OPTIONS (sizeof options_known / sizeof options_known[0])
 

@@ -243,3 +243,16 @@ with ropeway.Connector() as connector:
 """
     done = subprocess.run([python, "-I", "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout == "b'hello'\n" and done.stderr == ""
+
+
+@pytest.mark.parametrize("interop", [False, True])
+def test_metadata_invites_stock_peers_only_when_asked(interop):
+    import base64
+    import json
+    import zlib
+
+    with ropeway.Connector(interop=interop) as connector, connector.create_readable(b"x") as operation:
+        packed = json.loads(operation.metadata)["nixl_metadata"]
+        agent = zlib.decompress(base64.b64decode(packed.removeprefix("b64:")))
+    # The connection record of NIXL's UCX backend.
+    assert (b"t" + (3).to_bytes(8, "little") + b"UCX|" in agent) is interop
