@@ -205,14 +205,16 @@ ropeway_error_t rw_peer_get(ropeway_connector_t *connector, const uint8_t id[RW_
     return get(connector, id, hello, false, peer);
 }
 
-/* The agent of this name lives at another address now: the old connection is of no use. */
+/* The agent of this name lives at another address now: an idle connection to the old one is of no
+ * use. One with operations is left alone: two agents of one name may be alive, and one that is gone
+ * is found by UCX or the stall limit. */
 static void replace_stock(ropeway_connector_t *connector, const uint8_t id[RW_ID_BYTES],
                           const char *name) RW_LOCKED {
     for (rw_link_t *link = connector->peers.next, *next; link != &connector->peers; link = next) {
         rw_peer_t *peer = RW_CONTAINER(link, rw_peer_t, link);
 
         next = link->next;
-        if (peer->stock && strcmp(peer->name, name) == 0 &&
+        if (peer->stock && rw_list_is_empty(&peer->operations) && strcmp(peer->name, name) == 0 &&
             memcmp(peer->node.id, id, RW_ID_BYTES) != 0) {
             rw_peer_fail(peer, ROPEWAY_ERR_PEER_LOST, "it is back under another address");
         }
