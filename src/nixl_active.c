@@ -123,6 +123,12 @@ ropeway_error_t rw_nixl_prepare(ropeway_operation_t *operation, const ropeway_me
     if (regions == NULL || operation->remote_keys == NULL || operation->remote_ptrs == NULL) {
         error = rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
     }
+    if (error == ROPEWAY_OK && (operation->flags & ROPEWAY_OPERATION_INTEGRITY) != 0) {
+        error = rw_fail(ROPEWAY_ERR_UNSUPPORTED,
+                        "the NIXL agent \"%s\" can't take part in an integrity check; leave "
+                        "ROPEWAY_OPERATION_INTEGRITY out",
+                        metadata->agent);
+    }
     if (error == ROPEWAY_OK) {
         error = rw_peer_get_stock(operation->connector, metadata->agent, metadata->ucx,
                                   metadata->ucx_length, &peer);

@@ -37,7 +37,9 @@ static ropeway_error_t offer(ropeway_connector_t *connector, ropeway_operation_k
         error = connector->closed
                     ? rw_fail(ROPEWAY_ERR_CLOSED, "the connector \"%s\" is closed", connector->name)
                     : ROPEWAY_OK;
-        if (error == ROPEWAY_OK && connector->options.interop != 0) {
+        /* Stock peers check no sums: an offer that asks for them is none for these peers. */
+        if (error == ROPEWAY_OK && connector->options.interop != 0 &&
+            (operation->flags & ROPEWAY_OPERATION_INTEGRITY) == 0) {
             error = rw_nixl_expose(operation);
         }
         if (error == ROPEWAY_OK) {
