@@ -66,8 +66,8 @@ def test_metadata_travels_as_a_dict_in_a_message_of_their_own(peer):
     asyncio.run(main())
 
 
-def test_metadata_made_by_hand_around_a_plain_nixl_agent_is_refused_with_a_reason():
-    """Without interoperation there is no path to it; it must not hang."""
+def test_metadata_made_by_hand_around_an_agent_that_can_not_be_reached_is_refused():
+    """Here one whose address is none: there is no path to it, and it must not hang."""
 
     def record(tag, value):
         return tag + len(value).to_bytes(8, "little") + value + b"|"

@@ -38,7 +38,8 @@ class Connection:
         self._is_initialized = False
         self._name = f"{connector.name}-{number}"
         self._process = os.getpid()
-        self._native = _Native(name=self._name)
+        # On by default: this stands in for something with exactly that exposure.
+        self._native = _Native(name=self._name, interop=os.environ.get("ROPEWAY_INTEROP") != "0")
         self._remote_refs: dict[str, int] = {}
         logger.debug("Created %r", self)
 
