@@ -15,6 +15,7 @@
 #include <xxhash.h>
 
 #define PIECES_MAX 64 /* in flight per operation */
+#define KEY_MIN 10    /* UCX packs a map of its memory domains and a memory type, at least */
 
 /* A remote key, unpacked once for all regions that have the same. */
 typedef struct rw_key {
@@ -47,6 +48,11 @@ static ropeway_error_t unpack(rw_peer_t *peer, const rw_region_t *region,
             *result = key->key;
             return ROPEWAY_OK;
         }
+    }
+    if (region->key_length < KEY_MIN) {
+        return rw_fail(ROPEWAY_ERR_METADATA,
+                       "a remote key of the NIXL agent \"%s\" has %zu bytes; UCX's have more",
+                       peer->name, region->key_length);
     }
     key = calloc(1, sizeof *key);
     padded = calloc(1, region->key_length + RW_ADDRESS_PAD);
