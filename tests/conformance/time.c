@@ -72,22 +72,22 @@ static void stop_in_the_middle(ropeway_operation_kind_t kind, const char *option
 
 static void rule4_a_stopped_peer_of_a_read_is_found_by_the_stall_limit(void **state) {
     (void)state;
-    stop_in_the_middle(ROPEWAY_OPERATION_READ, "stall_ms=300", ROPEWAY_ERR_STALLED, 0.15);
+    stop_in_the_middle(ROPEWAY_OPERATION_READ, "stall_ms=1500", ROPEWAY_ERR_STALLED, 0.75);
 }
 
 static void rule4_a_stopped_peer_of_a_write_is_found_by_the_stall_limit(void **state) {
     (void)state;
-    stop_in_the_middle(ROPEWAY_OPERATION_WRITE, "stall_ms=300", ROPEWAY_ERR_STALLED, 0.15);
+    stop_in_the_middle(ROPEWAY_OPERATION_WRITE, "stall_ms=1500", ROPEWAY_ERR_STALLED, 0.75);
 }
 
 static void rule4_a_stopped_reader_is_found_by_the_stall_limit(void **state) {
     (void)state;
-    stop_in_the_middle(ROPEWAY_OPERATION_READABLE, "stall_ms=300", ROPEWAY_ERR_STALLED, 0.15);
+    stop_in_the_middle(ROPEWAY_OPERATION_READABLE, "stall_ms=1500", ROPEWAY_ERR_STALLED, 0.75);
 }
 
 static void rule4_a_stopped_writer_is_found_by_the_stall_limit(void **state) {
     (void)state;
-    stop_in_the_middle(ROPEWAY_OPERATION_WRITABLE, "stall_ms=300", ROPEWAY_ERR_STALLED, 0.15);
+    stop_in_the_middle(ROPEWAY_OPERATION_WRITABLE, "stall_ms=1500", ROPEWAY_ERR_STALLED, 0.75);
 }
 
 static void rule4_the_deadline_ends_a_transfer_that_hangs(void **state) {
