@@ -8,7 +8,7 @@ from memory import Memory
 
 INIT, PROC, DONE, STOP, ERR = 1, 2, 3, 4, 5
 LOG = ctypes.CFUNCTYPE(None, c_void_p, c_int, c_char_p)
-TRANSPORTS = {"shm": b"posix,sysv,cma,self", "tcp": b"tcp,self", "default": None}
+TRANSPORTS = {"shm": b"posix,sysv,cma,self", "tcp": b"tcp,self", "netns": b"tcp,self", "default": None}
 
 
 class ConnectorOptions(ctypes.Structure):

@@ -16,7 +16,7 @@ from pathlib import Path
 import rope
 
 HERE = Path(__file__).parent
-PATIENCE = 60  # seconds; only a test that fails waits this long
+PATIENCE = 20  # seconds; only a test that fails waits this long
 
 
 def wait_for(condition, what):
@@ -120,6 +120,7 @@ class Case(unittest.TestCase):
         stock = cls.__dict__.get("common")
         if stock is not None:
             stock.kill()
+            del cls.common
 
     def shared(self):
         """The peer that all tests of the class have in common: it takes seconds to start one."""

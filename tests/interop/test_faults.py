@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stock peers that are killed, stopped, or come back as somebody else."""
+import os
+import time
+import unittest
+import uuid
+
+import rope
+from support import READ, Case, made_up, wait_for
+
+BIG = [96 << 20]
+LIMIT = 20  # seconds within which a dead peer must be known
+
+
+class Faults(Case):
+    """Over TCP: there a peer must run for bytes to move."""
+
+    transport = "tcp"
+
+    def under_way(self, connector, stock, read, **options):
+        """An operation of which some bytes have moved and most have not."""
+        metadata = stock.readable(70, BIG, 1) if read else stock.writable(70, BIG)
+        operation = connector.read(metadata, BIG, **options) if read else connector.write(metadata, BIG, 1, **options)
+        self.addCleanup(operation.release)
+        wait_for(lambda: operation.done > 0, "the first bytes")
+        return operation
+
+    def test_killed_during_our_operation(self):
+        for read in (True, False):
+            with self.subTest(read=read):
+                stock, connector = self.start(), self.open(window=1, chunk_size=65536)
+                operation = self.under_way(connector, stock, read)
+                stock.kill()
+                self.assertEqual(operation.wait(LIMIT), rope.ERR)
+                self.assertEqual(operation.error, "ERR_PEER_LOST")
+                self.assertIn("stock-", operation.text)
+
+    def test_killed_before_we_begin(self):
+        stock, connector, stays = self.start(), self.open(), self.shared()
+        first, again = stock.readable(1, [1000], 1), stock.readable(2, [1000], 2)
+        with connector.read(first, [1000]) as operation:
+            self.complete(operation)
+        unknown = self.open()
+        stock.kill()
+        for one in (connector, unknown):
+            try:
+                with one.read(again, [1000]) as operation:
+                    self.assertEqual(operation.wait(LIMIT), rope.ERR)
+                    self.assertIn(operation.error, ("ERR_PEER_LOST", "ERR_UNREACHABLE"))
+            except rope.Error as error:
+                self.assertIn(error.name, ("ERR_UNREACHABLE", "ERR_NO_PATH"))
+        self.all_four(connector, stays, [70000])
+
+    def test_killed_before_it_begins(self):
+        """Nothing tells; the deadline ends the offer."""
+        stock, connector = self.start(), self.open()
+        with connector.readable([1000], 1, deadline_ms=300) as offer:
+            stock.kill()
+            self.assertEqual(offer.wait(LIMIT), rope.ERR)
+            self.assertEqual(offer.error, "ERR_DEADLINE")
+
+    def test_killed_during_its_operation(self):
+        stock, connector = self.start(), self.open()
+        with connector.writable(BIG, deadline_ms=5000) as offer:
+            stock.tell("write", 70, offer.metadata(), BIG, 1)
+            stock.tell("wait", [70])
+            wait_for(lambda: not (offer.memory.pieces[0][:4096] == 0xA7).all(), "the first bytes")
+            stock.kill()
+            self.assertEqual(offer.wait(LIMIT), rope.ERR)
+            self.assertEqual(offer.error, "ERR_DEADLINE")
+        self.all_four(connector, self.shared(), [70000])
+
+    def test_stopped_during_our_operation(self):
+        """The stall limit, the deadline and a cancel each end it, and then nothing lands any more."""
+        for read in (True, False):
+            for how, options in (("STALLED", {"stall_ms": 300}), ("DEADLINE", {"deadline_ms": 1000}), ("CANCELLED", {})):
+                with self.subTest(read=read, how=how):
+                    self.end_one_that_is_stopped(read, how, options)
+
+    def end_one_that_is_stopped(self, read, how, options):
+        stock, connector = self.shared(), self.open(window=2, chunk_size=1 << 20, quiet_ms=300)
+        operation = self.under_way(connector, stock, read, **options)
+        stock.stop()
+        try:
+            if how == "CANCELLED":
+                self.assertEqual(operation.cancel(), 0)
+            begun = time.monotonic()
+            self.assertIn(operation.wait(LIMIT), (rope.ERR, rope.STOP))
+            self.assertLess(time.monotonic() - begun, LIMIT / 2)
+            self.assertEqual(operation.error, "ERR_" + how, operation.text)
+            operation.memory.fill(0x11)
+        finally:
+            stock.go_on()
+        # What it was sent before it was stopped is through with when it has done something new.
+        self.we_read(connector, stock, [70000])
+        self.we_write(connector, stock, [70000])
+        if read:
+            self.assertTrue(operation.memory.is_all(0x11) and operation.memory.guarded())
+        else:
+            self.assertFalse(stock.holds(70, 1))
+        stock.release([70])
+
+    def test_cancel_while_all_is_well(self):
+        stock, connector = self.shared(), self.open(window=1, chunk_size=65536)
+        for read in (True, False):
+            operation = self.under_way(connector, stock, read)
+            self.assertEqual(operation.cancel(), 0)
+            self.assertEqual(operation.wait(LIMIT), rope.STOP)
+            operation.memory.fill(0x22)
+            self.all_four(connector, stock, [70000])
+            self.assertTrue(operation.memory.is_all(0x22))
+            stock.release([70])
+        self.assertEqual(connector.stats().peers_created, 1)
+
+    def test_an_offer_that_ended_stays_as_it_is(self):
+        """Its key is dead: a stock peer that comes late does not bring it back."""
+        stock, connector = self.shared(), self.open()
+        offer = connector.readable([1000], 1)
+        metadata = offer.metadata()
+        self.assertEqual(offer.cancel(), 0)
+        self.assertEqual(offer.wait(), rope.STOP)
+        dropped = connector.stats().messages_dropped
+        stock.read(70, metadata, [1000])
+        stock.wait([70])
+        wait_for(lambda: connector.stats().messages_dropped > dropped, "the late notification")
+        self.assertEqual(offer.status, rope.STOP)
+        offer.release()
+        stock.release([70])
+
+    def test_back_under_the_same_name(self):
+        connector, name = self.open(), f"stock-{uuid.uuid4().hex[:8]}"
+        for _ in range(2):
+            stock = self.start(name)
+            stock.agent("plain-" + name)
+            self.all_four(connector, stock, [70000])
+            stock.kill()
+        self.assertEqual(connector.stats().operations_live, 0)
+
+    def test_two_alive_under_one_name(self):
+        connector, name = self.open(window=1, chunk_size=65536), f"agent-{uuid.uuid4().hex[:8]}"
+        big = 32 << 20
+        operations = []
+        for number, stock in enumerate((self.shared(), self.start())):
+            stock.agent(name)
+            (pointer,) = stock.register(name, 50, [big], number)
+            text, _ = made_up(stock.agent_metadata(name), [(pointer, big)], READ)
+            operations.append(connector.read(text, [big]))
+        for number, operation in enumerate(operations):
+            self.complete(operation)
+            self.assertTrue(operation.memory.holds(number))
+            operation.release()
+
+
+class FaultsShm(Case):
+    transport = "shm"
+
+    def test_killed(self):
+        stock, connector = self.start(), self.open(window=1, chunk_size=65536)
+        metadata, other = stock.readable(1, BIG, 1), stock.readable(2, [1000], 1)
+        operation = connector.read(metadata, BIG)
+        self.addCleanup(operation.release)
+        wait_for(lambda: operation.done > 0, "the first bytes")
+        stock.kill()
+        self.assertEqual(operation.wait(LIMIT), rope.ERR, operation.text)
+        try:
+            with connector.read(other, [1000]) as late:
+                self.assertEqual(late.wait(LIMIT), rope.ERR)
+        except rope.Error as error:
+            self.assertIn(error.name, ("ERR_UNREACHABLE", "ERR_NO_PATH"))
+
+    def test_stopped(self):
+        """The kernel moves the bytes, so a stopped peer can be read; a cancel is still quiet."""
+        stock, connector = self.shared(), self.open(window=1, chunk_size=65536, quiet_ms=300)
+        for read in (True, False):
+            metadata = stock.readable(70, BIG, 1) if read else stock.writable(70, BIG)
+            operation = connector.read(metadata, BIG) if read else connector.write(metadata, BIG, 1)
+            stock.stop()
+            try:
+                operation.cancel()
+                self.assertIn(operation.wait(LIMIT), (rope.STOP, rope.DONE))
+                operation.memory.fill(0x33)
+            finally:
+                stock.go_on()
+            self.all_four(connector, stock, [70000])
+            self.assertTrue(operation.memory.is_all(0x33))
+            operation.release()
+            stock.release([70])
+
+
+class Long(Case):
+    transport = "tcp"
+
+    @staticmethod
+    def usage():
+        with open("/proc/self/statm") as file:
+            resident = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return resident, len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
+
+    def test_5000_operations_leave_nothing_behind(self):
+        stock, connector = self.start(), self.open()
+        sizes = [3000, 70000]
+        (name, agent_sizes) = f"agent-{uuid.uuid4().hex[:8]}", [3000, 70000]
+        stock.agent(name)
+        pointers = stock.register(name, 60, agent_sizes, 1)
+        blob = stock.agent_metadata(name)
+        before = None
+        for number in range(4900):
+            text, _ = made_up(blob, list(zip(pointers, sizes)), READ)
+            with connector.read(text, sizes) as operation:
+                self.complete(operation)
+            if number == 500:
+                before = self.usage()
+        after = self.usage()
+        for number in range(25):
+            self.all_four(connector, stock, [2000])
+        stats = connector.stats()
+        self.assertEqual(stats.operations_completed, 5000)
+        self.assertEqual((stats.operations_live, stats.bytes_inflight, stats.peers), (0, 0, 2))
+        self.assertLess(after[0] - before[0], 8 << 20)
+        self.assertLessEqual(after[1] - before[1], 4)
+        self.assertEqual(after[2], before[2])
+        # nixl_connect makes a connection per operation of its own, and closes them when it ends.
+        stock.kill()
+        wait_for(lambda: self.usage()[1] - before[1] <= 4, "the peer's sockets to be closed")
+
+
+if __name__ == "__main__":
+    unittest.main()
