@@ -91,6 +91,14 @@ static ropeway_error_t check_options(const ropeway_connector_options_t *options)
     return ROPEWAY_OK;
 }
 
+/* They are needed again when the second worker is made. */
+static bool copy_text(const char **text) {
+    const char *given = *text;
+
+    *text = given != NULL ? strdup(given) : NULL;
+    return given == NULL || *text != NULL;
+}
+
 static ropeway_error_t take_options(ropeway_connector_t *connector,
                                     const ropeway_connector_options_t *options) {
     connector->options = defaults;
@@ -103,6 +111,12 @@ static ropeway_error_t take_options(ropeway_connector_t *connector,
         }
         memcpy(&connector->options, options,
                options->struct_size < sizeof defaults ? options->struct_size : sizeof defaults);
+        bool transports = copy_text(&connector->options.transports);
+        bool devices = copy_text(&connector->options.net_devices);
+
+        if (!transports || !devices) {
+            return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
+        }
     }
     return check_options(&connector->options);
 }
@@ -202,6 +216,8 @@ static void free_connector(ropeway_connector_t *connector) RW_UNCHECKED {
     rw_table_free(&connector->peer_table);
     free(connector->graves);
     free(connector->hello);
+    free((char *)connector->options.transports);
+    free((char *)connector->options.net_devices);
     pthread_cond_destroy(&connector->unpark);
     rw_lock_destroy(&connector->lock);
     free(connector);
