@@ -70,7 +70,7 @@ build/asan/build.ninja:
 .PHONY: tsan
 tsan: build/tsan/build.ninja ## run the tests under ThreadSanitizer
 	ninja -C build/tsan
-	TSAN_OPTIONS=halt_on_error=1:die_after_fork=0:second_deadlock_stack=1:suppressions=$(SANITIZER)/tsan.supp \
+	TSAN_OPTIONS=halt_on_error=1:die_after_fork=0:second_deadlock_stack=1:suppressions=$(SANITIZER)/tsan.supp:atexit_sleep_ms=0 \
 	$(MESON_TEST) -C build/tsan --no-suite package --no-suite interop --timeout-multiplier 8
 
 build/tsan/build.ninja:
