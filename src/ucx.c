@@ -32,8 +32,14 @@ static const char *const settings[][2] = {
     {"TCP_CONN_NB", "y"},
 };
 
-/* NIXL's peers do put; and with rendezvous UCX would want what their endpoints can't do. */
-static const char put_setting[] = "TCP_PUT_ENABLE";
+/* Not for stock NIXL peers. They do put. And their workers give up shared memory, except for CMA,
+ * so they leave messages there unread once UCX needs more than the queue's own slots. */
+static bool is_native_only(const char *key) {
+    return strcmp(key, "TCP_PUT_ENABLE") == 0 || strcmp(key, "POSIX_ERROR_HANDLING") == 0 ||
+           strcmp(key, "SYSV_ERROR_HANDLING") == 0;
+}
+
+/* With rendezvous UCX would want what their endpoints can't do. */
 static const char *const stock_settings[][2] = {{"RNDV_THRESH", "inf"}, {"ADDRESS_VERSION", "v2"}};
 
 /* Whether the environment has UCX_<key>. */
@@ -96,7 +102,7 @@ static ropeway_error_t set_all(ucp_config_t *config, const char *transports,
     char keepalive[32];
 
     for (size_t i = 0; i < sizeof settings / sizeof *settings && error == ROPEWAY_OK; i++) {
-        if (!user_set(settings[i][0]) && !(for_stock && strcmp(settings[i][0], put_setting) == 0)) {
+        if (!user_set(settings[i][0]) && !(for_stock && is_native_only(settings[i][0]))) {
             error = rw_ucx_set(config, settings[i][0], settings[i][1]);
         }
     }
