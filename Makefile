@@ -12,6 +12,7 @@ FUZZ_TIME ?= 10
 SETUP := $(if $(UCX),--pkg-config-path=$(UCX)/lib/pkgconfig)
 MESON_TEST := meson test --print-errorlogs
 SANITIZER := $(CURDIR)/tests/sanitizer
+TSAN := halt_on_error=1:die_after_fork=0:second_deadlock_stack=1:suppressions=$(SANITIZER)/tsan.supp:atexit_sleep_ms=0
 
 .PHONY: all
 all: $(BUILD)/build.ninja ## build everything, after installing what that needs
@@ -68,10 +69,12 @@ build/asan/build.ninja:
 	    -Db_sanitize=address,undefined
 
 .PHONY: tsan
-tsan: build/tsan/build.ninja ## run the tests under ThreadSanitizer
+tsan: build/tsan/build.ninja ## run the library's tests over TCP under ThreadSanitizer
 	ninja -C build/tsan
-	TSAN_OPTIONS=halt_on_error=1:die_after_fork=0:second_deadlock_stack=1:suppressions=$(SANITIZER)/tsan.supp:atexit_sleep_ms=0 \
-	$(MESON_TEST) -C build/tsan --no-suite package --no-suite interop --timeout-multiplier 8
+	TSAN_OPTIONS=$(TSAN) \
+	$(MESON_TEST) -C build/tsan --timeout-multiplier 8 --suite unit --suite fuzz
+	TSAN_OPTIONS=$(TSAN) $(MESON_TEST) -C build/tsan --timeout-multiplier 8 \
+	    conformance-tcp conformance-netns faults-tcp faults-netns soak-tcp
 
 build/tsan/build.ninja:
 	tools/bootstrap lint

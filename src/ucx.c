@@ -34,9 +34,16 @@ static const char *const settings[][2] = {
 
 /* Not for stock NIXL peers. They do put. And their workers give up shared memory, except for CMA,
  * so they leave messages there unread once UCX needs more than the queue's own slots. */
-static bool is_native_only(const char *key) {
-    return strcmp(key, "TCP_PUT_ENABLE") == 0 || strcmp(key, "POSIX_ERROR_HANDLING") == 0 ||
-           strcmp(key, "SYSV_ERROR_HANDLING") == 0;
+static bool is_native_only(const char *key, const char *transports) {
+    if (strcmp(key, "TCP_PUT_ENABLE") == 0) {
+        return true;
+    }
+    if (transports == NULL) {
+        transports = getenv("UCX_TLS");
+    }
+    return (strcmp(key, "POSIX_ERROR_HANDLING") == 0 || strcmp(key, "SYSV_ERROR_HANDLING") == 0) &&
+           (transports == NULL || strstr(transports, "tcp") != NULL ||
+            strcmp(transports, "all") == 0);
 }
 
 /* With rendezvous UCX would want what their endpoints can't do. */
@@ -102,7 +109,8 @@ static ropeway_error_t set_all(ucp_config_t *config, const char *transports,
     char keepalive[32];
 
     for (size_t i = 0; i < sizeof settings / sizeof *settings && error == ROPEWAY_OK; i++) {
-        if (!user_set(settings[i][0]) && !(for_stock && is_native_only(settings[i][0]))) {
+        if (!user_set(settings[i][0]) &&
+            !(for_stock && is_native_only(settings[i][0], transports))) {
             error = rw_ucx_set(config, settings[i][0], settings[i][1]);
         }
     }
