@@ -33,7 +33,8 @@ static const char *const settings[][2] = {
 };
 
 /* Not for stock NIXL peers. They do put. And their workers give up shared memory, except for CMA,
- * so they leave messages there unread once UCX needs more than the queue's own slots. */
+ * so they leave messages there unread once UCX needs more than the queue's own slots. Shared memory
+ * is used only where the chosen transports leave nothing else. */
 static bool is_native_only(const char *key, const char *transports) {
     if (strcmp(key, "TCP_PUT_ENABLE") == 0) {
         return true;
