@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <ucs/debug/log_def.h>
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -33,7 +34,16 @@ void rw_log(ropeway_connector_t *connector, ropeway_log_level_t level, const cha
     deliver(connector, level, text);
 }
 
-static ropeway_log_level_t level_of(ucs_log_level_t level) {
+/* A connection that can't be made or breaks is an error to UCX's connection manager; here the
+ * operations that needed it tell, and there may be none. */
+static bool is_about_one_connection(const char *file) {
+    return strstr(file, "tcp_cm.c") != NULL;
+}
+
+static ropeway_log_level_t level_of(ucs_log_level_t level, const char *file) {
+    if (level <= UCS_LOG_LEVEL_WARN && is_about_one_connection(file)) {
+        return ROPEWAY_LOG_INFO;
+    }
     if (level <= UCS_LOG_LEVEL_ERROR) {
         return ROPEWAY_LOG_ERROR;
     }
@@ -50,7 +60,7 @@ static ucs_log_func_rc_t take_line(const char *file, unsigned line, const char *
     char text[1024];
     int head;
 
-    (void)file, (void)line, (void)function, (void)component;
+    (void)line, (void)function, (void)component;
     pthread_mutex_lock(&mutex);
     if (rw_list_is_empty(&attached) || level == UCS_LOG_LEVEL_FATAL) {
         pthread_mutex_unlock(&mutex);
@@ -59,7 +69,7 @@ static ucs_log_func_rc_t take_line(const char *file, unsigned line, const char *
     head = snprintf(text, sizeof text, "UCX: ");
     vsnprintf(text + head, sizeof text - (size_t)head, message, arguments);
     for (rw_link_t *link = attached.next; link != &attached; link = link->next) {
-        deliver(RW_CONTAINER(link, ropeway_connector_t, logging), level_of(level), text);
+        deliver(RW_CONTAINER(link, ropeway_connector_t, logging), level_of(level, file), text);
     }
     pthread_mutex_unlock(&mutex);
     return getenv("UCX_LOG_LEVEL") != NULL || getenv("UCX_LOG_FILE") != NULL
