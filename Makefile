@@ -69,12 +69,12 @@ build/asan/build.ninja:
 	    -Db_sanitize=address,undefined
 
 .PHONY: tsan
-tsan: build/tsan/build.ninja ## run the library's tests over TCP under ThreadSanitizer
+tsan: build/tsan/build.ninja ## run the library's tests under ThreadSanitizer
 	ninja -C build/tsan
 	TSAN_OPTIONS=$(TSAN) \
 	$(MESON_TEST) -C build/tsan --timeout-multiplier 8 --suite unit --suite fuzz
 	TSAN_OPTIONS=$(TSAN) $(MESON_TEST) -C build/tsan --timeout-multiplier 8 \
-	    conformance-tcp conformance-netns faults-tcp faults-netns soak-tcp
+	    conformance-host conformance-tcp faults-host faults-netns soak-host
 
 build/tsan/build.ninja:
 	tools/bootstrap lint

@@ -43,10 +43,14 @@ static void choose(const json_t *facts, struct choice *choice) {
 }
 
 static void text_same_host(const struct choice *choice, char *text, size_t size) {
-    if (choice->memory[0] == '\0') {
-        snprintf(text, size, "%s",
-                 json_array_size(choice->tcp) > 0 ? "TCP (no shared memory transport is there)"
-                                                  : "nothing");
+    if (json_array_size(choice->tcp) > 0) {
+        snprintf(text, size,
+                 choice->zero_copy[0] == '\0'
+                     ? "TCP%s"
+                     : "TCP, and large transfers from memory to memory (%s)",
+                 choice->zero_copy);
+    } else if (choice->memory[0] == '\0') {
+        snprintf(text, size, "nothing");
     } else if (choice->zero_copy[0] == '\0') {
         snprintf(text, size, "shared memory (%s), with a copy on each side", choice->memory);
     } else {

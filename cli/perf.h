@@ -101,8 +101,8 @@ struct rw_perf_usage {
 void rw_perf_usage_of_idling(ropeway_connector_t *connector, double seconds,
                              struct rw_perf_usage *usage);
 
-/* A "transports" value from the command line as UCX's list: "shm" is "sm", "any" is NULL,
- * a "+" is a comma. Returns text or a copy in buffer. */
+/* A "transports" value from the command line as UCX's list: "shm" and "queue" stand for
+ * what the help text says, "any" is NULL, a "+" is a comma. Returns text or a copy in buffer. */
 const char *rw_perf_transports(const char *name, char *buffer, size_t size);
 
 /* ---- perf_server.c ------------------------------------------------------- */

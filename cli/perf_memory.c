@@ -103,7 +103,12 @@ const char *rw_perf_transports(const char *name, char *buffer, size_t size) {
     if (strcmp(name, "any") == 0) {
         return NULL;
     }
-    snprintf(buffer, size, "%s", strcmp(name, "shm") == 0 ? "sm" : name);
+    if (strcmp(name, "shm") == 0) {
+        name = "tcp,cma,self";
+    } else if (strcmp(name, "queue") == 0) {
+        name = "sm,self";
+    }
+    snprintf(buffer, size, "%s", name);
     for (each = buffer; *each != '\0'; each++) {
         *each = *each == '+' ? ',' : *each;
     }

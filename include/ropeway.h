@@ -172,7 +172,8 @@ typedef struct ropeway_connector_options {
     uint32_t max_descriptors; /* per operation; default 131072 */
     uint32_t max_operations;  /* alive at a time; default 1000000 */
     uint32_t max_peers;       /* connections at a time; default 4096; idle ones are closed first */
-    const char *transports;   /* as UCX_TLS, e.g. "tcp,self"; NULL (default): UCX_TLS, or all */
+    const char *transports;   /* as UCX_TLS, e.g. "tcp,self"; NULL (default): UCX_TLS, or all but
+                                 queues in shared memory (see ropeway(7)) */
     const char *net_devices;  /* as UCX_NET_DEVICES, e.g. "eth0"; NULL (default): that, or all */
     uint32_t interop; /* 1: stock NIXL peers may use what this connector offers: its metadata
                          carries addresses and UCX remote keys, and any UCX peer that reaches

@@ -16,9 +16,11 @@
 
 #define UCX_MAJOR_NEEDED 1u
 #define UCX_MINOR_NEEDED 22u
+#define ALL_BUT_QUEUES "^posix,sysv,xpmem" /* see queues_are_wanted() */
 
 static const char *const settings[][2] = {
-    /* Shared memory serves endpoints that report a dead peer. */
+    /* The queues in shared memory serve endpoints that report a dead peer; see queues_are_wanted().
+     */
     {"POSIX_ERROR_HANDLING", "y"},
     {"SYSV_ERROR_HANDLING", "y"},
     /* Rendezvous may read through CMA on such endpoints. */
@@ -32,19 +34,40 @@ static const char *const settings[][2] = {
     {"TCP_CONN_NB", "y"},
 };
 
-/* Not for stock NIXL peers. They do put. And their workers give up shared memory, except for CMA,
- * so they leave messages there unread once UCX needs more than the queue's own slots. Shared memory
- * is used only where the chosen transports leave nothing else. */
-static bool is_native_only(const char *key, const char *transports) {
-    if (strcmp(key, "TCP_PUT_ENABLE") == 0) {
-        return true;
+/* Whether a comma-separated list has this word. */
+static bool lists(const char *list, const char *word) {
+    size_t length = strlen(word);
+
+    for (const char *at = list; at != NULL; at = strchr(at, ',')) {
+        at += *at == ',';
+        if (strncmp(at, word, length) == 0 && (at[length] == '\0' || at[length] == ',')) {
+            return true;
+        }
     }
+    return false;
+}
+
+/* A worker has one queue in shared memory for all its peers. One that is killed or stopped between
+ * taking a slot and filling it blocks the queue for all the others, for good. (Stock NIXL peers do
+ * not even read there.) So on one host messages go by TCP and large transfers by CMA, and the
+ * queues are for who asks for transports without TCP. */
+static bool queues_are_wanted(const char *transports) {
     if (transports == NULL) {
         transports = getenv("UCX_TLS");
     }
+    if (transports == NULL) {
+        return false;
+    }
+    return transports[0] == '^' ? lists(transports + 1, "tcp")
+                                : !lists(transports, "tcp") && !lists(transports, "all");
+}
+
+static bool is_left_out(const char *key, const char *transports, bool for_stock) {
+    if (strcmp(key, "TCP_PUT_ENABLE") == 0) {
+        return for_stock; /* they do put */
+    }
     return (strcmp(key, "POSIX_ERROR_HANDLING") == 0 || strcmp(key, "SYSV_ERROR_HANDLING") == 0) &&
-           (transports == NULL || strstr(transports, "tcp") != NULL ||
-            strcmp(transports, "all") == 0);
+           !queues_are_wanted(transports);
 }
 
 /* With rendezvous UCX would want what their endpoints can't do. */
@@ -110,8 +133,7 @@ static ropeway_error_t set_all(ucp_config_t *config, const char *transports,
     char keepalive[32];
 
     for (size_t i = 0; i < sizeof settings / sizeof *settings && error == ROPEWAY_OK; i++) {
-        if (!user_set(settings[i][0]) &&
-            !(for_stock && is_native_only(settings[i][0], transports))) {
+        if (!user_set(settings[i][0]) && !is_left_out(settings[i][0], transports, for_stock)) {
             error = rw_ucx_set(config, settings[i][0], settings[i][1]);
         }
     }
@@ -122,8 +144,8 @@ static ropeway_error_t set_all(ucp_config_t *config, const char *transports,
         snprintf(keepalive, sizeof keepalive, "%ums", keepalive_ms);
         error = rw_ucx_set(config, "KEEPALIVE_INTERVAL", keepalive);
     }
-    if (error == ROPEWAY_OK && transports != NULL) {
-        error = rw_ucx_set(config, "TLS", transports);
+    if (error == ROPEWAY_OK && (transports != NULL || !user_set("TLS"))) {
+        error = rw_ucx_set(config, "TLS", transports != NULL ? transports : ALL_BUT_QUEUES);
     }
     if (error == ROPEWAY_OK && net_devices != NULL) {
         error = rw_ucx_set(config, "NET_DEVICES", net_devices);

@@ -288,8 +288,8 @@ class Faults:
             self.assert_empty(self.here)
 
 
-class OverSharedMemory(Faults, TestCase):
-    TRANSPORTS = "sm,self"
+class OnOneHost(Faults, TestCase):
+    TRANSPORTS = "tcp,cma,self"
 
 
 class OverTcp(Faults, TestCase):

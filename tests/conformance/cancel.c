@@ -180,7 +180,7 @@ static void rule4_a_peer_whose_connector_is_gone_is_reported_by_begin_or_outcome
             assert_status(operation, ROPEWAY_STATUS_ERRORED);
         }
         /* Over shared memory the segment has gone, and UCX finds no way to the peer. */
-        bool no_path = error == ROPEWAY_ERR_NO_PATH && ts_transport_is("shm");
+        bool no_path = error == ROPEWAY_ERR_NO_PATH && ts_transport_is("queue");
         if (!no_path && error != ROPEWAY_ERR_UNREACHABLE && error != ROPEWAY_ERR_PEER_CLOSED &&
             error != ROPEWAY_ERR_PEER_LOST) {
             fail_msg("begin after the peer's destroy ends with %s", ropeway_error_name(error));

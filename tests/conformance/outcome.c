@@ -140,7 +140,9 @@ static void an_operation_tells_its_kind_peer_path_and_user_data(void **state) {
         size_t length = ropeway_operation_path(pair.operation, path, sizeof path);
         assert_int_equal(length, strlen(path));
         assert_true(length > 0);
-        assert_int_equal(strstr(path, "tcp") != NULL, !ts_transport_is("shm"));
+        assert_int_equal(strstr(path, "tcp") != NULL, !ts_transport_is("queue"));
+        assert_int_equal(strstr(path, "cma") != NULL,
+                         ts_transport_is("host") || ts_transport_is("queue"));
         assert_int_equal(ropeway_operation_path(pair.operation, cut, sizeof cut), length);
         assert_int_equal(strlen(cut), 3);
         ts_pair_finish(&pair);

@@ -12,6 +12,7 @@
 extern const ts_list_t ts_list_death;  /* processes that end or freeze */
 extern const ts_list_t ts_list_race;   /* cancels at random moments */
 extern const ts_list_t ts_list_frozen; /* cancels while the other side is stopped */
+extern const ts_list_t ts_list_flood;  /* processes that end or freeze amid many messages */
 extern const ts_list_t ts_list_link;   /* a network that fails */
 
 #endif

@@ -3,10 +3,7 @@
 
 int main(int argc, char **argv) {
     static const ts_list_t *const lists[] = {
-        &ts_list_death,
-        &ts_list_frozen,
-        &ts_list_race,
-        &ts_list_link,
+        &ts_list_death, &ts_list_frozen, &ts_list_race, &ts_list_flood, &ts_list_link,
     };
     return ts_main("faults", argc, argv, lists, sizeof lists / sizeof *lists);
 }

@@ -58,6 +58,8 @@ ts_peer_t *ts_peer_spawn(void) {
     if (peer->pid < 0) {
         fail_msg("no peer process: %s", strerror(errno));
     }
+    struct timeval patience = {.tv_sec = 2 * TS_BOUND_MS / 1000};
+    setsockopt(pair[0], SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     peer->in = fdopen(pair[0], "r");
     peer->out = fdopen(fcntl(pair[0], F_DUPFD_CLOEXEC, 3), "w");
     return peer;
@@ -107,11 +109,6 @@ void ts_peer_send(ts_peer_t *peer, const char *format, ...) {
 }
 
 static bool take_line(ts_peer_t *peer) {
-    struct pollfd entry = {fileno(peer->in), POLLIN, 0};
-    /* Answers are short and come one at a time: none is left in the buffer of peer->in. */
-    if (poll(&entry, 1, 2 * TS_BOUND_MS) != 1) {
-        return false;
-    }
     ssize_t length = getline(&peer->line, &peer->line_size, peer->in);
     if (length <= 0) {
         return false;

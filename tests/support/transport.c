@@ -14,7 +14,8 @@ typedef struct transport {
 } transport_t;
 
 static const transport_t transports[] = {
-    {"shm", "posix,sysv,cma,self", NULL},
+    {"host", "tcp,cma,self", NULL},
+    {"queue", "posix,sysv,cma,self", NULL},
     {"tcp", "tcp,self", "lo"},
     {"netns", "tcp,self", TS_VETH ",lo"},
 };
@@ -29,7 +30,7 @@ void ts_transport_init(const char *name) {
         }
     }
     if (chosen == NULL) {
-        fprintf(stderr, "no such transport: %s; use shm, tcp or netns\n", name);
+        fprintf(stderr, "no such transport: %s; use host, queue, tcp or netns\n", name);
         exit(2);
     }
     /* A peer process is told "netns" too, and is in the right namespace already. */

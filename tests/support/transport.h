@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The transport that a run of the tests uses: "shm" (shared memory and CMA), "tcp" (loopback), or
+ * The transport that a run of the tests uses: "host" (what two workers on one host use unless told
+ * otherwise: TCP and CMA), "queue" (shared memory for messages too), "tcp" (loopback alone), or
  * "netns" (TCP between two network namespaces that are joined by a veth pair and have no names:
  * they vanish with the processes in them).
  */
