@@ -295,7 +295,7 @@ typedef enum ropeway_status {
 /* "INIT", "PROC", "DONE", "STOP" or "ERR"; "UNINIT" for the rest. Static storage. */
 ROPEWAY_API const char *ropeway_status_name(ropeway_status_t status);
 
-/* Called once, when the operation is terminal, on the connector's progress thread without any lock
+/* Called once, when the operation is terminal, on a thread of the connector's without any lock
  * held. It may call every function except ropeway_connector_destroy(); it may release the
  * operation. It should return soon: nothing else is called back meanwhile. */
 typedef void (*ropeway_operation_fn)(ropeway_operation_t *operation, void *arg);

@@ -195,6 +195,7 @@ static void init_fields(ropeway_connector_t *connector) RW_UNCHECKED {
     connector->generation = rw_process_generation();
     rw_lock_init(&connector->lock);
     rw_condition_init(&connector->unpark);
+    rw_condition_init(&connector->called);
 }
 
 /* Frees everything that was made so far; the progress thread is gone or was never started. */
@@ -219,6 +220,7 @@ static void free_connector(ropeway_connector_t *connector) RW_UNCHECKED {
     free((char *)connector->options.transports);
     free((char *)connector->options.net_devices);
     pthread_cond_destroy(&connector->unpark);
+    pthread_cond_destroy(&connector->called);
     rw_lock_destroy(&connector->lock);
     free(connector);
 }
@@ -335,21 +337,26 @@ ropeway_error_t ropeway_connector_destroy(ropeway_connector_t *connector) RW_UNC
     if (connector == NULL || connector->generation != rw_process_generation()) {
         return ROPEWAY_OK;
     }
-    if (pthread_equal(pthread_self(), connector->thread)) {
-        return rw_fail(ROPEWAY_ERR_BUSY,
-                       "a connector can't be destroyed from one of its own callbacks; do it from "
-                       "another thread");
-    }
     error = rw_connector_enter(connector);
     if (error != ROPEWAY_OK) {
         return error;
+    }
+    if (rw_callback_is_here(connector)) {
+        rw_unlock(&connector->lock);
+        return rw_fail(ROPEWAY_ERR_BUSY,
+                       "a connector can't be destroyed from one of its own callbacks; do it from "
+                       "another thread");
     }
     connector->closed = true;
     end_operations(connector);
     rw_peer_close_all(connector);
     connector->stopping = true;
     rw_progress_wake(connector);
+    pthread_cond_signal(&connector->called);
     rw_unlock(&connector->lock);
+    if (connector->has_caller) {
+        pthread_join(connector->caller, NULL);
+    }
     pthread_join(connector->thread, NULL);
 
     rw_lock(&connector->lock);

@@ -193,7 +193,8 @@ struct ropeway_connector {
     int event_fd;        /* readable while events is not empty */
     int epoll_fd;        /* of ucx_fd and wake_fd */
     bool has_cuda;
-    pthread_t thread;
+    pthread_t thread;  /* drives UCX */
+    pthread_t caller;  /* runs the user's callbacks, once there is one; see has_caller */
     rw_link_t logging; /* guarded by log.c */
 
     rw_lock_t lock;
@@ -210,7 +211,9 @@ struct ropeway_connector {
     uint64_t parked_until RW_GUARDED;
     uint64_t last_driven RW_GUARDED;
     uint64_t sleep_until RW_GUARDED;
+    bool has_caller RW_GUARDED; /* the callbacks' thread is there */
     pthread_cond_t unpark;
+    pthread_cond_t called; /* there is a callback to run, or the thread shall end */
     rw_timers_t timers RW_GUARDED;
     rw_table_t operations RW_GUARDED; /* live ones, by id */
     rw_table_t peer_table RW_GUARDED; /* by hello id */
@@ -281,10 +284,21 @@ ropeway_error_t rw_progress_start(ropeway_connector_t *connector);
 bool rw_progress_step(ropeway_connector_t *connector) RW_LOCKED;
 /* To be called after posting, before the lock is released: makes sure that somebody goes on. */
 void rw_progress_kick(ropeway_connector_t *connector) RW_LOCKED;
-/* Wakes the progress thread for work that only it does (callbacks, stopping). */
+/* Wakes the progress thread for what only it does (arming a new worker, stopping). */
 void rw_progress_wake(ropeway_connector_t *connector) RW_LOCKED;
 /* Drives or sleeps until the operation is terminal, or due. */
 void rw_progress_wait(ropeway_operation_t *operation, uint64_t due) RW_LOCKED;
+
+/* ---- callback.c ---- */
+
+/* Whether this is the thread that runs the connector's callbacks. */
+bool rw_callback_is_here(const ropeway_connector_t *connector) RW_LOCKED;
+/* Makes sure that there is one. Errors: ERR_SYSTEM. */
+ropeway_error_t rw_callback_prepare(ropeway_connector_t *connector) RW_LOCKED;
+/* The operation is terminal: lets its callback run. */
+void rw_callback_post(ropeway_operation_t *operation) RW_LOCKED;
+/* Waits until the callback has run, or runs it here when this is the thread that would. */
+void rw_callback_finish(ropeway_operation_t *operation) RW_LOCKED;
 
 /* ---- operation.c, outcome.c ---- */
 
@@ -320,8 +334,6 @@ void rw_operation_set_timer(ropeway_operation_t *operation) RW_LOCKED;
 /* Drops a reference. With the last one the operation is freed, and with it its reference to the
  * connector. Returns whether it was freed. */
 bool rw_operation_drop(ropeway_operation_t *operation) RW_LOCKED;
-/* Runs the next user callback, without the lock. false: there was none. */
-bool rw_operation_run_callback(ropeway_connector_t *connector) RW_LOCKED;
 /* Remembers why an id is not alive any more: the key of an operation, for the latecomer who brings
  * it; the hello of a peer, for who would call it. The latest RW_GRAVES are kept. */
 void rw_grave_dig(ropeway_connector_t *connector, const uint8_t id[RW_ID_BYTES],

@@ -220,7 +220,10 @@ ropeway_error_t rw_operation_start(ropeway_operation_t *operation) {
     if (rw_timers_reserve(&connector->timers, connector->live_count + 1) != 0) {
         return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
     }
-    error = find_memories(operation);
+    error = operation->callback != NULL ? rw_callback_prepare(connector) : ROPEWAY_OK;
+    if (error == ROPEWAY_OK) {
+        error = find_memories(operation);
+    }
     if (error != ROPEWAY_OK) {
         return error;
     }

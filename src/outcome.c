@@ -220,9 +220,7 @@ static void announce(ropeway_operation_t *operation) RW_LOCKED {
         (void)!write(connector->event_fd, &one, sizeof one);
     }
     if (operation->callback != NULL) {
-        operation->callback_pending = true;
-        operation->references++;
-        rw_list_append(&connector->callbacks, &operation->calling);
+        rw_callback_post(operation);
     }
 }
 
@@ -335,44 +333,6 @@ ropeway_error_t ropeway_operation_wait(ropeway_operation_t *operation, int timeo
     return outcome(operation);
 }
 
-static void call_back(ropeway_operation_t *operation) RW_LOCKED {
-    ropeway_connector_t *connector = operation->connector;
-
-    rw_list_remove(&operation->calling);
-    operation->callback_pending = false;
-    operation->callback_running = true;
-    rw_unlock(&connector->lock);
-    operation->callback(operation, operation->callback_arg);
-    rw_lock(&connector->lock);
-    operation->callback_running = false;
-    pthread_cond_broadcast(&operation->changed);
-    rw_operation_drop(operation);
-}
-
-bool rw_operation_run_callback(ropeway_connector_t *connector) {
-    if (rw_list_is_empty(&connector->callbacks)) {
-        return false;
-    }
-    call_back(RW_CONTAINER(connector->callbacks.next, ropeway_operation_t, calling));
-    return true;
-}
-
-/* Waits until the callback has run, or runs it here when this is the thread that would. */
-static void finish_callback(ropeway_operation_t *operation) RW_LOCKED {
-    ropeway_connector_t *connector = operation->connector;
-
-    if (pthread_equal(pthread_self(), connector->thread)) {
-        if (operation->callback_pending) {
-            call_back(operation);
-        }
-        return;
-    }
-    while (operation->callback_pending || operation->callback_running) {
-        rw_progress_wake(connector);
-        rw_condition_wait(&operation->changed, &connector->lock, RW_NEVER);
-    }
-}
-
 void ropeway_operation_release(ropeway_operation_t *operation) RW_UNCHECKED {
     ropeway_connector_t *connector;
 
@@ -387,7 +347,7 @@ void ropeway_operation_release(ropeway_operation_t *operation) RW_UNCHECKED {
     rw_lock(&connector->lock);
     rw_operation_abort(operation);
     rw_progress_wait(operation, RW_NEVER);
-    finish_callback(operation);
+    rw_callback_finish(operation);
     rw_list_remove(&operation->event);
     rw_operation_drop(operation);
     rw_connector_leave(connector);

@@ -107,9 +107,6 @@ void rw_progress_kick(ropeway_connector_t *connector) {
     }
     for (int i = 0; i < ARM_TRIES; i++) {
         rw_progress_step(connector);
-        if (!rw_list_is_empty(&connector->callbacks)) {
-            break;
-        }
         if (arm(connector)) {
             if (wakes_in_time(connector)) {
                 return;
@@ -120,18 +117,15 @@ void rw_progress_kick(ropeway_connector_t *connector) {
     rw_progress_wake(connector);
 }
 
-/* Sleeps until UCX, rw_progress_wake(), a timer or due. Returns at once when UCX is busy. */
-static void sleep_armed(ropeway_connector_t *connector, uint64_t due) RW_LOCKED {
+/* Sleeps until UCX, rw_progress_wake() or a timer. Returns at once when UCX is busy. */
+static void sleep_armed(ropeway_connector_t *connector) RW_LOCKED {
     const rw_timer_t *timer = rw_timers_first(&connector->timers);
     struct epoll_event events[3];
-    uint64_t now = rw_now(), ignored;
+    uint64_t due = timer != NULL ? timer->due : RW_NEVER, now = rw_now(), ignored;
     int timeout = -1, count;
 
     if (!arm(connector)) {
         return;
-    }
-    if (timer != NULL && timer->due < due) {
-        due = timer->due;
     }
     if (due != RW_NEVER) {
         uint64_t left = due > now ? (due - now + MILLISECOND - 1) / MILLISECOND : 0;
@@ -179,20 +173,13 @@ static void *progress_main(void *argument) {
     uint64_t active = 0;
 
     rw_lock(&connector->lock);
-    for (;;) {
-        while (rw_operation_run_callback(connector)) {
-            active = rw_now();
-        }
-        if (connector->stopping) {
-            break;
-        }
+    while (!connector->stopping) {
         if (connector->drivers > 0) {
             park(connector);
         } else if (rw_progress_step(connector)) {
             active = rw_now();
-        } else if (rw_list_is_empty(&connector->callbacks) &&
-                   rw_now() - active >= spin_time(connector)) {
-            sleep_armed(connector, RW_NEVER);
+        } else if (rw_now() - active >= spin_time(connector)) {
+            sleep_armed(connector);
             active = rw_now();
         } else {
             rw_lock_pause(&connector->lock);
@@ -217,23 +204,6 @@ static bool live(const ropeway_operation_t *operation) RW_LOCKED {
     return operation->phase != RW_PHASE_TERMINAL;
 }
 
-/* The progress thread itself waits, inside a user's callback. */
-static void wait_on_thread(ropeway_operation_t *operation, uint64_t due) RW_LOCKED {
-    ropeway_connector_t *connector = operation->connector;
-    uint64_t active = rw_now(), now = active;
-
-    while (live(operation) && now < due) {
-        if (rw_progress_step(connector)) {
-            active = now;
-        } else if (now - active >= spin_time(connector)) {
-            sleep_armed(connector, due);
-            active = rw_now();
-        }
-        rw_lock_yield(&connector->lock);
-        now = rw_now();
-    }
-}
-
 /* Polls for the operation until nothing has happened for spin_us. */
 static void drive(ropeway_operation_t *operation, uint64_t due) RW_LOCKED {
     ropeway_connector_t *connector = operation->connector;
@@ -247,9 +217,6 @@ static void drive(ropeway_operation_t *operation, uint64_t due) RW_LOCKED {
         } else {
             rw_lock_pause(&connector->lock);
         }
-        if (!rw_list_is_empty(&connector->callbacks)) {
-            rw_progress_wake(connector);
-        }
         now = rw_now();
         connector->last_driven = now;
     }
@@ -260,10 +227,6 @@ void rw_progress_wait(ropeway_operation_t *operation, uint64_t due) {
     ropeway_connector_t *connector = operation->connector;
 
     if (!live(operation) || rw_now() >= due) {
-        return;
-    }
-    if (pthread_equal(pthread_self(), connector->thread)) {
-        wait_on_thread(operation, due);
         return;
     }
     if (connector->drivers == 0 && spin_time(connector) > 0) {

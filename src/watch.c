@@ -17,6 +17,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#define LAST_STEPS 64
+
 /* Adds what a file or a link says to the hash. false: it can't be read. */
 static bool add(crypto_generichash_state *state, const char *path, bool is_link) {
     char text[128];
@@ -104,8 +106,8 @@ void rw_watch_event(ropeway_connector_t *connector, int process) {
     if (poll(&now, 1, 0) != 1) {
         return;
     }
-    /* What the process sent before its end is still to be read. */
-    while (rw_progress_step(connector)) {
+    /* What the process sent before its end is still to be read; others may send for ever. */
+    for (int i = 0; i < LAST_STEPS && rw_progress_step(connector); i++) {
     }
     peer = find(connector, process);
     if (peer != NULL) {

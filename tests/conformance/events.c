@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static uint8_t memory[70000];
 static const ropeway_descriptor_t descriptor = {memory, sizeof memory, {ROPEWAY_DEVICE_HOST, 0}};
@@ -124,6 +125,32 @@ static void rule2_a_callback_may_release_and_begin_but_not_destroy(void **state)
     ropeway_operation_release(calls.next);
     free(calls.metadata);
     ts_assert_works(connector, peer);
+}
+
+static void take_its_time(ropeway_operation_t *operation, void *arg) {
+    char byte;
+    (void)operation;
+    if (read(*(int *)arg, &byte, 1) != 1) {
+        abort();
+    }
+}
+
+static void rule1_a_callback_that_takes_its_time_holds_up_no_transfer(void **state) {
+    (void)state;
+    ropeway_connector_t *connector = ts_connect("");
+    ts_peer_t *peer = ts_new_peer("");
+    int gate[2];
+    assert_int_equal(pipe(gate), 0);
+    ropeway_operation_t *slow = readable(connector, 0, 0, take_its_time, &gate[0]);
+    ropeway_operation_t *late = readable(connector, 0, 100, NULL, NULL);
+    assert_ok(ropeway_operation_cancel(slow));
+    ts_assert_works(connector, peer);
+    assert_ended(ts_wait(late), ROPEWAY_STATUS_ERRORED, ROPEWAY_ERR_DEADLINE);
+    assert_int_equal(write(gate[1], "x", 1), 1);
+    ropeway_operation_release(slow);
+    ropeway_operation_release(late);
+    close(gate[0]);
+    close(gate[1]);
 }
 
 static bool readable_now(ropeway_connector_t *connector, int timeout_ms) {
@@ -264,6 +291,7 @@ static const struct CMUnitTest tests[] = {
     TS_TEST(rule2_the_callback_runs_once_for_each_outcome),
     TS_TEST(rule2_release_waits_for_the_callback),
     TS_TEST(rule2_a_callback_may_release_and_begin_but_not_destroy),
+    TS_TEST(rule1_a_callback_that_takes_its_time_holds_up_no_transfer),
     TS_TEST(rule2_the_event_queue_gives_each_operation_once_in_order),
     TS_TEST(rule2_the_event_descriptor_tells_of_every_kind_of_transfer),
     TS_TEST(rule2_a_wait_that_times_out_changes_nothing),
