@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "message.h"
 
+#include "utf8.h"
+
 #include <endian.h>
 #include <sodium.h>
 #include <stdlib.h>
@@ -148,13 +150,26 @@ ropeway_error_t rw_message_decode(const void *input, size_t length, size_t paylo
 }
 
 void rw_message_text(const void *bytes, size_t length, char *text, size_t size) {
-    const unsigned char *from = bytes;
-    size_t i;
+    const char *from = bytes;
+    size_t used = 0, step;
 
-    for (i = 0; i < length && i + 1 < size; i++) {
-        text[i] = from[i] >= 0x20 && from[i] != 0x7f ? (char)from[i] : '?';
+    for (size_t at = 0; at < length; at += step) {
+        step = rw_utf8_length(from + at, length - at);
+        if (step == 0 || (unsigned char)from[at] < 0x20 || from[at] == 0x7f) {
+            step = 1;
+            if (used + 1 >= size) {
+                break;
+            }
+            text[used++] = '?';
+        } else {
+            if (used + step >= size) {
+                break;
+            }
+            memcpy(text + used, from + at, step);
+            used += step;
+        }
     }
-    text[i] = '\0';
+    text[used] = '\0';
 }
 
 uint64_t rw_message_digest(const ropeway_descriptor_t *descriptors, size_t count) {

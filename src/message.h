@@ -71,7 +71,8 @@ void rw_message_encode(const rw_message_t *message, uint8_t bytes[RW_MESSAGE_BYT
 ropeway_error_t rw_message_decode(const void *bytes, size_t length, size_t payload_length,
                                   rw_message_t *message);
 
-/* Copies a peer's sentence: cut to size, unprintable bytes replaced by '?', NUL-terminated. */
+/* Copies a peer's sentence: cut to size at a character, bytes that are unprintable or no
+ * UTF-8 replaced by '?', NUL-terminated. */
 void rw_message_text(const void *bytes, size_t length, char *text, size_t size);
 
 /* Digest of the descriptors' sizes. */

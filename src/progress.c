@@ -106,8 +106,8 @@ void rw_progress_kick(ropeway_connector_t *connector) {
         return;
     }
     for (int i = 0; i < ARM_TRIES; i++) {
-        rw_progress_step(connector);
-        if (arm(connector)) {
+        /* What a step did may call for another, of which UCX's descriptor tells nothing. */
+        if (!rw_progress_step(connector) && arm(connector)) {
             if (wakes_in_time(connector)) {
                 return;
             }

@@ -108,7 +108,9 @@ static void sent(rw_flight_t *flight, ucs_status_t status) RW_LOCKED {
     ropeway_operation_t *operation = flight->operation;
 
     if (status == UCS_OK) {
-        atomic_fetch_add(&operation->done, flight->length);
+        if (operation->phase == RW_PHASE_MOVING) { /* DONE may have said it for all */
+            atomic_fetch_add(&operation->done, flight->length);
+        }
         flight->connector->stats.bytes_sent += flight->length;
         rw_operation_touch(operation);
     }

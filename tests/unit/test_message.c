@@ -232,6 +232,10 @@ static void a_peers_sentence_is_cut_and_made_printable(void **state) {
     assert_string_equal(text, "a????");
     rw_message_text("0123456789", 10, text, sizeof text);
     assert_string_equal(text, "0123456");
+    rw_message_text("\xc3\xa4\xff\xc0l\xc3", 6, text, sizeof text);
+    assert_string_equal(text, "\xc3\xa4??l?");
+    rw_message_text("12345\xe2\x82\xac", 8, text, sizeof text);
+    assert_string_equal(text, "12345");
     rw_message_text("", 0, text, sizeof text);
     assert_string_equal(text, "");
 }
