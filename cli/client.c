@@ -16,6 +16,8 @@
 #define DAY_MS 86400000
 
 int rw_client_option(int option, char *const *argv, struct rw_client_options *options) {
+    if (rw_credentials_option(option, optarg, &options->credentials))
+        return -1;
     switch (option) {
     case 't':
         options->token_file = optarg;
@@ -45,16 +47,18 @@ bool rw_client_open(struct rw_client *client, const struct rw_client_options *op
                     const char *url, int *code) {
     *client = (struct rw_client){.options = options};
     *code = RW_EXIT_USAGE;
-    if (!rw_url_parse(url, &client->url))
+    if (!rw_credentials_check(&options->credentials, options->command) ||
+        !rw_url_parse(url, &client->url))
         return false;
     *code = RW_EXIT_FAILED;
     char *token = options->token_file ? rw_token_read(options->token_file) : NULL;
     if (options->token_file && !token)
         return false;
+    struct rw_channel_options settings = {token, options->credentials, options->timeout_ms};
     if (rw_interrupt_install())
-        client->http = rw_http_open(client->url.base, token, options->timeout_ms);
+        client->channel = rw_channel_open(&client->url, &settings);
     rw_token_free(token);
-    return client->http != NULL;
+    return client->channel != NULL;
 }
 
 bool rw_client_connect(struct rw_client *client) {
@@ -74,7 +78,7 @@ void rw_client_close(struct rw_client *client) {
     rw_progress_clear(&client->progress);
     if (client->connector)
         ropeway_connector_destroy(client->connector);
-    rw_http_close(client->http);
+    rw_channel_close(client->channel);
     rw_url_free(&client->url);
 }
 

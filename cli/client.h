@@ -10,11 +10,10 @@
 #include <jansson.h>
 #include <ropeway.h>
 
+#include "channel.h"
 #include "checksum.h"
-#include "http.h"
 #include "progress.h"
 #include "request.h"
-#include "url.h"
 
 #define RW_TAG_SIZE 128
 #define RW_PATH_SIZE 256
@@ -23,6 +22,7 @@ struct rw_client_options {
     const char *command;
     const char *token_file;
     const char *transports;
+    struct rw_credentials credentials;
     uint32_t timeout_ms;
     bool quiet;
     bool json;
@@ -37,6 +37,7 @@ struct rw_client_options {
     {"token-file", required_argument, NULL, 't'},                                                  \
     {"timeout", required_argument, NULL, 'm'},                                                     \
     {"json", no_argument, NULL, 'j'},                                                              \
+    RW_CREDENTIALS_LONG_OPTIONS,                                                                   \
     {"help", no_argument, NULL, 'h'}
 /* clang-format on */
 /* And those of get and put. */
@@ -50,7 +51,11 @@ struct rw_client_options {
 #define RW_CLIENT_OPTIONS_HELP                                                                     \
     "  -t, --token-file FILE   send the token in FILE, for a server that asks for it\n"            \
     "      --timeout SECONDS   give up when the server is silent, busy, or no byte moves for\n"    \
-    "                          this long (default 30)\n"
+    "                          this long (default 30)\n"                                           \
+    "      --nats-creds FILE   prove to a NATS server who you are, with a credentials file\n"      \
+    "      --tls-ca FILE       trust the certificates in FILE (PEM), and use TLS over NATS\n"      \
+    "      --tls-cert FILE, --tls-key FILE\n"                                                      \
+    "                          show the server this certificate\n"
 #define RW_MOVE_OPTIONS_HELP                                                                       \
     "  -v, --verify            compare a checksum (XXH3-128) of both ends' bytes\n"                \
     "      --transports LIST   UCX transports to use, as in UCX_TLS, e.g. 'tcp,self'\n"            \
@@ -65,7 +70,7 @@ int rw_client_option(int option, char *const *argv, struct rw_client_options *op
 struct rw_client {
     const struct rw_client_options *options;
     struct rw_url url;
-    struct rw_http *http;
+    struct rw_channel *channel;
     ropeway_connector_t *connector;
     struct rw_progress progress;
     char path[RW_PATH_SIZE]; /* the transports that carried the latest bytes */
@@ -91,6 +96,7 @@ struct rw_offer {
     uint64_t length;
     char tag[RW_TAG_SIZE];              /* read: equal while the object does not change */
     char transfer[RW_TRANSFER_ID_SIZE]; /* "": the server tells no outcome */
+    char server[RW_SERVER_ID_SIZE];     /* which one has the transfer; "": it does not say */
     char *metadata;
 };
 

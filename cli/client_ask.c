@@ -66,6 +66,10 @@ static bool take_offer(struct rw_client *client, json_t *answer, ropeway_operati
     if (!take_text(answer, "transfer", offer->transfer, sizeof offer->transfer) ||
         strspn(offer->transfer, hex) != RW_TRANSFER_ID_SIZE - 1)
         return bad_answer(client, "it holds no transfer");
+    if (json_object_get(answer, "server") &&
+        (!take_text(answer, "server", offer->server, sizeof offer->server) ||
+         strspn(offer->server, hex) != RW_SERVER_ID_SIZE - 1))
+        return bad_answer(client, "it holds no server");
     bool read = kind == ROPEWAY_OPERATION_READABLE;
     if (read && (!take_size(answer, "offset", &offer->offset) ||
                  !take_size(answer, "length", &offer->length) ||
@@ -74,18 +78,15 @@ static bool take_offer(struct rw_client *client, json_t *answer, ropeway_operati
     return take_metadata(client, answer, kind, offer);
 }
 
-static json_t *post(struct rw_client *client, const char *name, const char *action, json_t *body) {
-    char *encoded = rw_name_encode(name);
-    char *path = encoded ? rw_format("/v1/objects/%s/%s", encoded, action) : NULL;
+/* Takes the body over. */
+static json_t *ask(struct rw_client *client, enum rw_route route, const char *name, json_t *body) {
+    struct rw_ask asked = {.route = route, .name = name, .body = body, .limit = ANSWER_MAX};
     json_t *answer = NULL;
-    if (path && body) {
-        answer = rw_http_call(client->http, "POST", path, body, ANSWER_MAX);
-    } else {
-        json_decref(body);
+    if (body)
+        answer = rw_channel_call(client->channel, &asked);
+    else
         rw_fail("out of memory");
-    }
-    free(path);
-    free(encoded);
+    json_decref(body);
     return answer;
 }
 
@@ -96,7 +97,7 @@ bool rw_client_ask_read(struct rw_client *client, const char *name, uint64_t off
         json_pack("{s:I, s:b}", "offset", (json_int_t)offset, "checksum", client->options->verify);
     if (body && length != RW_TO_THE_END)
         json_object_set_new(body, "length", json_integer((json_int_t)length));
-    json_t *answer = post(client, name, "read", body);
+    json_t *answer = ask(client, RW_ROUTE_READ, name, body);
     if (!answer)
         return false;
     bool taken = take_offer(client, answer, ROPEWAY_OPERATION_READABLE, offer);
@@ -120,7 +121,7 @@ bool rw_client_ask_write(struct rw_client *client, const char *name, uint64_t si
     json_t *body = json_pack("{s:I}", "size", (json_int_t)size);
     if (body && checksum)
         json_object_set_new(body, "checksum", json_string(checksum));
-    json_t *answer = post(client, name, "write", body);
+    json_t *answer = ask(client, RW_ROUTE_WRITE, name, body);
     if (!answer)
         return false;
     bool taken = take_offer(client, answer, ROPEWAY_OPERATION_WRITABLE, offer);
@@ -164,11 +165,15 @@ bool rw_client_confirm(struct rw_client *client, const struct rw_offer *offer, c
         checksum[0] = '\0';
     if (!*offer->transfer)
         return true;
-    char *path = rw_format("/v1/transfers/%s?wait=%u", offer->transfer, wait ? wait : 1);
+    struct rw_ask asked = {.route = RW_ROUTE_TRANSFER,
+                           .transfer = offer->transfer,
+                           .server = offer->server,
+                           .wait_s = wait ? wait : 1,
+                           .limit = ANSWER_MAX};
     uint64_t give_up = rw_now_ms() + timeout_ms;
-    bool complete = false, over = path == NULL;
+    bool complete = false, over = false;
     while (!over) {
-        json_t *outcome = rw_http_call(client->http, "GET", path, NULL, ANSWER_MAX);
+        json_t *outcome = rw_channel_call(client->channel, &asked);
         bool at_work;
         if (!outcome)
             break;
@@ -185,6 +190,5 @@ bool rw_client_confirm(struct rw_client *client, const struct rw_offer *offer, c
         struct pollfd interrupt = {.fd = rw_interrupt_fd(), .events = POLLIN};
         poll(&interrupt, 1, CONFIRM_PAUSE_MS);
     }
-    free(path);
     return complete;
 }

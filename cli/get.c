@@ -14,7 +14,8 @@
 static void print_help(void) {
     printf(
         "Usage: ropeway get [OPTION]... URL\n"
-        "Fetch a file from a server, e.g. 'ropeway get http://HOST:PORT/NAME'.\n"
+        "Fetch a file from a server, e.g. 'ropeway get http://HOST:PORT/NAME' or\n"
+        "'ropeway get nats://HOST:PORT/PREFIX/NAME'.\n"
         "\n"
         "The file appears at its name only when it is complete, in place of one that is there\n"
         "already. Bytes of a NAME that a URL does not allow are written as %%XX.\n"

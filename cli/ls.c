@@ -8,11 +8,13 @@
 #include "client.h"
 
 #define LIST_MAX ((size_t)512 << 20)
+#define OBJECTS_MAX 10000000
 
 static void print_help(void) {
     printf(
         "Usage: ropeway ls [OPTION]... URL\n"
-        "List the names and sizes of what a server offers, e.g. 'ropeway ls http://HOST:PORT/'.\n"
+        "List the names and sizes of what a server offers, e.g. 'ropeway ls http://HOST:PORT/' or\n"
+        "'ropeway ls nats://HOST:PORT/PREFIX/'.\n"
         "With a path, only that object, or those below it.\n"
         "\n"
         "      --json              print a JSON object: {\"objects\": [{name, size, mtime}, "
@@ -82,11 +84,55 @@ static int print_table(json_t *const *objects, size_t count) {
     return rw_flush_stdout();
 }
 
+/* The last name of a list; NULL: there is none. */
+static const char *last_name(json_t *list) {
+    json_t *objects = json_object_get(list, "objects");
+    size_t count = json_array_size(objects);
+    return count ? json_string_value(json_object_get(json_array_get(objects, count - 1), "name"))
+                 : NULL;
+}
+
+/* Fetches what follows the names of a list and adds it. False: a sentence was printed, or a signal
+ * came. */
+static bool fetch_more(struct rw_client *client, json_t *list, bool *more) {
+    const char *after = last_name(list);
+    struct rw_ask ask = {.route = RW_ROUTE_LIST, .limit = LIST_MAX};
+    ask.body = after ? json_pack("{s:s}", "after", after) : NULL;
+    json_t *page = ask.body ? rw_channel_call(client->channel, &ask) : NULL;
+    const char *last = last_name(page);
+    json_t *objects = json_object_get(list, "objects");
+    bool added = last && strcmp(last, after) > 0 && json_array_size(objects) < OBJECTS_MAX &&
+                 json_array_extend(objects, json_object_get(page, "objects")) == 0;
+    if (!added && (page || !ask.body))
+        rw_fail("the answer of %s is not a list of objects that comes to an end; is this a Ropeway "
+                "server?",
+                client->url.base);
+    *more = json_is_true(json_object_get(page, "more"));
+    json_decref(page);
+    json_decref(ask.body);
+    return added;
+}
+
+/* The whole list, which comes in pieces where a channel can't carry it at once. NULL: a sentence
+ * was printed, or a signal came. */
+static json_t *fetch_list(struct rw_client *client) {
+    struct rw_ask ask = {.route = RW_ROUTE_LIST, .limit = LIST_MAX};
+    json_t *list = rw_channel_call(client->channel, &ask);
+    bool more = json_is_true(json_object_get(list, "more"));
+    while (list && more) {
+        if (!fetch_more(client, list, &more)) {
+            json_decref(list);
+            return NULL;
+        }
+    }
+    return list;
+}
+
 static int list(const struct rw_client_options *options, const char *url) {
     struct rw_client client;
     int code;
     if (rw_client_open(&client, options, url, &code)) {
-        json_t *answer = rw_http_call(client.http, "GET", "/v1/objects", NULL, LIST_MAX);
+        json_t *answer = fetch_list(&client);
         size_t count;
         json_t **objects = answer ? select_objects(answer, client.url.name, &count) : NULL;
         if (objects && !count && *client.url.name)

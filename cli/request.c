@@ -79,22 +79,28 @@ static bool take_write(json_t *body, struct rw_request *request, struct rw_refus
     return true;
 }
 
-static bool take_body(const char *body, size_t length, struct rw_request *request,
-                      struct rw_refusal *refusal) {
-    if (length > RW_BODY_MAX)
-        return rw_refuse(refusal, 413, "the body has %zu bytes; %zu are allowed", length,
-                         RW_BODY_MAX);
+/* The body as an object to be freed; an empty one stands for {}. NULL: a refusal. */
+static json_t *load_body(const char *body, size_t length, struct rw_refusal *refusal) {
+    if (length > RW_BODY_MAX) {
+        rw_refuse(refusal, 413, "the body has %zu bytes; %zu are allowed", length, RW_BODY_MAX);
+        return NULL;
+    }
     json_error_t error;
     json_t *object =
         length ? json_loadb(body, length, JSON_REJECT_DUPLICATES, &error) : json_object();
+    if (json_is_object(object))
+        return object;
     if (!object)
-        return rw_refuse(refusal, 400, "the body is not JSON: %s", length ? error.text : "");
-    bool taken = json_is_object(object)
-                     ? (request->route == RW_ROUTE_READ ? take_read(object, request, refusal)
-                                                        : take_write(object, request, refusal))
-                     : rw_refuse(refusal, 400, "the body must be a JSON object");
+        rw_refuse(refusal, 400, "the body is not JSON: %s", length ? error.text : "");
+    else
+        rw_refuse(refusal, 400, "the body must be a JSON object");
     json_decref(object);
-    return taken;
+    return NULL;
+}
+
+static bool take_body(json_t *body, struct rw_request *request, struct rw_refusal *refusal) {
+    return request->route == RW_ROUTE_READ ? take_read(body, request, refusal)
+                                           : take_write(body, request, refusal);
 }
 
 /* path: what follows "/v1/objects/". */
@@ -119,18 +125,28 @@ static bool parse_object(const char *method, const char *path, size_t length, co
     const char *wrong = rw_name_decode(path, name_length, request->name);
     if (wrong)
         return rw_refuse(refusal, 400, "the name of the object %s", wrong);
-    return take_body(body, body_length, request, refusal);
+    json_t *loaded = load_body(body, body_length, refusal);
+    bool taken = loaded && take_body(loaded, request, refusal);
+    json_decref(loaded);
+    return taken;
+}
+
+static bool take_transfer(const char *id, size_t length, struct rw_request *request,
+                          struct rw_refusal *refusal) {
+    static const char hex[] = "0123456789abcdef";
+    if (length != RW_TRANSFER_ID_SIZE - 1 || strspn(id, hex) < length)
+        return rw_refuse(refusal, 404, "'%.*s' is no transfer", (int)length, id);
+    memcpy(request->transfer, id, length);
+    request->transfer[length] = '\0';
+    return true;
 }
 
 /* id: what follows "/v1/transfers/". */
 static bool parse_transfer(const char *id, size_t length, const char *query,
                            struct rw_request *request, struct rw_refusal *refusal) {
-    static const char hex[] = "0123456789abcdef";
-    if (length != RW_TRANSFER_ID_SIZE - 1 || strspn(id, hex) < length)
-        return rw_refuse(refusal, 404, "'%.*s' is no transfer", (int)length, id);
     request->route = RW_ROUTE_TRANSFER;
-    memcpy(request->transfer, id, length);
-    request->transfer[length] = '\0';
+    if (!take_transfer(id, length, request, refusal))
+        return false;
     uint64_t wait = 0;
     if (*query &&
         (strncmp(query, "wait=", 5) != 0 || !rw_parse_number(query + 5, 0, RW_WAIT_MAX_S, &wait)))
@@ -173,4 +189,72 @@ bool rw_request_parse(const char *method, const char *target, const char *body, 
                parse_transfer(target + transfers, path_length - transfers, query, request, refusal);
     return rw_refuse(refusal, 404, "nothing is at '%.*s'; objects are listed at " OBJECTS,
                      (int)path_length, target);
+}
+
+/* ---- Messages --------------------------------------------------------------------- */
+
+/* A text in the body; NULL: it is not there. */
+static const char *text_of(json_t *body, const char *key, size_t *length) {
+    json_t *member = json_object_get(body, key);
+    *length = json_string_length(member);
+    return json_string_value(member);
+}
+
+static bool take_name(json_t *body, struct rw_request *request, struct rw_refusal *refusal) {
+    size_t length;
+    const char *name = text_of(body, "name", &length);
+    if (!name)
+        return rw_refuse(refusal, 400, "\"name\" must be the name of an object, a text");
+    const char *wrong = rw_name_check(name, length);
+    if (wrong)
+        return rw_refuse(refusal, 400, "the name of the object %s", wrong);
+    memcpy(request->name, name, length + 1);
+    return true;
+}
+
+static bool take_after(json_t *body, struct rw_request *request, struct rw_refusal *refusal) {
+    size_t length;
+    const char *after = text_of(body, "after", &length);
+    if (!json_object_get(body, "after"))
+        return true;
+    if (!after || length >= sizeof request->after)
+        return rw_refuse(refusal, 400, "\"after\" must be the name of an object, a text");
+    memcpy(request->after, after, length + 1);
+    return true;
+}
+
+static bool take_wait(json_t *body, struct rw_request *request, struct rw_refusal *refusal) {
+    json_t *wait = json_object_get(body, "wait");
+    json_int_t seconds = json_integer_value(wait);
+    if (wait && (!json_is_integer(wait) || seconds < 0 || seconds > RW_WAIT_MAX_S))
+        return rw_refuse(refusal, 400, "\"wait\" must be a number of seconds, at most %d",
+                         RW_WAIT_MAX_S);
+    request->wait_s = (uint32_t)seconds;
+    return true;
+}
+
+static bool take_message(json_t *body, struct rw_request *request, struct rw_refusal *refusal) {
+    size_t length;
+    const char *id;
+    switch (request->route) {
+    case RW_ROUTE_READ:
+    case RW_ROUTE_WRITE:
+        return take_name(body, request, refusal) && take_body(body, request, refusal);
+    case RW_ROUTE_TRANSFER:
+        id = text_of(body, "transfer", &length);
+        return take_transfer(id ? id : "", id ? length : 0, request, refusal) &&
+               take_wait(body, request, refusal);
+    default:
+        return take_after(body, request, refusal);
+    }
+}
+
+bool rw_request_parse_message(enum rw_route route, const char *body, size_t length,
+                              struct rw_request *request, struct rw_refusal *refusal) {
+    memset(request, 0, sizeof *request);
+    request->route = route;
+    json_t *loaded = load_body(body, length, refusal);
+    bool taken = loaded && take_message(loaded, request, refusal);
+    json_decref(loaded);
+    return taken;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The requests that `ropeway serve` understands: from the bytes of an HTTP request to a checked
- * struct. No input and output, no state: this is where foreign bytes are judged, and what the
- * fuzzer drives.
+ * The requests that `ropeway serve` understands: from the bytes of an HTTP request or a NATS
+ * message to a checked struct. No input and output, no state: this is where foreign bytes are
+ * judged, and what the fuzzer drives.
  */
 #ifndef RW_REQUEST_H
 #define RW_REQUEST_H
@@ -18,15 +18,16 @@
 #define RW_BODY_MAX ((size_t)64 << 10) /* bytes */
 #define RW_TARGET_MAX ((size_t)16 << 10)
 #define RW_TRANSFER_ID_SIZE 33 /* 32 hexadecimal digits */
+#define RW_SERVER_ID_SIZE 17   /* 16 hexadecimal digits */
 #define RW_WAIT_MAX_S 20
 #define RW_TO_THE_END UINT64_MAX
 #define RW_OBJECT_SIZE_MAX ((uint64_t)INT64_MAX)
 
 enum rw_route {
-    RW_ROUTE_LIST,     /* GET  /v1/objects */
-    RW_ROUTE_READ,     /* POST /v1/objects/NAME/read */
-    RW_ROUTE_WRITE,    /* POST /v1/objects/NAME/write */
-    RW_ROUTE_TRANSFER, /* GET  /v1/transfers/ID[?wait=SECONDS] */
+    RW_ROUTE_LIST,     /* GET  /v1/objects                     PREFIX.list */
+    RW_ROUTE_READ,     /* POST /v1/objects/NAME/read           PREFIX.read */
+    RW_ROUTE_WRITE,    /* POST /v1/objects/NAME/write          PREFIX.write */
+    RW_ROUTE_TRANSFER, /* GET  /v1/transfers/ID[?wait=SECONDS] PREFIX.transfer.SERVER */
     RW_ROUTE_METRICS,  /* GET  /metrics */
     RW_ROUTE_HEALTH    /* GET  /healthz */
 };
@@ -41,6 +42,9 @@ struct rw_request {
     char checksum[RW_CHECKSUM_SIZE];    /* WRITE: what the bytes must have; "" when not given */
     char transfer[RW_TRANSFER_ID_SIZE]; /* TRANSFER */
     uint32_t wait_s;                    /* TRANSFER */
+    char after[RW_NAME_SIZE];           /* LIST: only the names that follow this one; "": all */
+    size_t answer_max;                  /* LIST: the bytes of an answer, which may end early then;
+                                           0: any. Set by the channel, not by the client */
 };
 
 /* Why a request is refused. */
@@ -55,6 +59,11 @@ struct rw_refusal {
  * no final NUL. False: refusal says why. */
 bool rw_request_parse(const char *method, const char *target, const char *body, size_t length,
                       struct rw_request *request, struct rw_refusal *refusal);
+
+/* The same of a NATS message. route: LIST, READ, WRITE or TRANSFER, which the subject says; all
+ * else is in the body, "name", "after", "transfer" and "wait" too. */
+bool rw_request_parse_message(enum rw_route route, const char *body, size_t length,
+                              struct rw_request *request, struct rw_refusal *refusal);
 
 /* Sets a refusal and returns false. */
 bool rw_refuse(struct rw_refusal *refusal, int status, const char *format, ...)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What each request of the HTTP interface does. */
+/* What each request does, whichever channel it came by. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -15,10 +15,47 @@ static void pack_answer(struct rw_answer *answer, json_t *json) {
         rw_refuse(&answer->refusal, 500, "the server is out of memory");
 }
 
-static void answer_list(struct rw_server *server, struct rw_answer *answer) {
+static const char *name_of(const json_t *entry) {
+    return json_string_value(json_object_get(entry, "name"));
+}
+
+static int compare_names(const void *left, const void *right) {
+    return strcmp(name_of(*(json_t *const *)left), name_of(*(json_t *const *)right));
+}
+
+/* The first names that follow request->after, as many as fit; takes the list over. NULL: out of
+ * memory. */
+static json_t *cut_page(json_t *list, const struct rw_request *request) {
+    size_t count = 0, index, used = sizeof "{\"objects\":[],\"more\":true}";
+    json_t **entries = calloc(json_array_size(list) + 1, sizeof(json_t *)), *entry;
+    json_t *page = json_array();
+    json_array_foreach(list, index, entry) {
+        if (entries && strcmp(name_of(entry), request->after) > 0)
+            entries[count++] = entry;
+    }
+    if (entries)
+        qsort(entries, count, sizeof *entries, compare_names);
+    for (index = 0; index < count; index++) {
+        used += json_dumpb(entries[index], NULL, 0, JSON_COMPACT) + 1;
+        if (used > request->answer_max && index)
+            break;
+        json_array_append(page, entries[index]);
+    }
+    json_t *answer = entries ? json_pack("{s:O}", "objects", page) : NULL;
+    if (answer && index < count)
+        json_object_set_new(answer, "more", json_true());
+    json_decref(page);
+    json_decref(list);
+    free(entries);
+    return answer;
+}
+
+static void answer_list(struct rw_server *server, const struct rw_request *request,
+                        struct rw_answer *answer) {
     json_t *list = rw_tree_list(server->tree, &answer->refusal);
     if (list)
-        pack_answer(answer, json_pack("{s:o}", "objects", list));
+        pack_answer(answer, request->answer_max ? cut_page(list, request)
+                                                : json_pack("{s:o}", "objects", list));
 }
 
 /* Opens and maps what a read asks for. */
@@ -68,11 +105,11 @@ static void answer_read(struct rw_server *server, const struct rw_request *reque
     char id[RW_TRANSFER_ID_SIZE];
     json_t *metadata;
     if (rw_transfers_start(server->transfers, transfer, id, &metadata, &answer->refusal))
-        pack_answer(answer,
-                    json_pack("{s:s, s:I, s:I, s:I, s:o, s:s, s:o}", "name", request->name, "size",
-                              (json_int_t)info.st_size, "offset", (json_int_t)request->offset,
-                              "length", (json_int_t)length, "tag", object_tag(&info), "transfer",
-                              id, "metadata", metadata));
+        pack_answer(answer, json_pack("{s:s, s:I, s:I, s:I, s:o, s:s, s:s, s:o}", "name",
+                                      request->name, "size", (json_int_t)info.st_size, "offset",
+                                      (json_int_t)request->offset, "length", (json_int_t)length,
+                                      "tag", object_tag(&info), "transfer", id, "server",
+                                      server->id, "metadata", metadata));
 }
 
 /* Makes the temporary file of an upload, with room for all of it, and maps it. */
@@ -136,16 +173,28 @@ static void answer_write(struct rw_server *server, const struct rw_request *requ
     char id[RW_TRANSFER_ID_SIZE];
     json_t *metadata;
     if (rw_transfers_start(server->transfers, transfer, id, &metadata, &answer->refusal))
-        pack_answer(answer,
-                    json_pack("{s:s, s:I, s:s, s:o}", "name", request->name, "size",
-                              (json_int_t)request->size, "transfer", id, "metadata", metadata));
+        pack_answer(answer, json_pack("{s:s, s:I, s:s, s:s, s:o}", "name", request->name, "size",
+                                      (json_int_t)request->size, "transfer", id, "server",
+                                      server->id, "metadata", metadata));
+}
+
+bool rw_serve_authorized(const struct rw_server *server, const char *header) {
+    if (!server->needs_token)
+        return true;
+    if (!header || strncasecmp(header, "Bearer ", 7) != 0)
+        return false;
+    /* Hashes have one length: the comparison tells nothing about the token's. */
+    unsigned char hash[RW_TOKEN_HASH_SIZE];
+    const char *token = header + 7 + strspn(header + 7, " ");
+    crypto_generichash(hash, sizeof hash, (const unsigned char *)token, strlen(token), NULL, 0);
+    return sodium_memcmp(hash, server->token_hash, sizeof hash) == 0;
 }
 
 void rw_serve_answer(struct rw_server *server, const struct rw_request *request,
                      struct rw_answer *answer) {
     switch (request->route) {
     case RW_ROUTE_LIST:
-        answer_list(server, answer);
+        answer_list(server, request, answer);
         break;
     case RW_ROUTE_READ:
         answer_read(server, request, answer);

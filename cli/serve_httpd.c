@@ -85,16 +85,9 @@ static enum MHD_Result send_refusal(struct MHD_Connection *connection, int statu
 
 /* ---- Requests ----------------------------------------------------------------- */
 
-static bool has_token(const struct rw_server *server, struct MHD_Connection *connection) {
-    const char *header =
-        MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_AUTHORIZATION);
-    if (!header || strncasecmp(header, "Bearer ", 7) != 0)
-        return false;
-    /* Hashes have one length: the comparison tells nothing about the token's. */
-    unsigned char hash[RW_TOKEN_HASH_SIZE];
-    const char *token = header + 7 + strspn(header + 7, " ");
-    crypto_generichash(hash, sizeof hash, (const unsigned char *)token, strlen(token), NULL, 0);
-    return sodium_memcmp(hash, server->token_hash, sizeof hash) == 0;
+static bool is_authorized(const struct rw_server *server, struct MHD_Connection *connection) {
+    return rw_serve_authorized(server, MHD_lookup_connection_value(connection, MHD_HEADER_KIND,
+                                                                   MHD_HTTP_HEADER_AUTHORIZATION));
 }
 
 static bool declares_long_body(struct MHD_Connection *connection) {
@@ -109,7 +102,7 @@ static enum MHD_Result start_exchange(struct exchange *exchange,
                                       struct MHD_Connection *connection) {
     exchange->started = true;
     atomic_fetch_add(&exchange->server->requests, 1);
-    if (exchange->server->needs_token && !has_token(exchange->server, connection))
+    if (!is_authorized(exchange->server, connection))
         return send_refusal(connection, 401,
                             "this server needs its token; give it with '--token-file FILE'");
     if (declares_long_body(connection))

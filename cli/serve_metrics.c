@@ -86,6 +86,9 @@ char *rw_serve_metrics(struct rw_server *server) {
     print_head(out, "ropeway_http_requests_total", "counter", "HTTP requests.");
     fprintf(out, "ropeway_http_requests_total %llu\n",
             (unsigned long long)atomic_load(&server->requests));
+    print_head(out, "ropeway_nats_requests_total", "counter", "NATS requests.");
+    fprintf(out, "ropeway_nats_requests_total %llu\n",
+            (unsigned long long)atomic_load(&server->messages));
     print_transfers(out, &counts);
     print_connector(out, &stats);
     if (fclose(out) == 0)

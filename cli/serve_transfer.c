@@ -307,6 +307,15 @@ static struct rw_transfer *find(struct rw_transfers *transfers, const char *id) 
     return transfer;
 }
 
+void rw_transfers_drop(struct rw_transfers *transfers, const char *id) {
+    pthread_mutex_lock(&transfers->lock);
+    struct rw_transfer *transfer = find(transfers, id);
+    if (transfer)
+        transfer->begin_by_ms = 0;
+    signal_fd(transfers->wake_fd);
+    pthread_mutex_unlock(&transfers->lock);
+}
+
 static json_t *describe(const struct rw_transfer *transfer) {
     uint64_t done = transfer->done;
     const char *state = transfer->state == RW_TRANSFER_FINISHING  ? "finishing"

@@ -2,12 +2,12 @@
 /*
  * The transfers of a server: one readable or writable operation each.
  *
- * Life of a transfer: an HTTP thread reserves a place among the max_clients and starts it (LIVE).
- * The reaper thread learns from the connector's event queue that its operation has ended, and
- * releases it. What is left to do (look whether the file changed, take the checksum, give an upload
- * its name) is the FINISHING state; it runs on a thread of its own when it may take long. Then the
- * transfer is COMPLETE or FAILED, holds nothing but its outcome, and is kept for a while for the
- * client to ask.
+ * Life of a transfer: the thread of a request reserves a place among the max_clients and starts it
+ * (LIVE). The reaper thread learns from the connector's event queue that its operation has ended,
+ * and releases it. What is left to do (look whether the file changed, take the checksum, give an
+ * upload its name) is the FINISHING state; it runs on a thread of its own when it may take long.
+ * Then the transfer is COMPLETE or FAILED, holds nothing but its outcome, and is kept for a while
+ * for the client to ask.
  *
  * A client that does not begin in time loses its operation; one that stalls is ended by the
  * connector's stall limit. So no transfer stays for ever.
@@ -97,6 +97,9 @@ void rw_transfers_unreserve(struct rw_transfers *transfers);
 bool rw_transfers_start(struct rw_transfers *transfers, struct rw_transfer *transfer,
                         char id[RW_TRANSFER_ID_SIZE], json_t **metadata,
                         struct rw_refusal *refusal);
+
+/* Ends a transfer at once that nobody can begin, because its answer could not be sent. */
+void rw_transfers_drop(struct rw_transfers *transfers, const char *id);
 
 /* Waits up to wait_s for the end of a transfer, and tells how it stands. NULL: a refusal. */
 json_t *rw_transfers_outcome(struct rw_transfers *transfers, const char *id, uint32_t wait_s,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The HTTP request path of `ropeway serve`. Input: "METHOD TARGET", a newline, the body. What is
- * accepted must keep the promises of request.h and name.h, what is refused must come with a
- * sentence that can travel as JSON.
+ * The request path of `ropeway serve`. Input: "METHOD TARGET", a newline, the body; the method NATS
+ * stands for a message, whose subject ends in the target. What is accepted must keep the promises
+ * of request.h and name.h, what is refused must come with a sentence that can travel as JSON.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -45,10 +45,23 @@ static void check_accepted(const struct rw_request *request) {
         require(request->wait_s <= RW_WAIT_MAX_S);
         break;
     case RW_ROUTE_LIST:
+        require(memchr(request->after, '\0', sizeof request->after) != NULL);
+        break;
     case RW_ROUTE_METRICS:
     case RW_ROUTE_HEALTH:
         break;
     }
+}
+
+static bool parse(const char *method, const char *target, const char *body, size_t size,
+                  struct rw_request *request, struct rw_refusal *refusal) {
+    if (strcmp(method, "NATS") != 0)
+        return rw_request_parse(method, target, body, size, request, refusal);
+    enum rw_route route = strcmp(target, "read") == 0       ? RW_ROUTE_READ
+                          : strcmp(target, "write") == 0    ? RW_ROUTE_WRITE
+                          : strcmp(target, "transfer") == 0 ? RW_ROUTE_TRANSFER
+                                                            : RW_ROUTE_LIST;
+    return rw_request_parse_message(route, body, size, request, refusal);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -65,7 +78,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     char *space = strchr(head, ' ');
     if (space)
         *space = '\0';
-    if (rw_request_parse(head, space ? space + 1 : "/", body, body_size, request, &refusal)) {
+    if (parse(head, space ? space + 1 : "/", body, body_size, request, &refusal)) {
         check_accepted(request);
     } else {
         require(refusal.status >= 400 && refusal.status <= 599 && *refusal.text);

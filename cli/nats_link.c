@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "nats_link.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#define RECONNECT_WAIT_MS 250
+#define RECONNECT_JITTER_MS 250
+#define PING_INTERVAL_MS 20000 /* a server that is gone without a word is found after three */
+#define CLOSE_LIMIT_MS 5000
+
+/* The NATS library's own words on the latest error of this thread. */
+static const char *last_words(natsStatus status) {
+    const char *words = nats_GetLastError(NULL);
+    return words && *words ? words : natsStatus_GetText(status);
+}
+
+static natsStatus set_login(natsOptions *options, const struct rw_url *url,
+                            const struct rw_credentials *credentials) {
+    if (credentials->nats_creds)
+        return natsOptions_SetUserCredentialsFromFiles(options, credentials->nats_creds, NULL);
+    if (url->user && url->password)
+        return natsOptions_SetUserInfo(options, url->user, url->password);
+    return url->user ? natsOptions_SetToken(options, url->user) : NATS_OK;
+}
+
+static natsStatus set_tls(natsOptions *options, const struct rw_url *url,
+                          const struct rw_credentials *credentials, const char **file) {
+    natsStatus status = NATS_OK;
+    if (url->is_tls || credentials->tls_ca || credentials->tls_cert)
+        status = natsOptions_SetSecure(options, true);
+    if (status == NATS_OK && credentials->tls_ca) {
+        *file = credentials->tls_ca;
+        status = natsOptions_LoadCATrustedCertificates(options, *file);
+    }
+    if (status == NATS_OK && credentials->tls_cert) {
+        *file = credentials->tls_cert;
+        status = natsOptions_LoadCertificatesChain(options, *file, credentials->tls_key);
+    }
+    return status;
+}
+
+static natsStatus set_habits(natsOptions *options, const struct rw_url *url, const char *name,
+                             uint32_t timeout_ms) {
+    natsStatus status = natsOptions_SetURL(options, url->base);
+    if (status == NATS_OK)
+        status = natsOptions_SetName(options, name);
+    if (status == NATS_OK)
+        status = natsOptions_SetTimeout(options, timeout_ms);
+    if (status == NATS_OK)
+        status = natsOptions_SetMaxReconnect(options, -1);
+    if (status == NATS_OK)
+        status = natsOptions_SetReconnectWait(options, RECONNECT_WAIT_MS);
+    if (status == NATS_OK)
+        status = natsOptions_SetReconnectJitter(options, RECONNECT_JITTER_MS, RECONNECT_JITTER_MS);
+    if (status == NATS_OK)
+        status = natsOptions_SetPingInterval(options, PING_INTERVAL_MS);
+    /* A request or an answer is alone: to wait for more to send with it gains nothing. */
+    return status == NATS_OK ? natsOptions_SetSendAsap(options, true) : status;
+}
+
+static natsStatus set_events(natsOptions *options, const struct rw_nats_events *events) {
+    natsStatus status = natsOptions_SetDisconnectedCB(options, events->disconnected, events->arg);
+    if (status == NATS_OK)
+        status = natsOptions_SetReconnectedCB(options, events->reconnected, events->arg);
+    if (status == NATS_OK)
+        status = natsOptions_SetClosedCB(options, events->closed, events->arg);
+    return status == NATS_OK ? natsOptions_SetErrorHandler(options, events->error, events->arg)
+                             : status;
+}
+
+natsOptions *rw_nats_options(const struct rw_url *url, const struct rw_credentials *credentials,
+                             const char *name, uint32_t timeout_ms,
+                             const struct rw_nats_events *events, char text[RW_SENTENCE_SIZE]) {
+    natsOptions *options = NULL;
+    const char *file = NULL;
+    if (credentials->nats_creds && access(credentials->nats_creds, R_OK) != 0) {
+        rw_sentence(text, "can't read the credentials file '%s': %s", credentials->nats_creds,
+                    rw_errno_text(errno));
+        return NULL;
+    }
+    natsStatus status = natsOptions_Create(&options);
+    if (status == NATS_OK)
+        status = set_habits(options, url, name, timeout_ms);
+    if (status == NATS_OK)
+        status = set_events(options, events);
+    if (status == NATS_OK)
+        status = set_login(options, url, credentials);
+    if (status == NATS_OK)
+        status = set_tls(options, url, credentials, &file);
+    if (status == NATS_OK)
+        return options;
+    if (file)
+        rw_sentence(text, "can't use '%s' for TLS: %s; give certificates and key as PEM files",
+                    file, last_words(status));
+    else
+        rw_sentence(text, "can't prepare a connection to %s: %s", url->base, last_words(status));
+    natsOptions_Destroy(options);
+    return NULL;
+}
+
+static void explain(natsStatus status, const char *base, char text[RW_SENTENCE_SIZE]) {
+    const char *words = last_words(status);
+    if (status == NATS_CONNECTION_AUTH_FAILED)
+        rw_sentence(text,
+                    "%s refuses the login: %s; give it in the URL, as in nats://USER:PASSWORD@HOST "
+                    "or nats://TOKEN@HOST, or with '--nats-creds FILE'",
+                    base, words);
+    else if (status == NATS_SECURE_CONNECTION_REQUIRED)
+        rw_sentence(text, "%s takes TLS only; write tls:// in its URL, or give '--tls-ca FILE'",
+                    base);
+    else if (status == NATS_SECURE_CONNECTION_WANTED)
+        rw_sentence(text, "%s does not offer TLS; write nats:// and leave the TLS options out",
+                    base);
+    else if (status == NATS_SSL_ERROR)
+        rw_sentence(text, "no TLS with %s: %s; '--tls-ca FILE' says whom to trust", base, words);
+    else if (status == NATS_NO_SERVER || status == NATS_TIMEOUT)
+        rw_sentence(text,
+                    "can't reach %s: no NATS server answers there; check host and port, and "
+                    "that 'nats-server' runs",
+                    base);
+    else
+        rw_sentence(text, "can't use %s: %s; is this a NATS server?", base, words);
+}
+
+natsConnection *rw_nats_connect(natsOptions *options, const char *base,
+                                char text[RW_SENTENCE_SIZE]) {
+    natsConnection *connection = NULL;
+    natsStatus status = natsConnection_Connect(&connection, options);
+    if (status == NATS_OK && natsConnection_HasHeaderSupport(connection) == NATS_OK)
+        return connection;
+    if (status == NATS_OK)
+        rw_sentence(text, "%s knows no message headers; NATS server 2.2 or later is needed", base);
+    else
+        explain(status, base, text);
+    natsConnection_Destroy(connection);
+    return NULL;
+}
+
+bool rw_nats_close(natsConnection *connection, natsOptions *options) {
+    natsConnection_Destroy(connection);
+    natsOptions_Destroy(options);
+    natsStatus status = nats_CloseAndWait(CLOSE_LIMIT_MS);
+    return status == NATS_OK || status == NATS_NOT_INITIALIZED;
+}
