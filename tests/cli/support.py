@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests of the command share: servers, clients, raw HTTP, a proxy that interferes."""
+"""What the tests of the command share: servers, clients, raw requests, a proxy that interferes.
+
+ROPEWAY_CHANNEL says what carries the requests, http or nats. The tests speak of requests as HTTP
+writes them, and here they become NATS messages when that is the channel.
+"""
 import contextlib
 import http.client
 import http.server
+import itertools
 import json
 import os
-import select
+import re
 import shutil
 import signal
 import socket
@@ -15,8 +20,12 @@ import tempfile
 import threading
 import time
 import unittest
+import urllib.parse
+
+import nats_support
 
 ROPEWAY = os.environ["ROPEWAY"]
+CHANNEL = os.environ.get("ROPEWAY_CHANNEL", "http")
 PATIENCE = 60  # seconds; only a test that fails waits this long
 MIB = 1 << 20
 
@@ -51,12 +60,27 @@ def start(*arguments, **options):
                             **options)
 
 
-class Server:
-    """A `ropeway serve` on a port of its own choice."""
+http_only = unittest.skipIf(CHANNEL != "http", "about HTTP itself")
+_prefixes = itertools.count(1)
 
-    def __init__(self, *arguments, listen="127.0.0.1:0"):
-        self.process = start("serve", "--listen", listen, *arguments, encoding="utf-8")
-        line = self._first_line()
+
+def new_prefix():
+    """A prefix of subjects that no other server has."""
+    return f"test{os.getpid()}.p{next(_prefixes)}"
+
+
+class Server:
+    """A `ropeway serve` on a port of its own choice; over NATS with HTTP beside it, for metrics."""
+
+    def __init__(self, *arguments, listen="127.0.0.1:0", nats=None, prefix=None):
+        self.channel = "nats" if nats else CHANNEL
+        options = ["--listen", listen]
+        if self.channel == "nats":
+            self.nats = nats or nats_support.shared_server()[0]
+            self.prefix = prefix or new_prefix()
+            options += ["--nats", self.nats.url, "--subject", self.prefix]
+        self.process = start("serve", *options, *arguments, encoding="utf-8")
+        line = self._next_line()
         if not line.startswith("ropeway: serving on http://"):
             self.process.kill()
             _, errors = self.process.communicate()
@@ -65,10 +89,20 @@ class Server:
         self.url = line.split()[-1]
         host, port = self.url[len("http://"):-1].rsplit(":", 1)
         self.address = (host.strip("[]"), int(port))
+        self.id = ""  # known from its answers
+        if self.channel == "nats":
+            self.line = self._next_line()
+            assert self.line == f"ropeway: serving on {self.nats.base}/{self.prefix}/\n", self.line
+            self.url = f"{self.nats.url}/{self.prefix}/"
 
-    def _first_line(self):
-        readable, _, _ = select.select([self.process.stdout], [], [], PATIENCE)
-        return self.process.stdout.readline() if readable else ""
+    def _next_line(self):
+        # Not select(): both lines may be in the buffer already.
+        found = []
+        reader = threading.Thread(target=lambda: found.append(self.process.stdout.readline()),
+                                  daemon=True)
+        reader.start()
+        reader.join(PATIENCE)
+        return found[0] if found else ""
 
     def __enter__(self):
         return self
@@ -91,6 +125,8 @@ class Server:
 
     def request(self, method, target, body=None, headers=None):
         """Sends a target exactly as it is given. Returns status, headers, body."""
+        if self.channel == "nats" and target not in ("/metrics", "/healthz"):
+            return self._message(method, target, body, headers)
         connection = http.client.HTTPConnection(*self.address, timeout=PATIENCE)
         with contextlib.closing(connection):
             head = [f"{method} ".encode() + (target.encode() if isinstance(target, str) else target)
@@ -104,6 +140,17 @@ class Server:
             response = http.client.HTTPResponse(connection.sock, method=method)
             response.begin()
             return response.status, response.headers, response.read()
+
+    def _message(self, method, target, body, headers):
+        action, body = as_message(method, target, body)
+        if action == "transfer":
+            action += "." + self.id
+        answer = nats_support.shared_server()[1].request(f"{self.prefix}.{action}", body, headers)
+        if answer.no_responders:
+            return 503, answer.headers, b"{}"
+        found = re.search(rb'"server":"([0-9a-f]{16})"', answer.body)
+        self.id = found.group(1).decode() if found else self.id
+        return answer.status, answer.headers, answer.body
 
     def json(self, method, target, body=None, **options):
         status, _, text = self.request(method, target,
@@ -123,7 +170,58 @@ class Server:
         return wait_for(lambda: self.metrics()[name] >= least, f"{name} >= {least}")
 
 
-class Proxy:
+def as_message(method, target, body):
+    """The action and body of a NATS request that asks what an HTTP request would."""
+    if (method, target) == ("GET", "/v1/objects"):
+        return "list", body or b""
+    found = re.fullmatch(r"/v1/transfers/(\w+)(?:\?wait=(\d+))?", target)
+    if found:
+        return "transfer", json.dumps({"transfer": found.group(1),
+                                       "wait": int(found.group(2) or 0)}).encode()
+    found = re.fullmatch(r"/v1/objects/(.*)/(read|write)", target, re.S)
+    name = urllib.parse.unquote(found.group(1), errors="surrogateescape")
+    name = json.dumps(name, ensure_ascii=False).encode(errors="surrogateescape")
+    body = body or b"{}"
+    if body[:1] == b"{" and body[-1:] == b"}":
+        comma = b"," if body[1:-1].strip() else b""
+        body = b'{"name":' + name + comma + body[1:]
+    return found.group(2), body
+
+
+class NatsProxy:
+    """As Proxy, between two prefixes of one nats-server. What breaks a connection there is silence
+    here."""
+
+    def __init__(self, server, interfere):
+        self.prefix = new_prefix()
+        self.server, self.interfere = server, interfere
+        self.url = f"{server.nats.url}/{self.prefix}/"
+        self.client = nats_support.NatsClient(server.nats)
+        self.client.subscribe(self.prefix + ".>", lambda message: threading.Thread(
+            target=self._pass_on, args=(message,), daemon=True).start())
+
+    def _pass_on(self, message):
+        subject = message.subject[len(self.prefix) + 1:]
+        answer = self.client.request(f"{self.server.prefix}.{subject}", message.body,
+                                     message.headers)
+        action, body = subject.split(".")[0], json.loads(message.body or b"{}")
+        method, target = {
+            "list": ("GET", "/v1/objects"),
+            "transfer": ("GET", "/v1/transfers/" + body.get("transfer", ""))}.get(
+                action, ("POST", f"/v1/objects/{urllib.parse.quote(body.get('name', ''))}/{action}"))
+        changed = self.interfere(method, target, answer.status, json.loads(answer.body))
+        if changed is not None:
+            text = changed if isinstance(changed, bytes) else json.dumps(changed).encode()
+            self.client.publish(message.reply, text, headers=answer.headers)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.client.close()
+
+
+class HttpProxy:
     """Passes requests on to a server and lets a function change what comes back.
 
     interfere(method, path, status, answer) gets the parsed JSON and returns the answer to send:
@@ -166,6 +264,9 @@ class Proxy:
     def __exit__(self, *_):
         self.httpd.shutdown()
         self.httpd.server_close()
+
+
+Proxy = NatsProxy if CHANNEL == "nats" else HttpProxy
 
 
 class TestCase(unittest.TestCase):
@@ -233,7 +334,13 @@ def free_port_is_refused():
 
 def main():
     """As unittest.main(), with 77 when every test was skipped."""
-    program = unittest.main(module="__main__", exit=False, verbosity=2)
+    if CHANNEL == "nats" and not nats_support.find_server():
+        print("skipped: there is no nats-server; tools/nats-server fetches one")
+        sys.exit(77)
+    try:
+        program = unittest.main(module="__main__", exit=False, verbosity=2)
+    finally:
+        nats_support.close_shared()
     result = program.result
     if result.testsRun == 0 or not result.wasSuccessful():
         sys.exit(1)

@@ -4,7 +4,8 @@ import json
 import socket
 import threading
 
-from support import MIB, Proxy, Server, TestCase, main, run
+from nats_support import NatsClient, shared_server
+from support import CHANNEL, MIB, Proxy, Server, TestCase, http_only, main, new_prefix, run
 
 
 def serve_bytes(text):
@@ -33,6 +34,34 @@ def answer_with(body, status=b"200 OK", headers=b""):
             % len(body) + body)
 
 
+def serve_messages(body, headers=None):
+    """As serve_bytes(), over NATS; body None: no answer at all."""
+    client, prefix = NatsClient(shared_server()[0]), new_prefix()
+
+    def answer(message):
+        if body is not None:
+            client.publish(message.reply, body, headers=headers)
+
+    client.subscribe(prefix + ".>", answer)
+    return client, f"{shared_server()[0].url}/{prefix}/"
+
+
+def serve_answer(body, code=200):
+    """A server that gives every request this answer. Returns what to close, and a URL."""
+    if CHANNEL == "http":
+        return serve_bytes(answer_with(body, b"%d Status" % code))
+    return serve_messages(body, {"Nats-Service-Error": "a sentence",
+                                 "Nats-Service-Error-Code": str(code)} if code != 200 else None)
+
+
+def serve_nothing():
+    """A server that never answers."""
+    if CHANNEL == "nats":
+        return serve_messages(None)
+    silent = socket.create_server(("127.0.0.1", 0))
+    return silent, "http://127.0.0.1:%d/" % silent.getsockname()[1]
+
+
 class Hostile(TestCase):
     def setUp(self):
         super().setUp()
@@ -47,11 +76,17 @@ class Hostile(TestCase):
         self.assert_empty(self.here)
 
     def test_answers_that_are_no_answers(self):
-        for text in (b"", b"hello\r\n\r\n", answer_with(b""), answer_with(b"{"), answer_with(b"[]"),
-                     answer_with(b"null"), answer_with(b"\xff\xfe"), answer_with(b"[" * 100000),
-                     answer_with(b'{"a":1,"a":2}'), answer_with(b"<html>", b"500 Oops"),
-                     answer_with(b'{"error":"no\\n\\u001b[2Jno"}', b"404 Not Found"),
-                     answer_with(b'{"error":7}', b"403 Forbidden"),
+        for code, body in ((200, b""), (200, b"{"), (200, b"[]"), (200, b"null"), (200, b"\xff\xfe"),
+                           (200, b"[" * 100000), (200, b'{"a":1,"a":2}'), (500, b"<html>"),
+                           (404, b'{"error":"no\\n\\u001b[2Jno"}'), (403, b'{"error":7}')):
+            closable, url = serve_answer(body, code)
+            with self.subTest(code=code, body=body[:60]), closable:
+                self.assert_all_fail(url)
+                self.assert_failed(run("ls", url))
+
+    @http_only
+    def test_answers_that_are_no_http(self):
+        for text in (b"", b"hello\r\n\r\n",
                      answer_with(b"", b"302 Found", b"Location: http://127.0.0.1:9/\r\n"),
                      answer_with(b"", b"204 No Content"),
                      b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nshort",
@@ -62,11 +97,11 @@ class Hostile(TestCase):
                 self.assert_failed(run("ls", url))
 
     def test_a_server_that_says_nothing(self):
-        silent = socket.create_server(("127.0.0.1", 0))
+        silent, url = serve_nothing()
         with silent:
-            url = "http://127.0.0.1:%d/" % silent.getsockname()[1]
             self.assert_failed(run("ls", "--timeout", "1", url), says="silent for 1 s")
 
+    @http_only
     def test_an_answer_without_end(self):
         endless = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + b" " * (48 * MIB)
         listener, url = serve_bytes(endless)
@@ -192,21 +227,21 @@ class Hostile(TestCase):
 
         with Server("--writable", self.uploads, self.offered) as server, \
                 Proxy(server, interfere) as proxy:
-            self.assert_failed(run("get", proxy.url + "file", cwd=self.here))
+            self.assert_failed(run("get", "--timeout", "2", proxy.url + "file", cwd=self.here))
             self.assert_empty(self.here)
-            self.assert_failed(run("put", self.source, proxy.url))
+            self.assert_failed(run("put", "--timeout", "2", self.source, proxy.url))
 
     def test_lists_that_are_none(self):
         for body in ({}, {"objects": 1}, {"objects": [1]}, {"objects": [{}]},
                      {"objects": [{"name": 1, "size": 1}]}, {"objects": [{"name": "x", "size": -1}]},
                      {"objects": [{"name": "x", "size": "1"}]}):
-            listener, url = serve_bytes(answer_with(json.dumps(body).encode()))
+            listener, url = serve_answer(json.dumps(body).encode())
             with self.subTest(body=body), listener:
                 self.assert_failed(run("ls", url), says="list of objects")
 
     def test_names_can_not_steer_the_terminal(self):
         body = {"objects": [{"name": "a\x1b[2Jb\nc\u009bd", "size": 1, "mtime": 0}]}
-        listener, url = serve_bytes(answer_with(json.dumps(body).encode()))
+        listener, url = serve_answer(json.dumps(body).encode())
         with listener:
             result = run("ls", url)
             self.assert_done(result)

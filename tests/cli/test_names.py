@@ -3,7 +3,7 @@
 import os
 import urllib.parse
 
-from support import Server, TestCase, main, run
+from support import CHANNEL, Server, TestCase, main, run
 
 SECRET = b"not offered"
 
@@ -20,7 +20,7 @@ class Names(TestCase):
     def escapes(self):
         """Targets that must be refused."""
         absolute = urllib.parse.quote(self.secret, safe="")
-        yield from (
+        names = (
             "..", ".", "", "/", "//", "../secret", "dir/../../secret", "dir/../dir/file", "./dir/file",
             "dir/./file", "dir//file", "/dir/file", "dir/file/", "dir/", "..%2fsecret",
             "%2e%2e/secret", "%2E%2E%2Fsecret", ".%2e/secret", "dir/%2e%2e/%2e%2e/secret",
@@ -30,6 +30,9 @@ class Names(TestCase):
             "%ff%fe", "dir%2f..%2f..%2fsecret", "/proc/self/environ", self.secret, "/" + self.secret,
             absolute, "%2f" + absolute, "%2fproc%2fself%2fcwd", "x" * 4000, "x" * 256,
             "a/" * 128 + "b")
+        # What is wrong with an encoding only is a good name in a message.
+        return [name for name in names
+                if CHANNEL == "http" or b"%" not in urllib.parse.unquote_to_bytes(name)]
 
     def odd_names(self):
         """Targets that name nothing outside, however they look."""
@@ -48,9 +51,11 @@ class Names(TestCase):
                 with self.subTest(name=name[:80]):
                     status, _, text = server.request("POST", f"/v1/objects/{name}/read")
                     self.assertEqual(status, 404, text)
-            for raw in (b"/v1/objects/\xc0\xae\xc0\xae/secret/read", b"/v1/objects/\xff/read",
-                        b"/v1/objects/../../secret/read", b"/../secret", b"/v1/objects/..\x01/read",
-                        b"../secret", b"http://localhost/v1/objects/%2e%2e/secret/read"):
+            raw_targets = (b"/v1/objects/\xc0\xae\xc0\xae/secret/read", b"/v1/objects/\xff/read",
+                           b"/v1/objects/../../secret/read", b"/../secret",
+                           b"/v1/objects/..\x01/read", b"../secret",
+                           b"http://localhost/v1/objects/%2e%2e/secret/read")
+            for raw in raw_targets if CHANNEL == "http" else ():
                 with self.subTest(raw=raw):
                     status, _, text = server.request("POST", raw)
                     self.assertIn(status, (400, 404, 405), text)

@@ -6,7 +6,7 @@ import pty
 import subprocess
 import urllib.parse
 
-from support import MIB, PATIENCE, Server, TestCase, command, main, run, start
+from support import MIB, PATIENCE, Server, TestCase, command, http_only, main, run, start
 
 
 class Transfer(TestCase):
@@ -115,6 +115,7 @@ class Transfer(TestCase):
         self.assert_same(source, os.path.join(self.uploads, "file"))
         self.assertEqual(os.listdir(self.uploads), ["file"])
 
+    @http_only
     def test_api_path_is_taken_as_the_name(self):
         self.write("file", b"x")
         with Server(self.offered) as server:
