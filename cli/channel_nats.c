@@ -24,7 +24,7 @@
 struct nats {
     struct rw_channel channel;
     char *base;          /* of its own: connecting may outlive the URL */
-    const char *subject; /* the prefix */
+    char *subject;       /* the prefix */
     char *authorization; /* the header; NULL: none */
     natsOptions *options;
     natsConnection *connection;
@@ -38,6 +38,7 @@ struct nats {
     natsMsg *message;     /* the latest answer */
     bool lost, back, closed, refused;
     bool done;                   /* connecting has ended */
+    bool abandoned;              /* it has not, and whoever connects uses all of this */
     char text[RW_SENTENCE_SIZE]; /* why it failed, or what the NATS server refused */
 };
 
@@ -138,9 +139,8 @@ static bool has(struct nats *nats, const bool *what) {
     return holds;
 }
 
-/* False: a sentence was printed, or a signal came; then *abandoned says that the thread still
- * connects, and all that it uses must stay. */
-static bool connect_interruptibly(struct nats *nats, bool *abandoned) {
+/* False: a sentence was printed, or a signal came. */
+static bool connect_interruptibly(struct nats *nats) {
     pthread_t thread;
     /* Threads of the NATS library must not take the signals. */
     rw_interrupt_block();
@@ -152,7 +152,7 @@ static bool connect_interruptibly(struct nats *nats, bool *abandoned) {
     }
     while (!has(nats, &nats->done)) {
         if (!wait_for_news(nats, rw_now_ms() + 1000)) {
-            *abandoned = true;
+            nats->abandoned = true;
             pthread_detach(thread);
             return false;
         }
@@ -178,6 +178,8 @@ static bool subscribe(struct nats *nats) {
 
 static void nats_close(struct rw_channel *channel) {
     struct nats *nats = (struct nats *)channel;
+    if (nats->abandoned)
+        return;
     natsSubscription_Destroy(nats->subscription);
     if (!rw_nats_close(nats->connection, nats->options))
         return; /* one of its threads may still use the rest */
@@ -187,6 +189,7 @@ static void nats_close(struct rw_channel *channel) {
         explicit_bzero(nats->authorization, strlen(nats->authorization));
     free(nats->authorization);
     free(nats->base);
+    free(nats->subject);
     close(nats->wake_fd);
     pthread_mutex_destroy(&nats->lock);
     free(nats);
@@ -196,14 +199,13 @@ static struct rw_channel *nats_open(const struct rw_url *url,
                                     const struct rw_channel_options *options) {
     struct nats *nats = calloc(1, sizeof *nats);
     char text[RW_SENTENCE_SIZE];
-    bool abandoned = false;
     if (!nats) {
         rw_fail("out of memory");
         return NULL;
     }
     *nats = (struct nats){.channel = {&rw_channel_nats, url->base, options->timeout_ms},
                           .base = strdup(url->base),
-                          .subject = url->subject,
+                          .subject = strdup(url->subject),
                           .wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
                           .lock = PTHREAD_MUTEX_INITIALIZER,
                           .authorization =
@@ -213,12 +215,12 @@ static struct rw_channel *nats_open(const struct rw_url *url,
         rw_nats_options(url, &options->credentials, "ropeway", options->timeout_ms, &events, text);
     if (!nats->options)
         rw_fail("%s", text);
-    else if (nats->wake_fd < 0 || !nats->base || (options->token && !nats->authorization))
+    else if (nats->wake_fd < 0 || !nats->base || !nats->subject ||
+             (options->token && !nats->authorization))
         rw_fail("out of memory or descriptors");
-    else if (connect_interruptibly(nats, &abandoned) && subscribe(nats))
+    else
         return &nats->channel;
-    if (!abandoned)
-        nats_close(&nats->channel);
+    nats_close(&nats->channel);
     return NULL;
 }
 
@@ -438,7 +440,7 @@ static bool nats_send(struct rw_channel *channel, const struct rw_ask *ask,
     bool taken = false;
     if (!subject || !body)
         rw_fail("out of memory");
-    else
+    else if (nats->subscription || (connect_interruptibly(nats) && subscribe(nats)))
         message = request(nats, subject, body);
     if (message)
         taken = take_reply(nats, message, ask->limit, reply);

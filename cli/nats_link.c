@@ -13,7 +13,11 @@
 /* The NATS library's own words on the latest error of this thread. */
 static const char *last_words(natsStatus status) {
     const char *words = nats_GetLastError(NULL);
-    return words && *words ? words : natsStatus_GetText(status);
+    if (!words || !*words)
+        return natsStatus_GetText(status);
+    /* They begin with "(FILE:LINE): ", which is for its developers. */
+    const char *end = *words == '(' ? strstr(words, "): ") : NULL;
+    return end ? end + 3 : words;
 }
 
 static natsStatus set_login(natsOptions *options, const struct rw_url *url,
@@ -107,9 +111,6 @@ static void explain(natsStatus status, const char *base, char text[RW_SENTENCE_S
                     "%s refuses the login: %s; give it in the URL, as in nats://USER:PASSWORD@HOST "
                     "or nats://TOKEN@HOST, or with '--nats-creds FILE'",
                     base, words);
-    else if (status == NATS_SECURE_CONNECTION_REQUIRED)
-        rw_sentence(text, "%s takes TLS only; write tls:// in its URL, or give '--tls-ca FILE'",
-                    base);
     else if (status == NATS_SECURE_CONNECTION_WANTED)
         rw_sentence(text, "%s does not offer TLS; write nats:// and leave the TLS options out",
                     base);

@@ -91,11 +91,10 @@ static bool take_base(CURLU *parsed, struct rw_url *url) {
 }
 
 /* What is wrong with scheme, host, user and the like; NULL: nothing. */
-static const char *take_server(CURLU *parsed, CURLUcode code, struct rw_url *url) {
-    if (code != CURLUE_OK)
-        return curl_url_strerror(code);
-    if (!take_base(parsed, url))
-        return "can't be read as a URL";
+static const char *take_server(CURLU *parsed, CURLUcode code, const char *text,
+                               struct rw_url *url) {
+    if (code != CURLUE_OK || strstr(text, ":///") || !take_base(parsed, url))
+        return "can't be read as one";
     if (has_part(parsed, CURLUPART_QUERY) || has_part(parsed, CURLUPART_FRAGMENT))
         return "holds '?' or '#'; write them as %3F and %23";
     if (url->is_nats) {
@@ -141,7 +140,8 @@ bool rw_url_parse(const char *text, struct rw_url *url) {
     bool known = url->is_nats || begins_with(text, "http://") || begins_with(text, "https://");
     const char *bad_name = NULL, *bad_subject = NULL, *wrong;
     char *path = NULL;
-    wrong = known ? take_server(parsed, code, url) : "does not begin with 'http://' or 'nats://'";
+    wrong =
+        known ? take_server(parsed, code, text, url) : "does not begin with 'http://' or 'nats://'";
     if (!wrong && curl_url_get(parsed, CURLUPART_PATH, &path, 0) != CURLUE_OK)
         wrong = "can't be read";
     if (!wrong && url->is_nats)
@@ -163,8 +163,8 @@ bool rw_url_parse(const char *text, struct rw_url *url) {
 bool rw_url_parse_nats(const char *text, struct rw_url *url) {
     CURLUcode code;
     CURLU *parsed = parse(text, url, &code);
-    const char *wrong =
-        url->is_nats ? take_server(parsed, code, url) : "does not begin with 'nats://' or 'tls://'";
+    const char *wrong = url->is_nats ? take_server(parsed, code, text, url)
+                                     : "does not begin with 'nats://' or 'tls://'";
     char *path = NULL;
     if (!wrong && curl_url_get(parsed, CURLUPART_PATH, &path, 0) == CURLUE_OK && path[0] &&
         strcmp(path, "/") != 0)

@@ -129,6 +129,7 @@ class NatsClient:
             self.socket.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass
+        self.file.close()
         self.socket.close()
 
     def send(self, data):
