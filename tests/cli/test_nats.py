@@ -88,6 +88,16 @@ class Login(TestCase):
             for user in ("deaf", "list"):
                 self.assert_serve_fails(nats.url.replace("all:", user + ":"), "Permissions Violation")
 
+    def test_least_permissions(self):
+        prefix = new_prefix()
+        config = f"""authorization {{ users: [
+            {{user: owner, password: x, permissions: {{subscribe: ["{prefix}.>"], allow_responses: true}}}},
+            {{user: user, password: x, permissions: {{publish: ["{prefix}.>"], subscribe: ["_INBOX.>"]}}}}]}}"""
+        with NatsServer(config, "owner:x@") as nats, \
+                Server("--writable", self.uploads, self.offered, nats=nats, prefix=prefix) as server:
+            self.assert_all_done(server.url.replace("owner:", "user:"))
+            self.assertEqual(server.end(), (0, ""))
+
     def test_tls(self):
         def openssl(*arguments):
             subprocess.run(["openssl", *arguments], cwd=self.directory, check=True,
