@@ -39,6 +39,10 @@ test-interop: all ## test with stock NIXL peers, in an environment under build/
 demo: all ## two workers move real files, and every byte is compared
 	tools/demo $(BUILD)
 
+.PHONY: demo-nats
+demo-nats: all ## the same, with a NATS server that carries the requests
+	tools/demo $(BUILD) nats
+
 .PHONY: bench
 bench: all ## measure, beside ucx_perftest of the same UCX
 	bench/run $(BUILD)

@@ -41,3 +41,15 @@ def test_an_encoder_hands_embeddings_to_a_decoder(encoder):
         assert encoder.stdout.readline().startswith("fetched by ")
 
 
+def test_metadata_passes_over_nats():
+    pytest.importorskip("nats")
+    root = EXAMPLES.parents[1]
+    if not (root / "build/release/examples/nats/passing").exists():
+        pytest.skip("the program in C is not built")
+    result = subprocess.run(
+        [root / "examples/nats/run", root / "build/release", sys.executable], capture_output=True, text=True
+    )
+    if result.returncode == 77:
+        pytest.skip("there is no nats-server")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("bytes, the same\n") == 4
