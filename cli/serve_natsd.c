@@ -94,7 +94,7 @@ static natsStatus publish(struct rw_natsd *natsd, const char *reply, const char 
     return status;
 }
 
-/* Sends an answer. False: it is too long; refusal says so. */
+/* Sends an answer. False: it was not sent; when it is too long, refusal says so. */
 static bool send_json(struct rw_natsd *natsd, const char *reply, const json_t *json,
                       struct rw_refusal *refusal) {
     char *text = json_dumps(json, JSON_COMPACT);
@@ -108,7 +108,7 @@ static bool send_json(struct rw_natsd *natsd, const char *reply, const json_t *j
                   strlen(text), natsd->url.base,
                   (long long)natsConnection_GetMaxPayload(natsd->connection));
     free(text);
-    return status != NATS_MAX_PAYLOAD;
+    return status == NATS_OK;
 }
 
 static void send_refusal(struct rw_natsd *natsd, const char *reply, struct rw_refusal *refusal) {
