@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Requests to the servers behind one prefix of subjects. A request whose connection is lost is sent
- * again on the next one: nothing bad comes of a server that gets it twice, because an offer that
- * nobody begins is dropped.
+ * Requests to the servers behind one prefix of subjects. A request is sent again on the next
+ * connection when its own is lost, and when nothing came of it for a while: the server that got it
+ * may have died, and another one of the group answers. Nothing bad comes of a server that gets it
+ * twice, because an offer that nobody begins is dropped.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 #include "channel.h"
 #include "nats_mailbox.h"
 
+#define SENDINGS 3         /* of a request that nobody answers, within the timeout */
 #define AGAIN_PAUSE_MS 100 /* while the servers find their way back to a NATS server */
 
 struct nats {
@@ -125,9 +127,9 @@ static enum rw_news look(struct nats *nats, natsMsg **message, bool *failed) {
 
 /* Waits until there is a connection. False: a sentence was printed, or a signal came. */
 static bool await_connection(struct nats *nats, const char *subject, uint64_t give_up) {
-    natsMsg *late;
+    natsMsg *early;
     bool failed;
-    while (look(nats, &late, &failed) == RW_NEWS_LOST) {
+    while (look(nats, &early, &failed) == RW_NEWS_LOST) {
         if (rw_now_ms() >= give_up) {
             fail_silent(nats, subject, true);
             return false;
@@ -135,26 +137,21 @@ static bool await_connection(struct nats *nats, const char *subject, uint64_t gi
         if (!rw_mailbox_wait(nats->mailbox, give_up))
             return false;
     }
-    natsMsg_Destroy(late);
+    natsMsg_Destroy(early);
     return !failed;
 }
 
-/* Waits for what becomes of a request that was sent: ANSWER, NOBODY or BACK. False: a sentence was
- * printed, or a signal came. */
-static bool await_answer(struct nats *nats, const char *subject, uint64_t give_up,
-                         natsMsg **message, enum rw_news *news) {
+/* Waits for what becomes of a request that was sent: ANSWER, NOBODY or BACK; NONE and LOST when
+ * nothing comes until a time. False: a sentence was printed, or a signal came. */
+static bool await_answer(struct nats *nats, uint64_t until, natsMsg **message, enum rw_news *news) {
     bool failed;
     for (;;) {
         *news = look(nats, message, &failed);
         if (failed)
             return false;
-        if (*news != RW_NEWS_NONE && *news != RW_NEWS_LOST)
+        if ((*news != RW_NEWS_NONE && *news != RW_NEWS_LOST) || rw_now_ms() >= until)
             return true;
-        if (rw_now_ms() >= give_up) {
-            fail_silent(nats, subject, *news == RW_NEWS_LOST);
-            return false;
-        }
-        if (!rw_mailbox_wait(nats->mailbox, give_up))
+        if (!rw_mailbox_wait(nats->mailbox, until))
             return false;
     }
 }
@@ -165,33 +162,43 @@ static bool may_return(struct nats *nats, uint64_t give_up) {
     return nats->back_ms && now < nats->back_ms + nats->channel.timeout_ms && now < give_up;
 }
 
-static bool request_once(struct nats *nats, const char *subject, const char *body, uint64_t give_up,
-                         natsMsg **message, enum rw_news *news) {
+static bool request_once(struct nats *nats, const char *subject, const char *body, uint64_t again,
+                         uint64_t give_up, natsMsg **message, enum rw_news *news) {
     if (!await_connection(nats, subject, give_up))
         return false;
     natsStatus status = rw_mailbox_send(nats->mailbox, subject, body, nats->authorization);
     if (status == NATS_OK)
-        return await_answer(nats, subject, give_up, message, news);
+        return await_answer(nats, again, message, news);
     fail_send(nats, status, body);
     return false;
 }
 
-/* Sends a request until it is answered; NULL: a sentence was printed, or a signal came. */
-static natsMsg *request(struct nats *nats, const char *subject, const char *body) {
+/* Sends a request until it is answered, again after again_ms. NULL: a sentence was printed, or a
+ * signal came. */
+static natsMsg *request(struct nats *nats, const char *subject, const char *body,
+                        uint32_t again_ms) {
     uint64_t give_up = rw_now_ms() + nats->channel.timeout_ms;
+    rw_mailbox_begin(nats->mailbox);
     for (;;) {
+        uint64_t again = rw_now_ms() + again_ms;
+        again = again < give_up ? again : give_up;
         natsMsg *message = NULL;
         enum rw_news news;
-        if (!request_once(nats, subject, body, give_up, &message, &news))
+        if (!request_once(nats, subject, body, again, give_up, &message, &news))
             return NULL;
         if (news == RW_NEWS_ANSWER)
             return message;
         natsMsg_Destroy(message);
-        if (news == RW_NEWS_NOBODY && !may_return(nats, give_up)) {
+        bool nobody = news == RW_NEWS_NOBODY;
+        if (nobody && !may_return(nats, give_up)) {
             fail_nobody(nats, subject);
             return NULL;
         }
-        if (news == RW_NEWS_NOBODY && !rw_mailbox_wait(nats->mailbox, rw_now_ms() + AGAIN_PAUSE_MS))
+        if (!nobody && rw_now_ms() >= give_up) {
+            fail_silent(nats, subject, news == RW_NEWS_LOST);
+            return NULL;
+        }
+        if (nobody && !rw_mailbox_wait(nats->mailbox, rw_now_ms() + AGAIN_PAUSE_MS))
             return NULL;
     }
 }
@@ -230,12 +237,14 @@ static bool nats_send(struct rw_channel *channel, const struct rw_ask *ask,
                       struct rw_reply *reply) {
     struct nats *nats = (struct nats *)channel;
     char *subject = subject_of(nats, ask), *body = body_of(ask);
+    /* An outcome is known to one server alone, which may be waiting for it. */
+    uint32_t again_ms = channel->timeout_ms / (ask->route == RW_ROUTE_TRANSFER ? 1 : SENDINGS);
     natsMsg *message = NULL;
     bool taken = false;
     if (!subject || !body)
         rw_fail("out of memory");
     else if (rw_mailbox_connect(nats->mailbox))
-        message = request(nats, subject, body);
+        message = request(nats, subject, body, again_ms);
     if (message)
         taken = take_reply(nats, message, ask->limit, reply);
     natsMsg_Destroy(message);

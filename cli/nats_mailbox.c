@@ -27,14 +27,16 @@ static void on_message(natsConnection *connection, natsSubscription *subscriptio
     const char *dot = strrchr(natsMsg_GetSubject(message), '.');
     uint64_t number = 0;
     pthread_mutex_lock(&mailbox->lock);
-    /* Answers to requests that were given up come late. */
-    if (dot && rw_parse_number(dot + 1, 1, UINT64_MAX, &number) && number == mailbox->number) {
-        natsMsg_Destroy(mailbox->message);
+    /* Answers to requests that were given up come late, and to one that was sent again twice. */
+    bool current =
+        dot && rw_parse_number(dot + 1, 1, UINT64_MAX, &number) && number == mailbox->number;
+    natsMsg *worse = message;
+    if (current && (!mailbox->message || natsMsg_IsNoResponders(mailbox->message))) {
+        worse = mailbox->message;
         mailbox->message = message;
-    } else {
-        natsMsg_Destroy(message);
     }
     pthread_mutex_unlock(&mailbox->lock);
+    natsMsg_Destroy(worse);
     wake(mailbox);
 }
 
@@ -178,16 +180,21 @@ bool rw_mailbox_connect(struct rw_mailbox *mailbox) {
     return mailbox->subscription || (connect_interruptibly(mailbox) && subscribe(mailbox));
 }
 
+void rw_mailbox_begin(struct rw_mailbox *mailbox) {
+    pthread_mutex_lock(&mailbox->lock);
+    natsMsg *late = mailbox->message;
+    mailbox->message = NULL;
+    mailbox->number++;
+    pthread_mutex_unlock(&mailbox->lock);
+    natsMsg_Destroy(late);
+}
+
 natsStatus rw_mailbox_send(struct rw_mailbox *mailbox, const char *subject, const char *body,
                            const char *authorization) {
     char inbox[INBOX_TEXT];
     natsMsg *message = NULL;
-    pthread_mutex_lock(&mailbox->lock);
-    uint64_t number = ++mailbox->number;
-    natsMsg_Destroy(mailbox->message);
-    mailbox->message = NULL;
-    pthread_mutex_unlock(&mailbox->lock);
-    snprintf(inbox, sizeof inbox, "%s.%llu", mailbox->inbox, (unsigned long long)number);
+    /* No other thread writes the number. */
+    snprintf(inbox, sizeof inbox, "%s.%llu", mailbox->inbox, (unsigned long long)mailbox->number);
     natsStatus status = natsMsg_Create(&message, subject, inbox, body, (int)strlen(body));
     if (status == NATS_OK && authorization)
         status = natsMsgHeader_Set(message, RW_NATS_AUTHORIZATION, authorization);

@@ -46,8 +46,10 @@ void rw_mailbox_destroy(struct rw_mailbox *mailbox);
 /* Connects, when that was not done yet. False: a sentence was printed, or a signal came. */
 bool rw_mailbox_connect(struct rw_mailbox *mailbox);
 
-/* Sends a request; answers to earlier ones are dropped from now on. authorization: the header, or
- * NULL. */
+/* Begins a new request: answers to earlier ones are dropped from now on. */
+void rw_mailbox_begin(struct rw_mailbox *mailbox);
+
+/* Sends the present request, for the first time or again. authorization: the header, or NULL. */
 natsStatus rw_mailbox_send(struct rw_mailbox *mailbox, const char *subject, const char *body,
                            const char *authorization);
 

@@ -257,6 +257,8 @@ class Alone(TestCase):
             answer = other.request(f"{server.prefix}.read", b'{"name":"a\\r\\nEvil: yes"}')
             self.assertEqual(answer.status, 404)
             self.assertNotIn("Evil", answer.headers)
+            answer = other.request(f"{server.prefix}.read", b'{"name":"\\u001b[2J"}')
+            self.assertIn("?[2J", answer.headers["Nats-Service-Error"])
             self.assertEqual(server.end(), (0, ""))
 
 
@@ -412,13 +414,35 @@ class QueueGroup(TestCase):
                 self.assert_done(result)
 
     def test_a_server_that_ends_leaves_no_request_unanswered(self):
-        with self.serve() as one, self.serve() as two:
-            with concurrent.futures.ThreadPoolExecutor(1) as pool:
-                results = pool.submit(self.get_many, two.url, 24)
-                one.wait_for_metric('ropeway_transfers_total{kind="read",outcome="complete"}')
-                self.assertEqual(one.end(), (0, ""))
-                for result in results.result():
-                    self.assert_done(result)
+        _, client = shared_server()
+        with self.serve("--max-clients", "4096") as one, self.serve("--max-clients", "4096") as two:
+            ended, seen = [], set()
+            ends = threading.Thread(target=lambda: ended.append(one.end()))
+            for number in range(150):
+                if number == 20:
+                    ends.start()
+                answers = [client.ask(self.prefix + ".read", b'{"name":"file"}') for _ in range(20)]
+                seen |= {(answer.status, answer.no_responders) for answer in (get() for get in answers)}
+            ends.join()
+            self.assertEqual(seen, {(200, False)})
+            self.assertEqual(ended, [(0, "")])
+            self.assert_done(self.get("--verify", two.url + "file"))
+
+    def test_a_request_that_died_with_its_server(self):
+        nats, _ = shared_server()
+        with self.serve() as server:
+            for _ in range(60):
+                # A member of the group that takes one request and is gone.
+                with NatsClient(nats) as member:
+                    taken = threading.Event()
+                    number = member.subscribe(self.prefix + ".read", lambda message: (
+                        member.send(b"UNSUB %d\r\n" % number), taken.set()), "ropeway")
+                    asking = self.start_get("--timeout", "9", server.url + "file")
+                    wait_for(lambda: taken.is_set() or asking.poll() is not None, "the request")
+                    self.assertEqual(self.finish(asking), (0, ""))
+                if taken.is_set():
+                    return
+        self.fail("no request came to the other member")
 
     def test_a_transfer_of_a_server_that_is_killed(self):
         big = self.write_sparse("big", 3 * GIB)
