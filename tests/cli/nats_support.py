@@ -30,10 +30,10 @@ class NatsServer:
     config: lines of its configuration file. login: "USER:PASSWORD@" or "TOKEN@" for `url`.
     """
 
-    def __init__(self, config="", login="", scheme="nats"):
+    def __init__(self, config="", login="", scheme="nats", host="127.0.0.1"):
         self.directory = tempfile.mkdtemp(prefix="ropeway-nats-")
         self.config = config
-        self.login, self.scheme = login, scheme
+        self.login, self.scheme, self.host = login, scheme, host
         self.port = -1
         self.process = None
         self.start()
@@ -41,7 +41,7 @@ class NatsServer:
     def start(self):
         path = os.path.join(self.directory, "config")
         with open(path, "w", encoding="utf-8") as file:
-            file.write(f'listen: "127.0.0.1:{self.port}"\n'
+            file.write(f'listen: "{self.host}:{self.port}"\n'
                        f'ports_file_dir: "{self.directory}"\n{self.config}\n')
         self.log = open(os.path.join(self.directory, "log"), "ab")
         self.process = subprocess.Popen([find_server(), "-c", path], stdin=subprocess.DEVNULL,
@@ -63,11 +63,11 @@ class NatsServer:
     @property
     def base(self):
         """The URL as messages show it."""
-        return f"{self.scheme}://127.0.0.1:{self.port}"
+        return f"{self.scheme}://{self.host}:{self.port}"
 
     @property
     def url(self):
-        return f"{self.scheme}://{self.login}127.0.0.1:{self.port}"
+        return f"{self.scheme}://{self.login}{self.host}:{self.port}"
 
     def stop(self):
         """Kills it; start() brings it back at the same port."""
@@ -101,7 +101,7 @@ class NatsClient:
     """One connection. Callbacks run on its thread and must not wait for an answer on it."""
 
     def __init__(self, server, **options):
-        self.socket = socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE)
+        self.socket = socket.create_connection((server.host, server.port), timeout=PATIENCE)
         self.file = self.socket.makefile("rb")
         self.info = json.loads(self.file.readline().split(b" ", 1)[1])
         connect = {"verbose": False, "headers": True, "no_responders": True, **options}

@@ -245,6 +245,23 @@ class Alone(TestCase):
         self.assertEqual(serving.communicate(timeout=PATIENCE), ("", ""))
         self.assertEqual(serving.returncode, 0)
 
+    def test_warns_of_an_open_nats_server(self):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.connect(("192.0.2.1", 9))  # sends nothing
+            except OSError as error:
+                self.skipTest(f"this machine has loopback only: {error}")
+            host = probe.getsockname()[0]
+        token = self.write("token", b"secret\n")
+        with NatsServer(host=host) as nats:
+            with Server(self.here, nats=nats) as server:
+                code, errors = server.end()
+            self.assertEqual(code, 0)
+            self.assert_one_sentence(errors)
+            self.assertIn("warning: who can reach nats://", errors)
+            with Server("--token-file", token, self.here, nats=nats) as server:
+                self.assertEqual(server.end(), (0, ""))
+
     def test_messages_that_ask_nothing(self):
         nats, client = shared_server()
         self.write("file", 10)
@@ -330,8 +347,9 @@ class Restart(TestCase):
         options = ["--transports", "tcp,self"]
         with NatsServer() as nats, \
                 Server(*options, "--writable", self.uploads, self.offered, nats=nats) as server:
-            getting = self.start_get(*options, server.url + "big")
-            putting = start("put", *options, source, server.url + "new")
+            patience = ["--timeout", "300"]
+            getting = self.start_get(*options, *patience, server.url + "big")
+            putting = start("put", *options, *patience, source, server.url + "new")
             for client, metric in ((getting, SENT), (putting, RECEIVED)):
                 self.addCleanup(client.kill)
                 server.wait_for_metric(metric)
@@ -375,13 +393,13 @@ class Restart(TestCase):
             asked = threading.Event()
             prefix = new_prefix()
             client.subscribe(prefix + ".>", lambda message: asked.set())
-            asking = self.start_get("--timeout", "2", f"{nats.url}/{prefix}/file")
+            asking = self.start_get("--timeout", "5", f"{nats.url}/{prefix}/file")
             self.assertTrue(asked.wait(PATIENCE))
             nats.stop()
             code, errors = self.finish(asking)
             self.assertEqual(code, 1)
             self.assert_one_sentence(errors)
-            self.assertIn("did not come back in 2 s", errors)
+            self.assertIn("did not come back in 5 s", errors)
 
 
 class QueueGroup(TestCase):
