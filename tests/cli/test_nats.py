@@ -341,22 +341,25 @@ class Restart(TestCase):
             self.assertEqual(code, 0)
             self.assertEqual(errors.count("again\n"), 4, errors)
 
+    def stop_in_the_middle(self, client, server, metric):
+        self.addCleanup(client.kill)
+        server.wait_for_metric(metric)
+        client.send_signal(signal.SIGSTOP)
+
     def test_while_bytes_move(self):
-        self.write_sparse("big", GIB)
+        self.write_sparse("big", GIB // 2)
         source = os.path.join(self.offered, "big")
         options = ["--transports", "tcp,self"]
         with NatsServer() as nats, \
                 Server(*options, "--writable", self.uploads, self.offered, nats=nats) as server:
             patience = ["--timeout", "300"]
             getting = self.start_get(*options, *patience, server.url + "big")
+            self.stop_in_the_middle(getting, server, SENT)
             putting = start("put", *options, *patience, source, server.url + "new")
-            for client, metric in ((getting, SENT), (putting, RECEIVED)):
-                self.addCleanup(client.kill)
-                server.wait_for_metric(metric)
-                client.send_signal(signal.SIGSTOP)
+            self.stop_in_the_middle(putting, server, RECEIVED)
             nats.stop()
             metrics = server.metrics()
-            self.assertLess(max(metrics[SENT], metrics[RECEIVED]), GIB)
+            self.assertLess(max(metrics[SENT], metrics[RECEIVED]), GIB // 2)
             for client in (getting, putting):
                 client.send_signal(signal.SIGCONT)
             # Outcomes are asked for while it is away.
@@ -368,7 +371,7 @@ class Restart(TestCase):
             self.assertEqual(self.finish(putting), (0, ""))
             self.assertEqual(server.end()[0], 0)
         for path in (os.path.join(self.here, "big"), os.path.join(self.uploads, "new")):
-            self.assertEqual(os.path.getsize(path), GIB)
+            self.assertEqual(os.path.getsize(path), GIB // 2)
             os.remove(path)
 
     def test_in_the_middle_of_a_request(self):
