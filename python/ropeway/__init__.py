@@ -55,4 +55,5 @@ def describe(transports: "str | None" = None, net_devices: "str | None" = None) 
     """What this process can use: versions, UCX's configuration, memory types, transports and devices."""
     import json
 
-    return json.loads(_core.describe(transports, net_devices))
+    found: "dict[str, object]" = json.loads(_core.describe(transports, net_devices))
+    return found

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, final
 
 NOWHERE: int
 version: str
 ucx_version: str
 
 # base, shape, strides in bytes, itemsize, dense
-Strided = tuple[int, tuple[int, ...], tuple[int, ...], int, int]
+_Strided = tuple[int, tuple[int, ...], tuple[int, ...], int, int]
 
+@final
 class Connector:
     def __new__(cls, options: dict[str, Any], /) -> Connector: ...
     @property
@@ -19,7 +20,7 @@ class Connector:
         kind: int,
         descriptors: list[tuple[int, int, int, int]],
         owners: object,
-        back: Optional[list[Strided]],
+        back: Optional[list[_Strided]],
         metadata: Optional[str],
         deadline_ms: int,
         stall_ms: int,
@@ -31,6 +32,7 @@ class Connector:
     def stats(self) -> dict[str, int]: ...
     def close(self) -> None: ...
 
+@final
 class Operation:
     @property
     def status(self) -> int: ...
@@ -53,10 +55,12 @@ class Operation:
     def cancel(self) -> int: ...
     def release(self) -> None: ...
 
+@final
 class Port:
     def fileno(self) -> int: ...
     def drain(self) -> list[Any]: ...
 
+@final
 class Buffer:
     def __new__(cls, object: object, /) -> Buffer: ...
     @property
@@ -77,5 +81,5 @@ class Buffer:
 def set_make_error(make: Callable[[int, str], Exception], /) -> None: ...
 def describe(transports: Optional[str], net_devices: Optional[str], /) -> str: ...
 def parse_device(text: str, /) -> tuple[int, int]: ...
-def gather(view: Strided, /) -> None: ...
+def gather(view: _Strided, /) -> None: ...
 def shutdown() -> None: ...

@@ -13,7 +13,9 @@ import os
 import sys
 import threading
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+__all__ = ["core"]
 
 _LIBRARIES = ("libucs.so.0", "libuct.so.0", "libucp.so.0")
 
@@ -38,6 +40,8 @@ def _import() -> ModuleType:
     one that lies elsewhere (another directory of sys.path, a build directory)."""
     if not sys.platform.startswith("linux"):
         raise ImportError(f"ropeway works on Linux only, and this is {sys.platform}")
+    if "t" in sys.abiflags:
+        raise ImportError("ropeway needs a Python with a GIL, and this is a free-threaded build")
     prefix = os.environ.get("ROPEWAY_UCX")
     if prefix:
         _preload(os.path.join(prefix, "lib"))
@@ -71,4 +75,7 @@ class _Core:
             raise AttributeError(f"ropeway._core has no '{name}'") from None
 
 
-core: Any = _Core()
+if TYPE_CHECKING:
+    from . import _core as core
+else:
+    core = _Core()

@@ -191,7 +191,7 @@ def check_targets(views: list[View]) -> None:
 # ---- what the library gets ----
 
 
-def _staged(view: View, index: int) -> tuple[View, _core.Strided]:
+def _staged(view: View, index: int) -> tuple[View, _core._Strided]:
     if view.kind != HOST:
         raise refuse(f"descriptor {index} is a strided view of device memory; pass a contiguous tensor")
     room = bytearray(view.nbytes)
@@ -203,7 +203,7 @@ def _staged(view: View, index: int) -> tuple[View, _core.Strided]:
 class Prepared(NamedTuple):
     descriptors: list[tuple[int, int, int, int]]
     owners: list[Any]
-    back: Optional[list[_core.Strided]]
+    back: Optional[list[_core._Strided]]
 
 
 def prepare(views: list[View], is_target: bool) -> Prepared:
@@ -211,7 +211,7 @@ def prepare(views: list[View], is_target: bool) -> Prepared:
     operation completes."""
     if is_target:
         check_targets(views)
-    back: list[_core.Strided] = []
+    back: list[_core._Strided] = []
     dense = list(views)
     for index, view in enumerate(views):
         if view.strides is not None:

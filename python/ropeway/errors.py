@@ -8,7 +8,8 @@
         OperationTimeout (TimeoutError)    a wait, a deadline or the stall limit ran out
 """
 
-from ._error_list import TEXTS, ErrorCode
+from ._error_list import TEXTS
+from ._error_list import ErrorCode as ErrorCode
 
 
 class RopewayError(RuntimeError):

@@ -223,26 +223,6 @@ def test_ucx_of_a_users_choice(tmp_path):
     assert done.returncode != 0 and str(tmp_path) in done.stderr
 
 
-def test_the_wheel_runs_in_a_bare_environment(tmp_path):
-    wheel = os.environ.get("ROPEWAY_WHEEL")
-    if not wheel:
-        pytest.skip("ROPEWAY_WHEEL names no wheel")
-    python = tmp_path / "bin" / "python"
-    subprocess.run([sys.executable, "-m", "venv", tmp_path], check=True)
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-input", wheel], check=True, stdin=subprocess.DEVNULL)
-    program = """
-import ropeway, ropeway.nixl_connect, sys
-assert "numpy" not in sys.modules
-with ropeway.Connector() as connector:
-    target = bytearray(5)
-    passive = connector.create_readable(b"hello")
-    connector.begin_read(passive.metadata, target).wait(30)
-    print(bytes(target))
-"""
-    done = subprocess.run([python, "-I", "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path)
-    assert done.stdout == "b'hello'\n" and done.stderr == ""
-
-
 @pytest.mark.parametrize("interop", [False, True])
 def test_metadata_invites_stock_peers_only_when_asked(interop):
     import base64

@@ -11,6 +11,7 @@ import zlib
 import pydantic
 import pytest
 
+import ropeway
 import ropeway.nixl_connect as connect
 from ropeway.nixl_connect import Descriptor, Device, DeviceKind, OperationKind, OperationStatus, RdmaMetadata
 
@@ -28,7 +29,7 @@ def test_every_class_of_the_module_exists(name):
 @pytest.mark.parametrize(
     "method, parameters",
     [
-        (connect.Connector.__init__, ["worker_id"]),
+        (connect.Connector.__init__, ["worker_id", "interop", "deadline", "stall"]),
         (connect.Connector.begin_read, ["remote_metadata", "local_descriptors"]),
         (connect.Connector.begin_write, ["local_descriptors", "remote_metadata"]),
         (connect.Connector.create_readable, ["local_descriptors"]),
@@ -48,6 +49,32 @@ def test_every_class_of_the_module_exists(name):
 )
 def test_parameters_have_their_names(method, parameters):
     assert list(inspect.signature(method).parameters)[1:] == parameters
+
+
+def agent_of(connector):
+    async def main():
+        with await connector.create_readable(Descriptor(b"x")) as operation:
+            return zlib.decompress(base64.b64decode(operation.metadata().nixl_metadata.removeprefix("b64:")))
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "environment, option, invited",
+    [(None, None, True), ("0", None, False), ("1", None, True), (None, False, False), ("0", True, True)],
+)
+def test_stock_peers_are_invited_unless_told_not_to(monkeypatch, environment, option, invited):
+    monkeypatch.delenv("ROPEWAY_INTEROP", raising=False)
+    if environment is not None:
+        monkeypatch.setenv("ROPEWAY_INTEROP", environment)
+    agent = agent_of(connect.Connector("worker", interop=option))
+    # The connection record of NIXL's UCX backend.
+    assert (b"t" + (3).to_bytes(8, "little") + b"UCX|" in agent) is invited
+
+
+def test_an_agents_name_does_not_depend_on_the_option(monkeypatch):
+    for option in (True, False):
+        assert agent_of(connect.Connector("worker", interop=option)).startswith(b"nixlSerDes|Agent\x08\0\0\0\0\0\0\0worker-1|")
 
 
 def test_values_and_string_forms_of_the_enumerations():
@@ -284,6 +311,40 @@ def test_the_objects_of_a_read(two):
             assert passive.status is OperationStatus.COMPLETE
         assert not source.is_registered and not room.is_registered
         assert active.status is passive.status is OperationStatus.COMPLETE
+
+    asyncio.run(main())
+
+
+def test_deadlines_progress_and_statistics():
+    """What upstream lacks."""
+
+    async def main():
+        connector = connect.Connector(deadline=0.05, stall=10)
+        with await connector.create_readable(Descriptor(b"x" * 100)) as passive:
+            assert passive.progress == (0, 100)
+            with pytest.raises(ropeway.OperationTimeout) as caught:
+                await passive.wait_for_completion()
+            assert caught.value.code is ropeway.ErrorCode.DEADLINE
+            assert passive.status is OperationStatus.ERRORED
+            assert passive.error.code is ropeway.ErrorCode.DEADLINE and str(passive.error) == str(caught.value)
+        stats = (await connector._create_connection()).stats()
+        assert (stats["operations_created"], stats["operations_errored"], stats["operations_live"]) == (1, 1, 0)
+
+    asyncio.run(main())
+
+
+def test_a_wait_that_times_out_leaves_the_operation_live(two):
+    async def main():
+        with await two[0].create_readable(Descriptor(b"x")) as passive:
+            with pytest.raises(ropeway.OperationTimeout):
+                await passive.wait_for_completion(timeout=0.01)
+            with pytest.raises((TimeoutError, asyncio.TimeoutError)):
+                await asyncio.wait_for(passive.wait_for_completion(), 0.01)
+            assert passive.status is OperationStatus.INITIALIZED
+            with await two[1].begin_read(passive.metadata(), Descriptor(bytearray(1))) as active:
+                await active.wait_for_completion(timeout=30)
+                assert active.progress == (1, 1)
+            await passive.wait_for_completion(timeout=30)
 
     asyncio.run(main())
 

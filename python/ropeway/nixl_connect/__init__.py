@@ -12,7 +12,9 @@ nothing; wait_for_completion() takes a timeout; strided tensors are filled, and 
 refused; the metadata of an operation gives access to that operation alone, once.
 """
 
+import importlib as _importlib
 import sys as _sys
+import warnings as _warnings
 from types import ModuleType as _ModuleType
 
 from ._connector import Connection, Connector
@@ -51,18 +53,25 @@ __all__ = [
     "install",
 ]
 
+
 def install() -> None:
     """Puts this module in the place of dynamo.nixl_connect, whether or not that is installed. Call it before
-    the program imports that."""
+    the program imports that; it warns when it comes too late."""
     module = _sys.modules[__name__]
+    if _sys.modules.get("dynamo.nixl_connect") not in (None, module):
+        _warnings.warn(
+            "dynamo.nixl_connect was imported before install(): what was taken from it stays in use",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     try:
-        import dynamo
+        dynamo = _importlib.import_module("dynamo")
     except ImportError:
         dynamo = _ModuleType("dynamo", "A stand-in: ropeway.nixl_connect.install() was called.")
         dynamo.__path__ = []
         _sys.modules["dynamo"] = dynamo
     _sys.modules["dynamo.nixl_connect"] = module
-    dynamo.nixl_connect = module
+    setattr(dynamo, "nixl_connect", module)
 
 
 for _name in __all__:

@@ -38,8 +38,7 @@ class Connection:
         self._is_initialized = False
         self._name = f"{connector.name}-{number}"
         self._process = os.getpid()
-        # On by default: this stands in for something with exactly that exposure.
-        self._native = _Native(name=self._name, interop=os.environ.get("ROPEWAY_INTEROP") != "0")
+        self._native = _Native(name=self._name, **connector._options)
         self._remote_refs: dict[str, int] = {}
         logger.debug("Created %r", self)
 
@@ -62,6 +61,10 @@ class Connection:
 
     async def initialize(self) -> None:
         self._is_initialized = True
+
+    def stats(self) -> dict[str, int]:
+        """Counters since the connection was made, and gauges, by the names of ropeway_stats_t."""
+        return self._native.stats()
 
     def acquire_remote_ref(self, name: str) -> None:
         self._remote_refs[name] = self._remote_refs.get(name, 0) + 1
@@ -91,13 +94,31 @@ _NOTHING = object()
 
 
 class Connector:
-    """worker_id: the worker's name; by default a new UUID."""
+    """worker_id: the worker's name; by default a new UUID.
 
-    def __init__(self, worker_id: Optional[str] = None) -> None:
+    Beyond dynamo.nixl_connect:
+    interop: whether stock peers may read and write what this connector offers. None: yes, unless the environment
+    has ROPEWAY_INTEROP=0.
+    deadline: seconds that an operation may live; 0 or None: no limit.
+    stall: seconds without a byte after which a transfer fails; 0: never; None: 30.
+    """
+
+    def __init__(
+        self,
+        worker_id: Optional[str] = None,
+        *,
+        interop: Optional[bool] = None,
+        deadline: Optional[float] = None,
+        stall: Optional[float] = None,
+    ) -> None:
         if worker_id is None:
             worker_id = uuid.uuid4().hex
         if not isinstance(worker_id, str) or not worker_id:
             raise TypeError("Argument `worker_id` must be a non-empty `str` or `None`.")
+        if interop is None:
+            # On by default: this stands in for something with exactly that exposure.
+            interop = os.environ.get("ROPEWAY_INTEROP") != "0"
+        self._options: dict[str, Any] = {"interop": interop, "deadline": deadline, "stall": stall}
         self._worker_id = worker_id
         self._hostname = socket.gethostname()
         self._connection_count = 0
@@ -178,5 +199,3 @@ class Connector:
 def _check_metadata(remote_metadata: Any) -> None:
     if not isinstance(remote_metadata, RdmaMetadata):
         raise TypeError("Argument `remote_metadata` must be `RdmaMetadata`.")
-
-

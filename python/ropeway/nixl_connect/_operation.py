@@ -7,19 +7,22 @@ import asyncio
 import base64
 import json
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Optional, Union
+from typing import TYPE_CHECKING, Any, Optional, TypeVar, Union
 
 from .. import errors
 from .._loops import ended
 from .._views import prepare
 from ..operation import OperationKind as _NativeKind
+from ..operation import Progress
 from ._descriptor import Descriptor, Descriptors, check_list, check_same_kind
 from ._device import OperationKind, OperationStatus
 from ._metadata import RdmaMetadata, agent_name, unpack_agent
 
 if TYPE_CHECKING:
-    from .. import _core
+    from .._load import core as _core
     from ._connector import Connection
+
+_Self = TypeVar("_Self")
 
 # cancel() answers with the outcome when that comes at once, as programs expect; a peer may take longer.
 _CANCEL_GRACE = 0.02
@@ -147,6 +150,11 @@ class AbstractOperation(ABC):
         return errors.make(code, self._core.error_text) if code and self._core else None
 
     @property
+    def progress(self) -> Progress:
+        """Bytes moved so far, and in all."""
+        return Progress(0, 0) if self._core is None else Progress(*self._core.progress)
+
+    @property
     def _notification_key(self) -> str:
         return self._key or ""
 
@@ -181,7 +189,7 @@ class AbstractOperation(ABC):
         # The extension cancels what is live, and keeps its memory until it is quiet.
         self._return_descriptors()
 
-    def __enter__(self) -> Any:
+    def __enter__(self: _Self) -> _Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
