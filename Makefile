@@ -34,6 +34,7 @@ test: all ## run every test that needs no foreign packages
 .PHONY: test-interop
 test-interop: all ## test with stock NIXL peers, in an environment under build/
 	tools/interop-env || [ $$? -eq 77 ]
+	tools/interop-site || [ $$? -eq 77 ]
 	$(MESON_TEST) -C $(BUILD) --suite interop
 
 .PHONY: demo

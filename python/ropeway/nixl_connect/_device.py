@@ -91,6 +91,6 @@ def _parse(text: str) -> tuple[DeviceKind, int]:
     name = text.strip().lower()
     for prefix, kind in _PREFIXES:
         if name.startswith(prefix):
-            number = name.partition(":")[2]
-            return kind, int(number) if number and kind is not DeviceKind.HOST else 0
+            has_number = ":" in name and kind is not DeviceKind.HOST
+            return kind, int(name.split(":")[1]) if has_number else 0
     raise ValueError(f"Argument `metadata` must be 'cpu', 'cuda:<device_id>' or 'xpu:<device_id>'; it is '{text}'.")
