@@ -49,6 +49,15 @@ demo-nats: all ## the same, with a NATS server that carries the requests
 bench: all ## measure, beside ucx_perftest of the same UCX
 	bench/run $(BUILD)
 
+# Where to write all that make bench-python measures, as JSON; empty: nowhere.
+BENCH_JSON ?=
+.PHONY: bench-python
+bench-python: ## measure the Python package beside stock dynamo.nixl_connect
+	tools/bootstrap
+	tools/interop-env
+	tools/interop-site
+	bench/python-compare $(if $(BENCH_JSON),--json $(BENCH_JSON))
+
 .PHONY: install
 install: all ## install under PREFIX (default /usr/local), staged in DESTDIR
 	meson configure $(BUILD) --prefix=$(abspath $(PREFIX))

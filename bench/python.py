@@ -2,10 +2,12 @@
 """Measures whole operations (create, metadata, begin, both sides done) through the API of dynamo.nixl_connect,
 between two processes, with the metadata over a socket pair.
 
-    python bench/python.py [--module NAME] [--seconds S]
+    python bench/python.py [--module NAME] [--seconds S] [--cases LIST]
 
-NAME: ropeway.nixl_connect (default), or dynamo.nixl_connect for the stock module. One JSON line a case. CPU is
-that of both processes.
+NAME: ropeway.nixl_connect (default), or dynamo.nixl_connect for the stock module. LIST: some of CASES below, by
+number, and "idle". One JSON line a case. CPU is processor time of the process that reads or writes (active) and of
+the one whose memory is used (passive), in microseconds for each operation. bench/python-compare runs this for both
+modules in turn.
 """
 
 import argparse
@@ -16,6 +18,7 @@ import multiprocessing
 import os
 import resource
 import socket
+import statistics
 import time
 import traceback
 
@@ -138,47 +141,46 @@ class Active:
             operation = await self.connector.begin_write(descriptor, metadata)
         with operation:
             await operation.wait_for_completion()
-        self.number += 1
-        await self.channel.call(self.number, "done", first)
+        await self.ask("done", first)
 
-    async def total_cpu(self):
+    async def ask(self, *message):
         self.number += 1
-        return cpu_seconds() + await self.channel.call(self.number, "cpu")
+        return await self.channel.call(self.number, *message)
 
     async def case(self, kind, size, at_a_time):
         rooms = [bytearray(size) for _ in range(at_a_time)]
         await asyncio.gather(*(self.one(kind, size, room) for room in rooms))
-        used, start, count = await self.total_cpu(), time.monotonic(), 0
+        passive, active, start, taken = await self.ask("cpu"), cpu_seconds(), time.monotonic(), []
 
         async def repeat(room):
-            nonlocal count
-            while time.monotonic() - start < self.seconds:
+            while (begun := time.monotonic()) - start < self.seconds:
                 await self.one(kind, size, room)
-                count += 1
+                taken.append(time.monotonic() - begun)
 
         await asyncio.gather(*map(repeat, rooms))
-        took = time.monotonic() - start
-        used = await self.total_cpu() - used
+        took, count = time.monotonic() - start, len(taken)
+        active, passive = cpu_seconds() - active, await self.ask("cpu") - passive
         assert kind == "write" or all(room == b"\5" * size for room in rooms)
         return {
-            "kind": kind,
-            "bytes": size,
-            "at_a_time": at_a_time,
+            "case": [kind, size, at_a_time],
             "operations": count,
             "operations_per_s": round(count / took, 1),
-            "us_each": round(took / count * at_a_time * 1e6, 1),
-            "cpu_us_each": round(used / count * 1e6, 1),
             "GB_per_s": round(count * size / took / 1e9, 3),
+            "p50_us": round(statistics.median(taken) * 1e6, 1),
+            "p99_us": round(sorted(taken)[count * 99 // 100] * 1e6, 1),
+            "cpu_active_us": round(active / count * 1e6, 1),
+            "cpu_passive_us": round(passive / count * 1e6, 1),
         }
 
-    async def run(self):
+    async def run(self, cases):
         await self.channel.open()
         dispatching = asyncio.create_task(self.channel.dispatch())
-        for case in CASES:
-            print(json.dumps({"module": self.module.__name__, **await self.case(*case)}), flush=True)
-        self.number += 1
-        share = await self.channel.call(self.number, "idle", IDLE)
-        print(json.dumps({"module": self.module.__name__, "idle_operations": IDLE, "cpu_share": round(share, 4)}), flush=True)
+        for case in cases:
+            if case == "idle":
+                found = {"case": ["idle", IDLE], "cpu_share": round(await self.ask("idle", IDLE), 4)}
+            else:
+                found = await self.case(*CASES[int(case)])
+            print(json.dumps({"module": self.module.__name__, **found}), flush=True)
         dispatching.cancel()
         self.channel.writer.close()
 
@@ -188,20 +190,21 @@ def serve(name, end):
     os._exit(0)
 
 
-async def measure(name, end, seconds):
-    await Active(importlib.import_module(name), Channel(end), seconds).run()
+async def measure(options, end):
+    await Active(importlib.import_module(options.module), Channel(end), options.seconds).run(options.cases.split(","))
 
 
 def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--module", default="ropeway.nixl_connect")
     options.add_argument("--seconds", type=float, default=2)
+    options.add_argument("--cases", default=",".join(map(str, range(len(CASES)))) + ",idle")
     options = options.parse_args()
     here, there = socket.socketpair()
     child = multiprocessing.get_context("fork").Process(target=serve, args=(options.module, there))
     child.start()
     there.close()
-    asyncio.run(measure(options.module, here, options.seconds))
+    asyncio.run(measure(options, here))
     child.join(10)
     child.kill()
 
