@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-import re
 import sys
 from typing import Any, NamedTuple, Optional
 
@@ -13,6 +12,7 @@ from .errors import ArgumentError, ErrorCode
 
 HOST, CUDA, XPU = 1, 2, 3
 _RUNS_COMPARED = 65536
+_BUFFERS = (bytearray, bytes, memoryview)
 
 
 def refuse(sentence: str) -> ArgumentError:
@@ -93,8 +93,18 @@ def _dlpack_view(owner: Any) -> View:
     return view_of(module.from_dlpack(owner))
 
 
+def _buffer_view(data: Any) -> View:
+    buffer = _core.Buffer(data)
+    ptr, nbytes, shape, strides, itemsize, readonly, is_plain = buffer.layout
+    if not is_plain:
+        raise refuse("the buffer holds references to objects, and no plain numbers; it can't be moved")
+    return View(ptr if nbytes else ptr or _core.NOWHERE, nbytes, shape, strides, itemsize, readonly, HOST, 0, (data, buffer))
+
+
 def view_of(data: Any) -> View:
     """Any object that shows its memory. Imports nothing that the object's owner has not imported."""
+    if type(data) in _BUFFERS:
+        return _buffer_view(data)
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(data, torch.Tensor):
         return _torch_view(data, torch)
@@ -105,7 +115,7 @@ def view_of(data: Any) -> View:
     if interface is not None:
         return _interface_view(interface, HOST, 0, data)
     try:
-        buffer = _core.Buffer(data)
+        return _buffer_view(data)
     except TypeError:
         if hasattr(data, "__dlpack__"):
             return _dlpack_view(data)
@@ -113,9 +123,6 @@ def view_of(data: Any) -> View:
             f"a {type(data).__name__} shows no memory: pass bytes, an array, a tensor, or an object with the buffer "
             "protocol, __array_interface__, __cuda_array_interface__ or DLPack"
         ) from None
-    if "O" in re.sub(":[^:]*:", "", buffer.format):
-        raise refuse(f"a buffer of format {buffer.format} holds no plain numbers; it can't be moved")
-    return _make(buffer.ptr, buffer.shape, buffer.strides, buffer.itemsize, buffer.readonly, HOST, 0, (data, buffer))
 
 
 # ---- targets ----
@@ -200,10 +207,8 @@ def _staged(view: View, index: int) -> tuple[View, _core._Strided]:
     return dense, (view.ptr, view.shape, view.strides or (), view.itemsize, buffer.ptr)
 
 
-class Prepared(NamedTuple):
-    descriptors: list[tuple[int, int, int, int]]
-    owners: list[Any]
-    back: Optional[list[_core._Strided]]
+# Descriptors, what owns their memory, and what is to be written back.
+Prepared = tuple[list[tuple[int, int, int, int]], list[Any], Optional[list["_core._Strided"]]]
 
 
 def prepare(views: list[View], is_target: bool) -> Prepared:
@@ -212,14 +217,14 @@ def prepare(views: list[View], is_target: bool) -> Prepared:
     if is_target:
         check_targets(views)
     back: list[_core._Strided] = []
-    dense = list(views)
+    descriptors, owners = [], []
     for index, view in enumerate(views):
         if view.strides is not None:
-            dense[index], copy = _staged(view, index)
+            view, copy = _staged(view, index)
             if is_target:
                 back.append(copy)
             else:
                 _core.gather(copy)
-    return Prepared(
-        [(view.ptr, view.nbytes, view.kind, view.device) for view in dense], [view.owner for view in dense], back or None
-    )
+        descriptors.append((view.ptr, view.nbytes, view.kind, view.device))
+        owners.append(view.owner)
+    return descriptors, owners, back or None

@@ -90,7 +90,7 @@ class Connector:
 
     def _start(self, kind: OperationKind, prepared: Prepared, metadata: Optional[str], limits: tuple[int, int],
                integrity: bool) -> _core.Operation:  # fmt: skip
-        return self._core.start(kind, prepared.descriptors, prepared.owners, prepared.back, metadata, *limits, integrity)
+        return self._core.start(kind, *prepared, metadata, *limits, integrity)
 
     def create_readable(self, data: Data, *, deadline: Optional[float] = None, stall: Optional[float] = None,
                         integrity: bool = False) -> Operation[Data]:  # fmt: skip

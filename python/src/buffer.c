@@ -83,43 +83,46 @@ static PyObject *get_ptr(PyObject *self, void *unused) {
     return PyLong_FromVoidPtr(view_of(self)->buf);
 }
 
-static PyObject *get_nbytes(PyObject *self, void *unused) {
-    (void)unused;
-    return PyLong_FromSsize_t(view_of(self)->len);
+/* Whether all elements are plain numbers: no pointer to an object in the format, where names of
+ * fields stand between colons. */
+static bool is_plain(const char *format) {
+    bool in_name = false;
+
+    for (; format != NULL && *format != '\0'; format++) {
+        in_name ^= *format == ':';
+        if (*format == 'O' && !in_name) {
+            return false;
+        }
+    }
+    return true;
 }
 
-static PyObject *get_itemsize(PyObject *self, void *unused) {
-    (void)unused;
-    return PyLong_FromSsize_t(view_of(self)->itemsize);
+static bool is_dense(const buffer_view_t *view) {
+    Py_ssize_t expected = view->itemsize;
+
+    for (int i = view->ndim - 1; i >= 0 && view->len > 0; i--) {
+        if (view->shape[i] != 1 && view->strides[i] != expected) {
+            return false;
+        }
+        expected *= view->shape[i];
+    }
+    return true;
 }
 
-static PyObject *get_readonly(PyObject *self, void *unused) {
-    (void)unused;
-    return PyBool_FromLong(view_of(self)->readonly);
-}
-
-static PyObject *get_format(PyObject *self, void *unused) {
-    const char *format = view_of(self)->format;
+/* Everything at once: this is on the way of each operation. */
+static PyObject *get_layout(PyObject *self, void *unused) {
+    const buffer_view_t *view = view_of(self);
+    PyObject *strides = is_dense(view) ? Py_NewRef(Py_None) : tuple_of(view->strides, view->ndim);
 
     (void)unused;
-    return PyUnicode_FromString(format != NULL ? format : "B");
+    return Py_BuildValue("NnNNnNN", PyLong_FromVoidPtr(view->buf), view->len,
+                         tuple_of(view->shape, view->ndim), strides, view->itemsize,
+                         PyBool_FromLong(view->readonly), PyBool_FromLong(is_plain(view->format)));
 }
 
-static PyObject *get_shape(PyObject *self, void *unused) {
-    (void)unused;
-    return tuple_of(view_of(self)->shape, view_of(self)->ndim);
-}
-
-static PyObject *get_strides(PyObject *self, void *unused) {
-    (void)unused;
-    return tuple_of(view_of(self)->strides, view_of(self)->ndim);
-}
-
-static PyGetSetDef properties[] = {
-    {"ptr", get_ptr, NULL, NULL, NULL},           {"nbytes", get_nbytes, NULL, NULL, NULL},
-    {"itemsize", get_itemsize, NULL, NULL, NULL}, {"readonly", get_readonly, NULL, NULL, NULL},
-    {"format", get_format, NULL, NULL, NULL},     {"shape", get_shape, NULL, NULL, NULL},
-    {"strides", get_strides, NULL, NULL, NULL},   {NULL, NULL, NULL, NULL, NULL}};
+static PyGetSetDef properties[] = {{"ptr", get_ptr, NULL, NULL, NULL},
+                                   {"layout", get_layout, NULL, NULL, NULL},
+                                   {NULL, NULL, NULL, NULL, NULL}};
 
 int rw_py_buffer_type(PyObject *module) {
     static PyType_Slot slots[] = {{Py_tp_new, buffer_new},

@@ -17,20 +17,15 @@ import sys as _sys
 import warnings as _warnings
 from types import ModuleType as _ModuleType
 
-from ._connector import Connection, Connector
+from ._active import ActiveOperation, ReadOperation, WriteOperation
+from ._connection import Connection
+from ._connector import Connector
 from ._descriptor import Descriptor
 from ._device import Device, DeviceKind, OperationKind, OperationStatus
 from ._metadata import RdmaMetadata, SerializedDescriptor
-from ._operation import (
-    AbstractOperation,
-    ActiveOperation,
-    PassiveOperation,
-    ReadableOperation,
-    ReadOperation,
-    Remote,
-    WritableOperation,
-    WriteOperation,
-)
+from ._operation import AbstractOperation
+from ._passive import PassiveOperation, ReadableOperation, WritableOperation
+from ._remote import Remote
 
 __all__ = [
     "AbstractOperation",

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import os
 import socket
 import sys
@@ -13,85 +11,12 @@ import uuid
 from functools import cached_property
 from typing import Any, Optional
 
-from .._load import core as _core
-from ..connector import Connector as _Native
-from ..operation import OperationKind as _NativeKind
+from ._active import ReadOperation, WriteOperation
+from ._connection import Connection
 from ._descriptor import Descriptors, check_list
-from ._device import Device, OperationKind
-from ._metadata import RdmaMetadata, unpack_agent
-from ._operation import ReadableOperation, ReadOperation, WritableOperation, WriteOperation
-
-logger = logging.getLogger("ropeway.nixl_connect")
-
-
-class Connection:
-    """A connector's presence in this process. `number` makes its name unique."""
-
-    def __init__(self, connector: Connector, number: int) -> None:
-        if not isinstance(connector, Connector):
-            raise TypeError("Argument `connector` must be `Connector`.")
-        if not isinstance(number, int):
-            raise TypeError("Argument `number` must be of type `int`.")
-        if number <= 0:
-            raise ValueError(f"Argument `number` must be greater than 0; it is {number}.")
-        self._connector = connector
-        self._is_initialized = False
-        self._name = f"{connector.name}-{number}"
-        self._process = os.getpid()
-        self._native = _Native(name=self._name, **connector._options)
-        self._remote_refs: dict[str, int] = {}
-        logger.debug("Created %r", self)
-
-    @property
-    def connector(self) -> Connector:
-        return self._connector
-
-    @property
-    def metadata(self) -> bytes:
-        """This agent's metadata: how to reach it, and no memory."""
-        place = [(_core.NOWHERE, 0, 1, 0)]
-        operation = self._native._core.start(_NativeKind.READABLE, place, None, None, None, -1, -1, False)
-        packed = json.loads(operation.metadata())["nixl_metadata"]
-        operation.release()
-        return unpack_agent(packed)
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    async def initialize(self) -> None:
-        self._is_initialized = True
-
-    def stats(self) -> dict[str, int]:
-        """Counters since the connection was made, and gauges, by the names of ropeway_stats_t."""
-        return self._native.stats()
-
-    def acquire_remote_ref(self, name: str) -> None:
-        self._remote_refs[name] = self._remote_refs.get(name, 0) + 1
-
-    def release_remote_ref(self, name: str) -> bool:
-        """Whether that was the last one."""
-        left = self._remote_refs.pop(name, 0) - 1
-        if left > 0:
-            self._remote_refs[name] = left
-        return left == 0
-
-    def _register(self, ptr: int, size: int, device: Device) -> object:
-        return self._native._core.register(ptr, size, int(device.kind), device.id) if size else _NOTHING
-
-    def _deregister(self, handle: object) -> None:
-        if handle is not _NOTHING:
-            self._native._core.deregister(handle)
-
-    def __repr__(self) -> str:
-        return f"Connection(is_initialized={self._is_initialized}, name='{self._name}')"
-
-    def __str__(self) -> str:
-        return self._name
-
-
-_NOTHING = object()
-
+from ._device import OperationKind
+from ._metadata import RdmaMetadata
+from ._passive import ReadableOperation, WritableOperation
 
 class Connector:
     """worker_id: the worker's name; by default a new UUID.

@@ -4,14 +4,12 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, Optional, Union
+from typing import Any, Optional, Union
 
 from .._views import View, refuse, view_of
+from ._connection import Connection, check_connection
 from ._device import Device, DeviceKind
 from ._metadata import SerializedDescriptor
-
-if TYPE_CHECKING:
-    from ._connector import Connection
 
 _DATA = (
     "Argument `data` must be `torch.Tensor`, `tuple[ndarray, Device|str]`, an object with the buffer protocol such as "
@@ -31,12 +29,12 @@ class Descriptor:
     _connection: Optional[Connection] = None
     _nixl_hndl: Any = None
     _uses = 0
+    _view: Optional[View] = None
+    _data_device = Device("cpu")
 
     def __init__(self, data: Any) -> None:
         if data is None:
             raise ValueError("Argument `data` cannot be `None`.")
-        self._view: Optional[View] = None
-        self._data_device = Device("cpu")
         if isinstance(data, tuple):
             self._from_tuple(data)
         else:
@@ -76,14 +74,14 @@ class Descriptor:
 
     def _as_view(self) -> View:
         """What an operation moves: _data_size bytes, which a program may have set lower for a while."""
-        size, view = self._data_size, self._view
-        kind, device = int(self._data_device.kind), self._data_device.id
+        size, view, place = self._data_size, self._view, self._data_device
+        kind, device = int(place._kind), place._device_id
         if view is None:
             return View(self._data_ptr, size, (size,), None, 1, False, kind, device, self._data_ref)
         if size > view.nbytes:
             raise refuse(f"the descriptor's size is {size}, and its memory has {view.nbytes} bytes")
         if size == view.nbytes:
-            return view._replace(kind=kind, device=device)
+            return view if (kind, device) == (view.kind, view.device) else view._replace(kind=kind, device=device)
         if view.strides is not None:
             raise refuse(f"the descriptor's size is {size} of {view.nbytes} bytes; a strided view travels as a whole")
         return view._replace(nbytes=size, shape=(size,), itemsize=1, kind=kind, device=device)
@@ -101,10 +99,7 @@ class Descriptor:
             self._connection = self._nixl_hndl = None
 
     def _check(self, connection: Connection) -> None:
-        from ._connector import Connection
-
-        if not isinstance(connection, Connection):
-            raise TypeError("Argument `connection` must be `Connection`.")
+        check_connection(connection)
         if self._data_ptr == 0:
             raise ValueError("Cannot register memory with a null pointer.")
         if self._connection is not None and self._connection is not connection:
@@ -152,10 +147,7 @@ class Descriptor:
         self._connection = connection
 
     def deregister_with_connector(self, connection: Connection) -> None:
-        from ._connector import Connection
-
-        if not isinstance(connection, Connection):
-            raise TypeError("Argument `connection` must be `Connection`.")
+        check_connection(connection)
         if self._connection is not connection:
             raise RuntimeError(
                 "Descriptor can only be deregistered from the connection it was registered with. "
@@ -192,7 +184,7 @@ def check_list(name: str, descriptors: Any) -> list[Descriptor]:
 
 
 def check_same_kind(name: str, descriptors: list[Descriptor]) -> None:
-    if any(item.device.kind != descriptors[0].device.kind for item in descriptors):
+    if len({item.device.kind for item in descriptors}) > 1:
         raise ValueError(f"All descriptors of `{name}` must have the same memory type.")
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import lru_cache
 from typing import Union
 
 
@@ -87,6 +88,7 @@ class Device:
         return str(self._kind)
 
 
+@lru_cache(maxsize=64)
 def _parse(text: str) -> tuple[DeviceKind, int]:
     name = text.strip().lower()
     for prefix, kind in _PREFIXES:
