@@ -82,15 +82,23 @@ def _cuda_device(owner: Any) -> int:
     return number if isinstance(number, int) else 0
 
 
+# DLPack's device types: cpu, cuda, host memory of CUDA and of ROCm, managed memory of CUDA, oneAPI.
+_DLPACK_KINDS = {1: HOST, 2: CUDA, 3: HOST, 11: HOST, 13: CUDA, 14: XPU}
+
+
 def _dlpack_view(owner: Any) -> View:
     try:
-        import numpy
-    except ImportError:
-        numpy = None  # type: ignore[assignment]
-    module = numpy if numpy is not None and owner.__dlpack_device__()[0] == 1 else sys.modules.get("torch")
-    if module is None:
-        raise refuse(f"a {type(owner).__name__} shows its memory through DLPack alone; import numpy or torch to use it")
-    return view_of(module.from_dlpack(owner))
+        capsule = owner.__dlpack__(max_version=(1, 0))
+    except TypeError:  # older than that version
+        capsule = owner.__dlpack__()
+    lent = _core.Dlpack(capsule)
+    place, number = lent.device
+    kind = _DLPACK_KINDS.get(place)
+    if kind is None:
+        raise refuse(f"the tensor lies on a device of DLPack's type {place}; only cpu, cuda and xpu memory can be moved")
+    ptr, nbytes, shape, strides, itemsize, readonly, _ = lent.layout
+    ptr = ptr if nbytes else ptr or _core.NOWHERE
+    return View(ptr, nbytes, shape, strides, itemsize, readonly, kind, 0 if kind == HOST else number, (owner, lent))
 
 
 def _buffer_view(data: Any) -> View:

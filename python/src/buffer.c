@@ -97,27 +97,32 @@ static bool is_plain(const char *format) {
     return true;
 }
 
-static bool is_dense(const buffer_view_t *view) {
-    Py_ssize_t expected = view->itemsize;
-
-    for (int i = view->ndim - 1; i >= 0 && view->len > 0; i--) {
-        if (view->shape[i] != 1 && view->strides[i] != expected) {
+static bool is_dense(int dims, const Py_ssize_t *shape, const Py_ssize_t *strides,
+                     Py_ssize_t expected) {
+    for (int i = dims - 1; i >= 0; i--) {
+        if (shape[i] != 1 && strides[i] != expected) {
             return false;
         }
-        expected *= view->shape[i];
+        expected *= shape[i];
     }
     return true;
 }
 
-/* Everything at once: this is on the way of each operation. */
+PyObject *rw_py_layout(void *ptr, Py_ssize_t size, int dims, const Py_ssize_t *shape,
+                       const Py_ssize_t *strides, Py_ssize_t itemsize, bool readonly, bool plain) {
+    bool dense = size == 0 || is_dense(dims, shape, strides, itemsize);
+
+    return Py_BuildValue("NnNNnNN", PyLong_FromVoidPtr(ptr), size, tuple_of(shape, dims),
+                         dense ? Py_NewRef(Py_None) : tuple_of(strides, dims), itemsize,
+                         PyBool_FromLong(readonly), PyBool_FromLong(plain));
+}
+
 static PyObject *get_layout(PyObject *self, void *unused) {
     const buffer_view_t *view = view_of(self);
-    PyObject *strides = is_dense(view) ? Py_NewRef(Py_None) : tuple_of(view->strides, view->ndim);
 
     (void)unused;
-    return Py_BuildValue("NnNNnNN", PyLong_FromVoidPtr(view->buf), view->len,
-                         tuple_of(view->shape, view->ndim), strides, view->itemsize,
-                         PyBool_FromLong(view->readonly), PyBool_FromLong(is_plain(view->format)));
+    return rw_py_layout(view->buf, view->len, view->ndim, view->shape, view->strides,
+                        view->itemsize, view->readonly != 0, is_plain(view->format));
 }
 
 static PyGetSetDef properties[] = {{"ptr", get_ptr, NULL, NULL, NULL},

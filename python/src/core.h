@@ -131,6 +131,11 @@ int rw_py_operation_type(PyObject *module);
 /* Takes the record over. */
 PyObject *rw_py_operation_new(PyObject *connector, record_t *record);
 int rw_py_buffer_type(PyObject *module);
+int rw_py_dlpack_type(PyObject *module);
+/* All that is known of a piece of memory, at once: this is on the way of each operation. (ptr,
+ * bytes, shape, strides in bytes or None when dense, itemsize, readonly, plain) */
+PyObject *rw_py_layout(void *ptr, Py_ssize_t size, int dims, const Py_ssize_t *shape,
+                       const Py_ssize_t *strides, Py_ssize_t itemsize, bool readonly, bool plain);
 
 /* Sets ropeway.errors' exception for error with the library's sentence (of this thread). Returns
  * NULL. */

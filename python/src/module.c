@@ -118,7 +118,7 @@ static int module_exec(PyObject *module) {
     return refuse_subinterpreter() < 0 || rw_py_gate_init() < 0 ||
                    rw_py_connector_type(module) < 0 || rw_py_operation_type(module) < 0 ||
                    rw_py_port_type(module) < 0 || rw_py_buffer_type(module) < 0 ||
-                   add_constants(module) < 0
+                   rw_py_dlpack_type(module) < 0 || add_constants(module) < 0
                ? -1
                : 0;
 }

@@ -18,12 +18,19 @@ def test_a_program_for_nixl_connect():
     assert run("-m", "ropeway.dropin", "nixl_program.py") == "from one DONE\nfrom other DONE\n"
 
 
-@pytest.fixture
-def encoder():
+WITHOUT_TORCH = "import sys, runpy; sys.modules['torch'] = None; sys.argv[:] = ['encoder.py']; runpy.run_path('encoder.py', run_name='__main__')"
+
+
+@pytest.fixture(params=["torch", "numpy"])
+def encoder(request):
     pytest.importorskip("aiohttp")
+    program = ["encoder.py"] if request.param == "torch" else ["-c", WITHOUT_TORCH]
+    if request.param == "torch":
+        pytest.importorskip("torch")
     process = subprocess.Popen(
-        [sys.executable, "encoder.py"], cwd=EXAMPLES, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [sys.executable, *program], cwd=EXAMPLES, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
+    process.library = request.param
     yield process
     process.kill()
     process.wait()
@@ -35,6 +42,7 @@ def test_an_encoder_hands_embeddings_to_a_decoder(encoder):
     lines = run("decoder.py", port, "one two three", "four", "one").splitlines()
     assert [line.split(",")[0].split("(")[0] for line in lines] == ["one two three: ", "four: ", "one: "]
     assert "(3, 1024)" in lines[0] and "(1, 1024)" in lines[1]
+    assert ("torch.bfloat16" if encoder.library == "torch" else "float32") in lines[0]
     # The same word has the same embedding.
     assert lines[0].split("first")[1] == lines[2].split("first")[1] != lines[1].split("first")[1]
     for _ in range(3):

@@ -3,10 +3,16 @@
 
 import asyncio
 import base64
+import concurrent.futures
+import gc
+import os
+import signal
 import threading
+import typing
 import uuid
 import zlib
 
+import pydantic
 import pytest
 from conftest import LIMIT
 
@@ -138,6 +144,97 @@ def test_a_connector_lives_on_a_loop_in_a_thread_of_its_own(loop_thread, peer):
         room[:] = bytes(100)
         assert loop_thread.submit(read(peer.call("readable", 100))).result(LIMIT) is OperationStatus.COMPLETE
         assert room == bytes(index * 7 % 251 for index in range(100))
+
+
+def test_the_connection_is_made_in_a_loop_that_is_gone_when_it_is_used(peer):
+    """They create it from synchronous code, in a thread with a loop for that one call."""
+    connector = connect.Connector()
+    made = []
+    thread = threading.Thread(target=lambda: made.append(asyncio.run(connector._create_connection())))
+    thread.start()
+    thread.join()
+    room = Descriptor(bytearray(100))
+    room.register_with_connector(made[0])
+
+    async def main():
+        metadata = RdmaMetadata.model_validate(peer.call("readable", 100))
+        with await connector.begin_read(metadata, room) as operation:
+            assert operation.connection is made[0]
+            await operation.wait_for_completion()
+
+    asyncio.run(main())
+    assert room.is_registered
+
+
+def test_a_call_into_the_loop_of_another_thread_is_cancelled_on_a_timeout(loop_thread, peer):
+    connector = connect.Connector()
+    operation = loop_thread.submit(connector.create_readable(Descriptor(bytearray(b"\0\7\16")))).result(LIMIT)
+    waiting = loop_thread.submit(operation.wait_for_completion())
+    with pytest.raises((TimeoutError, concurrent.futures.TimeoutError)):
+        waiting.result(0.05)
+    waiting.cancel()
+    assert operation.status is OperationStatus.INITIALIZED
+    later = loop_thread.submit(operation.wait_for_completion())
+    assert peer.call("read", operation.metadata().model_dump()) == [True]
+    later.result(LIMIT)
+    assert operation.status is OperationStatus.COMPLETE
+
+
+def test_completions_of_many_offers_are_gathered_after_the_operations_were_dropped(peer):
+    async def offer(connector, number):
+        operation = await connector.create_readable(Descriptor(bytearray(index * 7 % 251 for index in range(number))))
+        return operation.metadata().model_dump(), operation.wait_for_completion()
+
+    async def main():
+        connector = connect.Connector()
+        found = [await offer(connector, number) for number in range(1, 20)]
+        gc.collect()
+        for metadata, _ in found:
+            assert await asyncio.to_thread(peer.call, "read", metadata) == [True]
+        await asyncio.gather(*(completion for _, completion in found))
+
+    asyncio.run(main())
+
+
+def test_rows_of_one_tensor_are_a_pool(peer):
+    async def main():
+        connector = connect.Connector()
+        connection = await connector._create_connection()
+        backing = bytearray(8 * 1000)
+        rows = [memoryview(backing)[1000 * number : 1000 * number + 1000] for number in range(8)]
+        pool = [Descriptor(row) for row in rows]
+        for descriptor in pool:
+            descriptor.register_with_connector(connection)
+
+        async def fill(number, descriptor):
+            metadata = RdmaMetadata.model_validate(await asyncio.to_thread(peer.call, "readable", 1000))
+            with await connector.begin_read(metadata, descriptor) as operation:
+                await operation.wait_for_completion()
+
+        for number, descriptor in enumerate(pool):
+            await fill(number, descriptor)
+        assert backing == bytes(index * 7 % 251 for index in range(1000)) * 8
+        for descriptor in pool:
+            descriptor.deregister_with_connector(connection)
+        assert connection.stats()["memory_registered"] == 0
+
+    asyncio.run(main())
+
+
+def test_metadata_is_a_field_of_their_own_models(peer):
+    class Request(pydantic.BaseModel):
+        serialized_request: typing.Optional[RdmaMetadata] = None
+        anything: typing.Any = None
+
+    async def main():
+        with await connect.Connector().create_readable(Descriptor(bytearray(b"\0\7\16"))) as operation:
+            request = Request(serialized_request=operation.metadata(), anything=operation.metadata().model_dump())
+            back = Request.model_validate_json(request.model_dump_json())
+            assert RdmaMetadata.model_validate(back.anything) == back.serialized_request
+            assert await asyncio.to_thread(peer.call, "read", back.serialized_request.model_dump()) == [True]
+            await operation.wait_for_completion()
+
+    asyncio.run(main())
 
 
 def test_an_operation_is_awaited_in_other_loops_than_the_one_that_made_it(loop_thread, peer):
@@ -273,6 +370,25 @@ def test_the_passive_side_raises_when_its_peer_dies(peers):
                 except ropeway.PeerError as error:
                     assert error.code is ropeway.ErrorCode.PEER_LOST
             assert operation.status in (OperationStatus.ERRORED, OperationStatus.COMPLETE)
+
+    asyncio.run(main())
+
+
+def test_an_await_raises_when_the_peer_is_killed_meanwhile(peers):
+    peer = peers()
+    metadata = [RdmaMetadata.model_validate(peer.call("readable", 1 << 20)) for _ in range(4)]
+    os.kill(peer.process.pid, signal.SIGSTOP)
+
+    async def main():
+        connector = connect.Connector()
+        reads = [await connector.begin_read(item, Descriptor(bytearray(1 << 20))) for item in metadata]
+        tasks = [asyncio.create_task(read.wait_for_completion()) for read in reads]
+        await asyncio.sleep(0)
+        assert all(read.status is OperationStatus.IN_PROGRESS for read in reads)
+        peer.kill()
+        for read, result in zip(reads, await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), LIMIT)):
+            assert isinstance(result, ropeway.PeerError), result
+            assert read.status is OperationStatus.ERRORED and str(read.error) == str(result)
 
     asyncio.run(main())
 

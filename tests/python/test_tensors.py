@@ -4,6 +4,7 @@
 import asyncio
 import math
 import mmap
+import sys
 
 import numpy as np
 import pytest
@@ -131,14 +132,97 @@ class OnlyDlpack:
         return self.array.__dlpack_device__()
 
 
-@pytest.mark.parametrize("wrap", [OnlyInterface, OnlyDlpack])
+class OldDlpack(OnlyDlpack):
+    def __dlpack__(self, stream=None):
+        return self.array.__dlpack__(stream=stream)
+
+
+@pytest.mark.parametrize("wrap", [OnlyInterface, OnlyDlpack, OldDlpack])
 def test_objects_that_show_their_memory_in_other_ways(two, wrap):
-    target = np.zeros(9)
-    if wrap is OnlyInterface:
-        read(two, wrap(np.arange(9.0)), wrap(target))
+    target = np.zeros((9, 2))
+    source = np.arange(27.0).reshape(9, 3)
+    read(two, wrap(source[:, 1:]), wrap(target))
+    assert (target == source[:, 1:]).all()
+    read(two, wrap(source[:, 0]), wrap(target[:, 1]))
+    assert (target[:, 1] == source[:, 0]).all() and (target[:, 0] == source[:, 1]).all()
+    empty = np.empty((0, 3))
+    read(two, wrap(empty), wrap(empty))
+
+
+def test_what_dlpack_lends_is_given_back(two):
+    array = np.arange(10.0)
+    before = sys.getrefcount(array)
+    for _ in range(10):
+        read(two, OnlyDlpack(array), np.zeros(10))
+        with pytest.raises(ropeway.ArgumentError):
+            two[0].begin_read("{}", OnlyDlpack(array))
+    assert sys.getrefcount(array) == before
+    capsule = array.__dlpack__()
+    ropeway._core.Dlpack(capsule)
+    with pytest.raises(TypeError, match="fresh"):
+        ropeway._core.Dlpack(capsule)
+
+
+@needs_torch
+def test_types_that_numpy_lacks_travel_by_dlpack(two):
+    target = torch.zeros(20, dtype=torch.bfloat16)
+    read(two, OnlyDlpack(torch.arange(10, dtype=torch.bfloat16)), OnlyDlpack(target[::2]))
+    assert target[::2].tolist() == list(range(10)) and target[1::2].sum() == 0
+
+
+ml_dtypes = pytest.importorskip("ml_dtypes")
+
+
+@pytest.mark.parametrize("name", "bfloat16 float8_e4m3fn float8_e5m2 float8_e4m3b11fnuz".split())
+def test_small_float_types(two, name):
+    dtype = np.dtype(getattr(ml_dtypes, name))
+    source = np.arange(24).astype(dtype).reshape(4, 6)
+    base = np.zeros((6, 8), dtype)
+    read(two, source.T, base[:, ::2])
+    assert (base[:, ::2] == source.T).all() and not base[:, 1::2].astype(np.float32).any()
+    transfer((source, "cpu"), (base[:4, 2:], "cpu"))
+    assert (base[:4, 2:] == source).all()
+    got = fetched(two, source)
+    assert got.dtype == dtype and (got == source).all()
+
+
+@given(data=st.data(), way=st.sampled_from([read, write]))
+@settings(max_examples=100, deadline=None)
+def test_any_slice_of_bytes_at_any_offset(two, data, way):
+    size, start, step = (data.draw(st.integers(*limits)) for limits in ((0, 3000), (0, 70), (1, 3)))
+    source, base = bytes(range(256)) * 12, bytearray(start + size * step + 9)
+    first = data.draw(st.integers(0, len(source) - size))
+    way(two, memoryview(source)[first : first + size], memoryview(base)[start : start + size * step : step])
+    assert base[start : start + size * step : step] == source[first : first + size]
+    assert sum(base) == sum(source[first : first + size])
+
+
+@needs_torch
+@given(data=st.data())
+@settings(max_examples=100, deadline=None)
+def test_any_torch_view_through_the_drop_in(pair_of_workers, data):
+    """Shapes, strides of either order and storage offsets, of every size of element."""
+    dtype = getattr(torch, data.draw(st.sampled_from(["uint8", "bfloat16", "float32", "complex64", "complex128"])))
+    shape = data.draw(st.lists(st.integers(0, 5), max_size=4))
+    order = data.draw(st.permutations(range(len(shape))))
+    strides, step = [0] * len(shape), data.draw(st.integers(1, 3))
+    for dim in order:
+        strides[dim] = step
+        step *= max(1, shape[dim]) + data.draw(st.integers(0, 1))
+    offset = data.draw(st.integers(0, 5))
+    storage = torch.zeros(offset + step + 5, dtype=dtype)
+    target = storage.as_strided(shape, strides, offset)
+    source = torch.arange(1, math.prod(shape) + 1).to(dtype).reshape(shape)
+    if data.draw(st.booleans()):
+        pair_of_workers(source, target)
     else:
-        read(two, wrap(np.arange(9.0)), target)
-    assert (target == np.arange(9.0)).all()
+        wide = torch.zeros([*shape, 2], dtype=dtype)
+        wide[..., 1] = source
+        pair_of_workers(wide[..., 1], target)
+    assert torch.equal(target, source)
+    rest = storage.clone()
+    rest.as_strided(shape, strides, offset).zero_()
+    assert not (rest != 0).any()
 
 
 @pytest.mark.parametrize(
@@ -194,6 +278,49 @@ def test_a_buffer_in_use_can_not_be_resized(two):
 
 
 # ---- the drop-in ----
+
+
+@pytest.fixture(scope="module")
+def pair_of_workers():
+    one, other = connect.Connector(), connect.Connector()
+
+    async def main(source, target):
+        with await one.create_readable(connect.Descriptor(source)) as passive:
+            with await other.begin_read(passive.metadata(), connect.Descriptor(target)) as active:
+                await active.wait_for_completion()
+            await passive.wait_for_completion()
+
+    return lambda source, target: asyncio.run(main(source, target))
+
+
+@pytest.mark.parametrize("target, reason", [
+    (b"12345678", "read-only"),
+    ((np.frombuffer(b"12345678", np.uint8), "cpu"), "read-only"),
+    ((np.lib.stride_tricks.as_strided(np.zeros(1), (4,), (0,)), "cpu"), "share memory"),
+])  # fmt: skip
+def test_targets_that_the_drop_in_refuses(target, reason):
+    async def main():
+        connector, size = connect.Connector(), connect.Descriptor(target).size
+        with pytest.raises(ValueError, match=reason):
+            await connector.create_writable(connect.Descriptor(target))
+        with await connector.create_readable(connect.Descriptor(bytes(size))) as source:
+            with pytest.raises(ValueError, match=reason):
+                await connector.begin_read(source.metadata(), connect.Descriptor(target))
+            room = bytearray(size)
+            with await connector.begin_read(source.metadata(), connect.Descriptor(room)) as read:
+                await read.wait_for_completion()
+        both = [connect.Descriptor(whole := bytearray(8)), connect.Descriptor(memoryview(whole)[4:])]
+        with pytest.raises(ValueError, match="overlap"):
+            await connector.create_writable(both)
+
+    asyncio.run(main())
+
+
+def test_bytes_with_nul_and_empty_ones():
+    for source in (b"\0\0a\0", b"", b"\0"):
+        target = bytearray(len(source))
+        transfer(source, target)
+        assert target == source
 
 
 def transfer(source, target):
