@@ -54,10 +54,14 @@ class Channel:
         line = await self.reader.readline()
         return json.loads(line) if line else None
 
-    async def call(self, number, *message):
-        self.answers[number] = asyncio.get_running_loop().create_future()
+    def expect(self, number):
+        """The next answer of that number."""
+        answer = self.answers[number] = asyncio.get_running_loop().create_future()
+        return answer
+
+    def call(self, number, *message):
         self.send(number, *message)
-        return await self.answers[number]
+        return self.expect(number)
 
     async def dispatch(self):
         while (message := await self.receive()) is not None:
@@ -73,23 +77,17 @@ class Passive:
         self.channel = channel
         self.connector = module.Connector()
         self.memory = {}
-        self.waits = {}
 
     async def create(self, number, kind, size):
-        free = self.memory.setdefault(size, [])
-        memory = free.pop() if free else bytearray(b"\5" * size)
+        """Answers twice: with the metadata, and when it is over."""
+        free = self.memory.setdefault((kind, size), [])
+        memory = free.pop() if free else bytearray(b"\5" * size if kind == "read" else size)
         create = self.connector.create_readable if kind == "read" else self.connector.create_writable
-        operation = await create(self.module.Descriptor(memory))
-        self.waits[number] = asyncio.create_task(self.finish(operation, size, memory))
-        return operation.metadata().model_dump()
-
-    async def finish(self, operation, size, memory):
-        with operation:
+        with await create(self.module.Descriptor(memory)) as operation:
+            self.channel.send(number, operation.metadata().model_dump())
             await operation.wait_for_completion()
-        self.memory[size].append(memory)
-
-    async def done(self, number, first):
-        await self.waits.pop(first)
+        assert memory[0] == memory[-1] == 5
+        free.append(memory)
 
     async def idle(self, number, count):
         operations = [await self.connector.create_readable(self.module.Descriptor(bytearray(8))) for _ in range(count)]
@@ -132,8 +130,9 @@ class Active:
 
     async def one(self, kind, size, memory):
         self.number += 1
-        first = self.number
-        metadata = self.module.RdmaMetadata.model_validate(await self.channel.call(first, "create", kind, size))
+        number = self.number
+        metadata = self.module.RdmaMetadata.model_validate(await self.channel.call(number, "create", kind, size))
+        over = self.channel.expect(number)
         descriptor = self.module.Descriptor(memory)
         if kind == "read":
             operation = await self.connector.begin_read(metadata, descriptor)
@@ -141,14 +140,14 @@ class Active:
             operation = await self.connector.begin_write(descriptor, metadata)
         with operation:
             await operation.wait_for_completion()
-        await self.ask("done", first)
+        await over
 
     async def ask(self, *message):
         self.number += 1
         return await self.channel.call(self.number, *message)
 
     async def case(self, kind, size, at_a_time):
-        rooms = [bytearray(size) for _ in range(at_a_time)]
+        rooms = [bytearray(size if kind == "read" else b"\5" * size) for _ in range(at_a_time)]
         await asyncio.gather(*(self.one(kind, size, room) for room in rooms))
         passive, active, start, taken = await self.ask("cpu"), cpu_seconds(), time.monotonic(), []
 
@@ -160,7 +159,7 @@ class Active:
         await asyncio.gather(*map(repeat, rooms))
         took, count = time.monotonic() - start, len(taken)
         active, passive = cpu_seconds() - active, await self.ask("cpu") - passive
-        assert kind == "write" or all(room == b"\5" * size for room in rooms)
+        assert all(room == b"\5" * size for room in rooms)
         return {
             "case": [kind, size, at_a_time],
             "operations": count,
