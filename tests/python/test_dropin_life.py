@@ -7,6 +7,7 @@ import gc
 import mmap
 import os
 import random
+import signal
 import time
 
 import pytest
@@ -135,6 +136,23 @@ def test_tasks_cancelled_inside_of_the_block_leave_quiet_memory(two):
             await one()
         for connector in two:
             assert (await stats(connector))["operations_live"] == 0
+
+    asyncio.run(main())
+
+
+def test_leaving_an_async_block_cancels_what_is_live(peers):
+    peer = peers()
+    metadata = RdmaMetadata.model_validate(peer.call("readable", 1 << 20))
+    os.kill(peer.process.pid, signal.SIGSTOP)
+
+    async def main():
+        connector, room = connect.Connector(), Descriptor(bytearray(1 << 20))
+        async with await connector.begin_read(metadata, room) as read:
+            assert read.status is OperationStatus.IN_PROGRESS and room.is_registered
+        assert read.status is OperationStatus.CANCELLED and not room.is_registered
+        async with await connector.create_readable(room) as offer:
+            pass
+        assert offer.status is OperationStatus.CANCELLED
 
     asyncio.run(main())
 

@@ -4,6 +4,7 @@
 import asyncio
 import gc
 import os
+import re
 import subprocess
 import sys
 import time
@@ -39,8 +40,8 @@ def test_ten_thousand_operations_leave_nothing_behind(pair):
     after = sizes()
     assert after[0] == before[0]
     assert abs(after[1] - before[1]) < 200
-    # Before CPython 3.12 None counts its references: one a lost one, for each operation.
-    assert abs(after[2] - before[2]) < 1000
+    if sys.version_info < (3, 12):  # None counts its references there: a lost one for each operation would show
+        assert abs(after[2] - before[2]) < 1000
 
 
 def test_closed_connectors_leave_no_descriptors_behind():
@@ -131,13 +132,14 @@ def test_the_interpreter_ends_cleanly_with_live_operations(end):
 
 def test_an_awaiting_loop_is_left_by_an_exception():
     program = """
-import asyncio, ropeway
+import asyncio, gc, ropeway
 async def main():
     tasks = [asyncio.create_task(connector.create_readable(b"x")._ended()) for _ in range(10)]
     await asyncio.sleep(0)
 connector = ropeway.Connector()
 asyncio.run(main())
 asyncio.run(main())
+gc.collect()  # asyncio.run() of CPython 3.12 and later leaves the cancelled frames in a cycle
 print(connector.stats()["operations_live"])
 """
     assert run_program(program) == "0\n"
@@ -173,7 +175,9 @@ else:
     os.waitpid(pid, 0)
     print(operation.status.name)
 """
-    assert run_program(program).split() == ["FORKED", "FORKED", "FORKED", "FORKED", "INITIALIZED"]
+    expected = ["FORKED", "FORKED", "FORKED", "FORKED", "INITIALIZED"]
+    # CPython 3.12 and later warn of threads.
+    assert run_program(program, "-W", "ignore::DeprecationWarning").split() == expected
 
 
 def test_a_subinterpreter_is_told():
@@ -192,7 +196,7 @@ except ImportError as error:
 ''')
 interpreters.destroy(number)
 """
-    assert "main interpreter" in run_program(program, "-I")
+    assert re.search("main interpreter|does not support loading in subinterpreters", run_program(program, "-I"))
 
 
 def test_what_an_import_costs(capsys):

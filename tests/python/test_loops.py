@@ -2,6 +2,8 @@
 """Completion in event loops and threads."""
 
 import asyncio
+import gc
+import os
 import random
 import signal
 import threading
@@ -61,9 +63,43 @@ def test_loops_in_threads_share_connectors(pair, loops):
     assert not failures
 
 
-def test_one_loop_after_another(pair):
+def test_one_loop_after_another_leaves_no_descriptors_behind(pair):
+    asyncio.run(ping(pair, 5))
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
     for _ in range(20):
         asyncio.run(ping(pair, 5))
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_an_operation_is_waited_for_with_asyncios_own_timeouts(pair):
+    async def main():
+        passive = pair[0].create_readable(b"x")
+        with pytest.raises((TimeoutError, asyncio.TimeoutError)):
+            await asyncio.wait_for(passive, 0.01)
+        assert passive.status is ropeway.OperationStatus.INITIALIZED
+        done, pending = await asyncio.wait([asyncio.ensure_future(passive)], timeout=0.01)
+        assert not done and len(pending) == 1
+        await pair[1].begin_read(passive.metadata, bytearray(1))
+        assert await asyncio.gather(passive, *pending) == [b"x", b"x"]
+
+    asyncio.run(main())
+
+
+def test_connectors_in_blocks(pair):
+    async def main():
+        async with ropeway.Connector() as connector:
+            passive = connector.create_readable(b"x")
+            async with pair[0].begin_read(passive.metadata, bytearray(1)) as active:
+                assert await active == b"x"
+            live = connector.create_readable(b"y")
+        assert connector.is_closed and live.status is ropeway.OperationStatus.CANCELLED
+        with ropeway.Connector() as connector, connector.create_readable(b"x") as live:
+            pass
+        assert connector.is_closed and live.status is ropeway.OperationStatus.CANCELLED
+
+    asyncio.run(main())
 
 
 @pytest.mark.skipif(uvloop is None, reason="uvloop is not installed")

@@ -163,6 +163,26 @@ def test_what_dlpack_lends_is_given_back(two):
         ropeway._core.Dlpack(capsule)
 
 
+class OnDevice:
+    """As cupy's arrays show themselves."""
+
+    def __init__(self, number):
+        self.device = type("Device", (), {"id": number})()
+        self.__cuda_array_interface__ = {"data": (0x7F0000000000, False), "shape": (4, 2), "typestr": "<f4", "version": 3}
+
+
+def test_device_memory_is_known_by_its_interface_and_refused_where_there_is_no_device(two):
+    descriptor = ropeway.Descriptor(OnDevice(1))
+    assert (str(descriptor.device), descriptor.size, descriptor.shape) == ("cuda:1", 32, (4, 2))
+    assert str(connect.Descriptor(OnDevice(2)).device) == "cuda:2"
+    assert str(connect.Descriptor((OnDevice(0), "cuda:0"))) == "ptr=0x7f0000000000, size=32, device=cuda:0"
+    if "cuda" in str(ropeway.describe().get("memory_types")):
+        pytest.skip("this machine's UCX can use CUDA memory")
+    with pytest.raises(ropeway.RopewayError) as caught:
+        two[0].create_readable(descriptor)
+    assert caught.value.code is ropeway.ErrorCode.DEVICE
+
+
 @needs_torch
 def test_types_that_numpy_lacks_travel_by_dlpack(two):
     target = torch.zeros(20, dtype=torch.bfloat16)

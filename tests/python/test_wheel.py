@@ -4,6 +4,7 @@
 import email
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -37,10 +38,21 @@ def test_it_has_one_extension_of_the_stable_abi_and_types():
     assert "ropeway/py.typed" in names
 
 
+def pythons():
+    """The one that runs this, and the oldest and the newest of the other releases that are found."""
+    found = []
+    for minor in {10, 11, 12, 13, 14} - {sys.version_info.minor}:
+        path = shutil.which(f"python3.{minor}")
+        if path and subprocess.run([path, "-c", "import venv, ensurepip"], capture_output=True).returncode == 0:
+            found.append(path)
+    return list(dict.fromkeys([sys.executable, *found[:1], *found[-1:]]))
+
+
 @needs_wheel
-def test_it_runs_in_a_bare_environment(tmp_path):
+@pytest.mark.parametrize("base", pythons() if WHEEL else [sys.executable], ids=os.path.basename)
+def test_it_runs_in_a_bare_environment(tmp_path, base):
     python = tmp_path / "bin" / "python"
-    subprocess.run([sys.executable, "-m", "venv", tmp_path], check=True)
+    subprocess.run([base, "-m", "venv", tmp_path], check=True)
     subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-input", WHEEL], check=True, stdin=subprocess.DEVNULL)
     program = """
 import asyncio, sys, ropeway, ropeway.nixl_connect as connect

@@ -76,7 +76,7 @@ class Descriptor:
         """What an operation moves: _data_size bytes, which a program may have set lower for a while."""
         size, view, place = self._data_size, self._view, self._data_device
         kind, device = int(place._kind), place._device_id
-        if view is None:
+        if view is None or view.ptr != self._data_ptr:
             return View(self._data_ptr, size, (size,), None, 1, False, kind, device, self._data_ref)
         if size > view.nbytes:
             raise refuse(f"the descriptor's size is {size}, and its memory has {view.nbytes} bytes")

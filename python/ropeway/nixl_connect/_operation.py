@@ -145,6 +145,16 @@ class AbstractOperation(ABC):
     def __exit__(self, *exception: object) -> None:
         self._release()
 
+    async def __aenter__(self: _Self) -> _Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        """As __exit__, and lets the event loop go on meanwhile."""
+        if self._core is not None and self._core.status < _COMPLETE:
+            self._core.cancel()
+            await ended(self._core)
+        self._release()
+
 
 async def _ended_within(operation: _core.Operation, timeout: float) -> None:
     try:
