@@ -107,7 +107,7 @@ build/fuzz/build.ninja:
 
 .PHONY: clean
 clean: ## remove what was built; the unpacked UCX stays
-	rm -rf build/release build/asan build/tsan build/fuzz build/wheel build/wheel-objects dist
+	rm -rf build/release build/asan build/tsan build/fuzz build/wheel build/wheel-objects build/interop-site dist
 
 .PHONY: help
 help: ## this list

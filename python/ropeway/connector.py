@@ -131,7 +131,8 @@ class Connector:
     def fetch(self, metadata: Metadata, *, library: Optional[str] = None, device: str = "cpu",
               max_bytes: Optional[int] = None, deadline: Optional[float] = None) -> Operation[Any]:  # fmt: skip
         """Fetches what offer() offered; `await` gives equal tensors, of the offering side's library when it is
-        installed here, or of library ("torch" or "numpy")."""
+        installed here, or of library ("torch" or "numpy"). max_bytes: refuses an offer of more; without it the
+        peer decides how much memory is allocated here."""
         plan = tensors.plan(metadata_text(metadata), max_bytes)
         items = tensors.allocate(plan, library, device)
         core = self._start(OperationKind.READ, prepare(_views(items), True), plan.rdma, (_ms(deadline), _INHERIT), False)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _FORMAT = "ropeway_offer"
 _NUMPY_KINDS = "biufc"
+_LIBRARIES = ("numpy", "torch", "bytes")
 
 
 class Offer(Operation[Any]):
@@ -51,8 +52,7 @@ def _describe_one(item: Any) -> dict[str, Any]:
     dtype = getattr(item, "dtype", None)
     if dtype is None or not hasattr(item, "shape"):
         return {"library": "bytes", "dtype": "uint8", "shape": [memoryview(item).nbytes]}
-    # numpy has no kind of its own for the float types of ml_dtypes.
-    if getattr(dtype, "kind", "f") not in _NUMPY_KINDS and not hasattr(_ml_dtypes(), dtype.name):
+    if not _is_number(dtype):
         raise refuse(f"an array of type {dtype} can't be offered; send its bytes with create_readable()")
     if not getattr(dtype, "isnative", True):
         raise refuse(f"an array of type {dtype.str} is not in this machine's byte order; convert it first")
@@ -68,6 +68,14 @@ def describe(data: Any) -> dict[str, Any]:
     return {"form": form, "names": names, "tensors": [_describe_one(item) for item in items]}
 
 
+def _names_fit(form: dict[str, Any], count: int) -> bool:
+    """Those of a dict: as many strings as tensors, no two alike."""
+    names = form.get("names")
+    if form["form"] != "dict":
+        return True
+    return isinstance(names, list) and all(isinstance(name, str) for name in names) and len(set(names)) == len(names) == count
+
+
 def plan(text: str, max_bytes: Optional[int]) -> Plan:
     """What the metadata promises, checked against the sizes of the operation itself."""
     try:
@@ -76,12 +84,13 @@ def plan(text: str, max_bytes: Optional[int]) -> Plan:
         rdma = form.pop("rdma")
         sizes = [int(descriptor["size"]) for descriptor in rdma["descriptors"]]
         tensors = [(str(t["library"]), str(t["dtype"]), [int(n) for n in t["shape"]]) for t in form["tensors"]]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise refuse(f"the metadata is not that of an offer ({type(error).__name__}: {error}); use what offer().metadata gave") from None
-    names = form.get("names")
-    if not known or len(sizes) != len(tensors) or (form["form"] == "dict" and len(names or ()) != len(tensors)):
+    if not known or len(sizes) != len(tensors) or not _names_fit(form, len(tensors)):
         raise refuse("the metadata of the offer contradicts itself; use what offer().metadata gave, unchanged")
-    if any(n < 0 for _, _, shape in tensors for n in shape):
+    if any(library not in _LIBRARIES for library, _, _ in tensors):
+        raise refuse(f"the offer's tensors are of another library than {', '.join(_LIBRARIES)}")
+    if any(n < 0 for n in sizes) or any(n < 0 for _, _, shape in tensors for n in shape):
         raise refuse("the metadata of the offer has a negative length")
     if max_bytes is not None and sum(sizes) > max_bytes:
         raise refuse(f"the offer has {sum(sizes)} bytes, and max_bytes is {max_bytes}")
@@ -89,6 +98,8 @@ def plan(text: str, max_bytes: Optional[int]) -> Plan:
         count = math.prod(shape)
         if (count == 0) != (size == 0) or (count and size % count):
             raise refuse(f"tensor {index} of the offer is {dtype}{shape} in {size} bytes; that can't be")
+    # From here on only what was checked.
+    form["tensors"] = [{"library": library, "dtype": dtype, "shape": shape} for library, dtype, shape in tensors]
     form["sizes"] = sizes
     return Plan(form, json.dumps(rdma))
 
@@ -110,15 +121,22 @@ def _library(wanted: str) -> Any:
     raise refuse("the offer holds tensors, and neither numpy nor torch is installed here")
 
 
+def _is_number(dtype: Any) -> bool:
+    """numpy has no kind of its own for the float types of ml_dtypes."""
+    return getattr(dtype, "kind", "f") in _NUMPY_KINDS or hasattr(_ml_dtypes(), dtype.name)
+
+
 def _dtype_of(module: Any, name: str) -> Any:
+    """The type that the peer named. Types that hold pointers must not get through: the peer fills the memory."""
     if module.__name__ == "torch":
         dtype = getattr(module, name, None)
         return dtype if isinstance(dtype, module.dtype) else None
+    extra = getattr(_ml_dtypes(), name, None)
     try:
-        return module.dtype(name)
-    except TypeError:
-        extra = getattr(_ml_dtypes(), name, None)
-        return None if extra is None else module.dtype(extra)
+        dtype = module.dtype(extra if isinstance(extra, type) and issubclass(extra, module.generic) else name)
+    except (TypeError, ValueError, SyntaxError):
+        return None
+    return dtype if dtype.name == name and _is_number(dtype) and not dtype.hasobject else None
 
 
 def _allocate_one(tensor: dict[str, Any], size: int, library: Optional[str], device: str) -> Any:
