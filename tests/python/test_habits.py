@@ -221,6 +221,26 @@ def test_rows_of_one_tensor_are_a_pool(peer):
     asyncio.run(main())
 
 
+def test_one_registered_descriptor_is_offered_to_several_readers_at_a_time(peer):
+    async def main():
+        connector = connect.Connector(enable_progress_thread=False)
+        connection = await connector._create_connection()
+        descriptor = Descriptor(bytearray(index * 7 % 251 for index in range(500)))
+        descriptor.register_with_connector(connection)
+        offers = [await connector.create_readable(descriptor) for _ in range(5)]
+        texts = [offer.metadata().model_dump() for offer in offers]
+        offers.pop().__exit__(None, None, None)
+        for offer, text in zip(offers, texts):
+            assert await asyncio.to_thread(peer.call, "read", text) == [True]
+            await offer.wait_for_completion()
+            offer.__exit__(None, None, None)
+            assert descriptor.is_registered
+        descriptor.deregister_with_connector(connection)
+        assert not descriptor.is_registered
+
+    asyncio.run(main())
+
+
 def test_metadata_is_a_field_of_their_own_models(peer):
     class Request(pydantic.BaseModel):
         serialized_request: typing.Optional[RdmaMetadata] = None

@@ -26,6 +26,7 @@ class Connector:
     has ROPEWAY_INTEROP=0.
     deadline: seconds that an operation may live; 0 or None: no limit.
     stall: seconds without a byte after which a transfer fails; 0: never; None: 30.
+    enable_progress_thread: for programs written for later releases; there always is one, and it sleeps when idle.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Connector:
         interop: Optional[bool] = None,
         deadline: Optional[float] = None,
         stall: Optional[float] = None,
+        enable_progress_thread: bool = True,
     ) -> None:
         if worker_id is None:
             worker_id = uuid.uuid4().hex
