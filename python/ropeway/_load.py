@@ -66,7 +66,7 @@ class _Core:
                 from .errors import make
 
                 module.set_make_error(make)
-                # Before Python takes itself apart: live operations end, progress threads stop.
+                # Before Python takes itself apart: live operations end, the threads stop.
                 atexit.register(module.shutdown)
                 self.__dict__.update(vars(module))
         try:

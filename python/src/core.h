@@ -2,7 +2,7 @@
 /*
  * ropeway._core: libropeway for Python, limited API of CPython 3.10.
  *
- * Threads. The library's progress thread never takes the GIL: when an operation ends, on_end() in
+ * Threads. The library's threads never take the GIL: when an operation ends, on_end() in
  * record.c writes strided targets back, and puts the waiters of that operation on the queues of
  * their ports. A port is an eventfd with a queue; each event loop has one. So exactly the loop that
  * awaits is woken, whatever other loops and threads do, and an operation that nobody awaits costs
@@ -25,7 +25,7 @@
 
 /* ---- gate.c: who is inside a handle ---- */
 
-/* One lock for what the progress threads and Python's threads share; held for a few instructions.
+/* One lock for what the library's threads and Python's share; held for a few instructions.
  * Never held while taking the GIL or calling the library. */
 void rw_py_lock(void);
 void rw_py_unlock(void);

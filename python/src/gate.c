@@ -12,7 +12,7 @@ void rw_py_unlock(void) {
     pthread_mutex_unlock(&mutex);
 }
 
-/* A progress thread of the parent may have been waiting at the moment of the fork. */
+/* A thread of the library's in the parent may have been waiting at the moment of the fork. */
 static void in_child(void) {
     pthread_cond_init(&left, NULL);
     pthread_mutex_unlock(&mutex);

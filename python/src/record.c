@@ -59,7 +59,7 @@ static int sweep_later(void *unused) {
     return 0;
 }
 
-/* Runs on the progress thread, without the GIL. */
+/* Runs on the library's thread for callbacks, without the GIL. */
 void rw_py_record_on_end(ropeway_operation_t *operation, void *argument) {
     record_t *record = argument;
     waiter_t *waiter, **kept = &record->waiters;
