@@ -13,10 +13,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <ucs/debug/debug.h>
+#include <ucs/sys/string.h>
 
 #define UCX_MAJOR_NEEDED 1u
 #define UCX_MINOR_NEEDED 22u
 #define ALL_BUT_QUEUES "^posix,sysv,xpmem" /* see queues_are_wanted() */
+#define SEGMENT ((size_t)256 << 10)        /* bytes; as in the settings */
 
 static const char *const settings[][2] = {
     /* The queues in shared memory serve endpoints that report a dead peer; see queues_are_wanted().
@@ -25,9 +27,10 @@ static const char *const settings[][2] = {
     {"SYSV_ERROR_HANDLING", "y"},
     /* Rendezvous may read through CMA on such endpoints. */
     {"CMA_MEMORY_INVALIDATE", "y"},
-    /* TCP in larger segments. The receive segment must not be the smaller one. */
-    {"TCP_TX_SEG_SIZE", "64k"},
-    {"TCP_RX_SEG_SIZE", "2m"},
+    /* TCP in larger segments. The receive segment must not be smaller than the peer's; where it is
+     * larger, UCX reads past a segment's end and has to move what it got. */
+    {"TCP_TX_SEG_SIZE", "256k"},
+    {"TCP_RX_SEG_SIZE", "256k"},
     /* No peer may name an address that UCX writes to. */
     {"TCP_PUT_ENABLE", "n"},
     /* connect() must not block the progress thread. */
@@ -63,8 +66,9 @@ static bool queues_are_wanted(const char *transports) {
 }
 
 static bool is_left_out(const char *key, const char *transports, bool for_stock) {
-    if (strcmp(key, "TCP_PUT_ENABLE") == 0) {
-        return for_stock; /* they do put */
+    if (strcmp(key, "TCP_PUT_ENABLE") == 0 || strcmp(key, "TCP_TX_SEG_SIZE") == 0 ||
+        strcmp(key, "TCP_RX_SEG_SIZE") == 0) {
+        return for_stock; /* they do put; stock_segments has theirs */
     }
     return (strcmp(key, "POSIX_ERROR_HANDLING") == 0 || strcmp(key, "SYSV_ERROR_HANDLING") == 0) &&
            !queues_are_wanted(transports);
@@ -73,12 +77,24 @@ static bool is_left_out(const char *key, const char *transports, bool for_stock)
 /* With rendezvous UCX would want what their endpoints can't do. */
 static const char *const stock_settings[][2] = {{"RNDV_THRESH", "inf"}, {"ADDRESS_VERSION", "v2"}};
 
+/* Stock peers receive in segments of UCX's default, 64 KiB. */
+static const char *const stock_segments[][2] = {{"TCP_TX_SEG_SIZE", "64k"},
+                                                {"TCP_RX_SEG_SIZE", "2m"}};
+
 /* Whether the environment has UCX_<key>. */
 static bool user_set(const char *key) {
     char name[64];
 
     snprintf(name, sizeof name, "UCX_%s", key);
     return getenv(name) != NULL;
+}
+
+/* Whether the user wants longer segments than ours, and forgot the receiving side. */
+static bool sends_longer_than_receives(void) {
+    size_t size;
+
+    return user_set("TCP_TX_SEG_SIZE") && !user_set("TCP_RX_SEG_SIZE") &&
+           ucs_str_to_memunits(getenv("UCX_TCP_TX_SEG_SIZE"), &size) == UCS_OK && size > SEGMENT;
 }
 
 const char *ropeway_ucx_version(void) {
@@ -139,6 +155,12 @@ static ropeway_error_t set_all(ucp_config_t *config, const char *transports,
     }
     for (size_t i = 0; for_stock && i < 2 && error == ROPEWAY_OK; i++) {
         error = rw_ucx_set(config, stock_settings[i][0], stock_settings[i][1]);
+        if (error == ROPEWAY_OK && !user_set(stock_segments[i][0])) {
+            error = rw_ucx_set(config, stock_segments[i][0], stock_segments[i][1]);
+        }
+    }
+    if (error == ROPEWAY_OK && !for_stock && sends_longer_than_receives()) {
+        error = rw_ucx_set(config, "TCP_RX_SEG_SIZE", getenv("UCX_TCP_TX_SEG_SIZE"));
     }
     if (error == ROPEWAY_OK && !user_set("KEEPALIVE_INTERVAL")) {
         snprintf(keepalive, sizeof keepalive, "%ums", keepalive_ms);

@@ -307,6 +307,21 @@ static void test_perf_moves_nothing_and_integrity_too(void **state) {
                          0));
 }
 
+static void test_perf_takes_segments_that_only_the_sending_side_was_told(void **state) {
+    static const char *const sizes[] = {"32k", "1m"};
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        setenv("UCX_TCP_TX_SEG_SIZE", sizes[i], 1);
+        json_decref(
+            run_json("perf --local --json --size 4M --concurrency 1 --seconds 0.02 --idle 0 "
+                     "--transports tcp",
+                     0));
+    }
+    unsetenv("UCX_TCP_TX_SEG_SIZE");
+}
+
 static void test_perf_prints_a_table_for_people(void **state) {
     (void)state;
     run_prints("perf --local --size 4K --kind read --transports shm --seconds 0.02 --idle 0",
@@ -436,6 +451,7 @@ int main(void) {
         cmocka_unit_test(test_help_and_usage_errors_have_their_exit_codes),
         cmocka_unit_test(test_perf_measures_and_verifies_every_case),
         cmocka_unit_test(test_perf_moves_nothing_and_integrity_too),
+        cmocka_unit_test(test_perf_takes_segments_that_only_the_sending_side_was_told),
         cmocka_unit_test(test_perf_prints_a_table_for_people),
         cmocka_unit_test(test_perf_notices_one_wrong_byte),
         cmocka_unit_test(test_perf_leaves_no_server_behind),
