@@ -6,6 +6,9 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 # The prefix of a UCX to build against; empty: the system's, else the wheel's.
 UCX ?=
+# How long `make bench` may take, in minutes, and more options for bench/run.
+BENCH_TIME ?=
+BENCH ?=
 # How long `make fuzz` runs each target, in seconds.
 FUZZ_TIME ?= 10
 
@@ -46,8 +49,9 @@ demo-nats: all ## the same, with a NATS server that carries the requests
 	tools/demo $(BUILD) nats
 
 .PHONY: bench
-bench: all ## measure, beside ucx_perftest of the same UCX
-	bench/run $(BUILD)
+bench: all ## measure beside the peers for BENCH_TIME minutes (BENCH="--quick": 4), and write docs/performance.md
+	bench/run $(BUILD) $(if $(BENCH_TIME),--minutes $(BENCH_TIME)) $(BENCH)
+	bench/report build/bench/result.json
 
 # Where to write all that make bench-python measures, as JSON; empty: nowhere.
 BENCH_JSON ?=
@@ -76,7 +80,7 @@ lint: build/fuzz/build.ninja ## clang's warnings, clang-tidy, clang-format, shel
 asan: build/asan/build.ninja ## run the tests under AddressSanitizer and UBSan
 	ninja -C build/asan
 	LSAN_OPTIONS=suppressions=$(SANITIZER)/lsan.supp:print_suppressions=0 \
-	$(MESON_TEST) -C build/asan --no-suite package --no-suite interop --timeout-multiplier 4
+	$(MESON_TEST) -C build/asan --no-suite package --no-suite interop --no-suite bench --timeout-multiplier 4
 
 build/asan/build.ninja:
 	tools/bootstrap lint
