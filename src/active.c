@@ -183,6 +183,7 @@ static ropeway_error_t begin(ropeway_connector_t *connector, ropeway_operation_k
         rw_progress_kick(connector);
         *result = operation;
     } else if (operation != NULL) {
+        rw_nixl_let_go(operation);
         rw_operation_discard(operation);
     }
     connector->references--;

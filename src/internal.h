@@ -50,6 +50,8 @@ typedef enum rw_phase {
 
 typedef struct rw_peer rw_peer_t;
 typedef struct rw_nixl rw_nixl_t;
+typedef struct rw_key rw_key_t;   /* a remote key, unpacked */
+typedef struct rw_keys rw_keys_t; /* those of a peer */
 
 /* Checksums of an operation with integrity. */
 typedef struct rw_sums {
@@ -119,11 +121,11 @@ struct ropeway_operation {
     rw_sums_t *sums;           /* with integrity, once bytes move */
 
     /* With stock NIXL peers (nixl.c, nixl_active.c). */
-    ucp_mem_h *maps;         /* passive: per descriptor, its registration for them, or NULL */
-    char *stock_peer;        /* passive: who completed it */
-    uint64_t *remote_ptrs;   /* active: per descriptor, the remote address */
-    ucp_rkey_h *remote_keys; /* active: per descriptor; the peer's */
-    char *remote_name;       /* active: the notification key */
+    ucp_mem_h *maps;        /* passive: per descriptor, its registration for them, or NULL */
+    char *stock_peer;       /* passive: who completed it */
+    uint64_t *remote_ptrs;  /* active: per descriptor, the remote address */
+    rw_key_t **remote_keys; /* active: per descriptor, until terminal */
+    char *remote_name;      /* active: the notification key */
 
     ropeway_status_t end_status; /* valid from ENDING on */
     ropeway_error_t error;       /* published by the status */
@@ -142,12 +144,13 @@ struct rw_peer {
     ucp_ep_h endpoint;                /* NULL once closing began */
     int process;                      /* its process, when it is on this host; -1: unknown */
     bool stock;                       /* a NIXL agent, on the second worker */
-    rw_link_t keys;                   /* stock: remote keys that were unpacked */
+    rw_keys_t *keys;                  /* stock: remote keys that were unpacked */
     bool failed;                      /* new operations need a fresh peer */
     bool heard;                       /* it has sent us something */
     uint64_t last_heard;              /* when, or when the connection was made */
     char path[128];                   /* transports; "" until asked for */
     char name[256];
+    char ucx[32]; /* the UCX release on the other side, as far as known */
 };
 
 struct ropeway_memory {
@@ -455,8 +458,19 @@ ropeway_error_t rw_nixl_prepare(ropeway_operation_t *operation, const ropeway_me
                                 rw_peer_t **peer) RW_LOCKED;
 /* Posts gets or puts as far as the window allows; then the notification. */
 void rw_nixl_pump(ropeway_operation_t *operation) RW_LOCKED;
-/* Frees the peer's unpacked remote keys. */
-void rw_nixl_forget_keys(rw_peer_t *peer) RW_LOCKED;
+/* Gives the operation's remote keys back. */
+void rw_nixl_let_go(ropeway_operation_t *operation) RW_LOCKED;
+
+/* ---- nixl_keys.c ---- */
+
+/* NULL: out of memory. */
+rw_keys_t *rw_keys_new(void);
+/* Keys in use live on until they are given back. */
+void rw_keys_free(rw_keys_t *keys);
+/* The region's key, unpacked, for one descriptor. */
+ropeway_error_t rw_key_take(rw_peer_t *peer, const rw_region_t *region, rw_key_t **key) RW_LOCKED;
+void rw_key_give(rw_key_t *key) RW_LOCKED;
+ucp_rkey_h rw_key_handle(const rw_key_t *key);
 
 /* ---- watch.c ---- */
 

@@ -12,69 +12,17 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
 #define PIECES_MAX 64 /* in flight per operation */
-#define KEY_MIN 10    /* UCX packs a map of its memory domains and a memory type, at least */
 
-/* A remote key, unpacked once for all regions that have the same. */
-typedef struct rw_key {
-    rw_link_t link; /* in peer->keys */
-    uint64_t digest;
-    ucp_rkey_h key;
-} rw_key_t;
-
-void rw_nixl_forget_keys(rw_peer_t *peer) {
-    rw_link_t *link;
-
-    while (peer->stock && (link = rw_list_take(&peer->keys)) != NULL) {
-        rw_key_t *key = RW_CONTAINER(link, rw_key_t, link);
-
-        ucp_rkey_destroy(key->key);
-        free(key);
-    }
-}
-
-static ropeway_error_t unpack(rw_peer_t *peer, const rw_region_t *region,
-                              ucp_rkey_h *result) RW_LOCKED {
-    uint64_t digest = XXH3_64bits(region->key, region->key_length);
-    uint8_t *padded;
-    rw_key_t *key;
-    ucs_status_t status;
-
-    for (rw_link_t *link = peer->keys.next; link != &peer->keys; link = link->next) {
-        key = RW_CONTAINER(link, rw_key_t, link);
-        if (key->digest == digest) {
-            *result = key->key;
-            return ROPEWAY_OK;
+void rw_nixl_let_go(ropeway_operation_t *operation) {
+    for (size_t i = 0; operation->remote_keys != NULL && i < operation->count; i++) {
+        if (operation->remote_keys[i] != NULL) {
+            rw_key_give(operation->remote_keys[i]);
         }
     }
-    if (region->key_length < KEY_MIN) {
-        return rw_fail(ROPEWAY_ERR_METADATA,
-                       "a remote key of the NIXL agent \"%s\" has %zu bytes; UCX's have more",
-                       peer->name, region->key_length);
-    }
-    key = calloc(1, sizeof *key);
-    padded = calloc(1, region->key_length + RW_ADDRESS_PAD);
-    if (key == NULL || padded == NULL) {
-        free(key);
-        free(padded);
-        return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
-    }
-    memcpy(padded, region->key, region->key_length);
-    status = ucp_ep_rkey_unpack(peer->endpoint, padded, &key->key);
-    free(padded);
-    if (status != UCS_OK) {
-        free(key);
-        return rw_fail(ROPEWAY_ERR_NO_PATH,
-                       "UCX %s here can't use a remote key of the NIXL agent \"%s\": %s; do both "
-                       "sides have the same UCX release and a transport in common?",
-                       ropeway_ucx_version(), peer->name, ucs_status_string(status));
-    }
-    key->digest = digest;
-    rw_list_append(&peer->keys, &key->link);
-    *result = key->key;
-    return ROPEWAY_OK;
+    free(operation->remote_keys);
+    operation->remote_keys = NULL;
 }
 
 static bool covers(const rw_region_t *region, const ropeway_descriptor_t *descriptor) {
@@ -109,7 +57,7 @@ static ropeway_error_t find_keys(ropeway_operation_t *operation, rw_peer_t *peer
                            "the %zu regions that the NIXL agent \"%s\" registered with UCX",
                            i, (uintptr_t)remote->ptr, remote->size, count, metadata->agent);
         }
-        error = unpack(peer, &regions[at], &operation->remote_keys[i]);
+        error = rw_key_take(peer, &regions[at], &operation->remote_keys[i]);
         if (error != ROPEWAY_OK) {
             return error;
         }
@@ -230,6 +178,7 @@ static bool post_piece(ropeway_operation_t *operation) RW_LOCKED {
     size_t length = descriptor->size - operation->cursor_offset;
     ucp_request_param_t param;
     rw_flight_t *flight;
+    ucp_rkey_h key;
 
     if (length > operation->connector->options.chunk_size) {
         length = operation->connector->options.chunk_size;
@@ -238,15 +187,15 @@ static bool post_piece(ropeway_operation_t *operation) RW_LOCKED {
     if (flight == NULL) {
         return false;
     }
+    key = rw_key_handle(operation->remote_keys[index]);
     param.op_attr_mask |= UCP_OP_ATTR_FIELD_MEMORY_TYPE;
     param.memory_type = rw_ucx_memory_type(descriptor->device);
     operation->cursor_offset += length;
     operation->posted += length;
-    return take(flight, operation->is_sender
-                            ? ucp_put_nbx(operation->peer->endpoint, local, length, remote,
-                                          operation->remote_keys[index], &param)
-                            : ucp_get_nbx(operation->peer->endpoint, local, length, remote,
-                                          operation->remote_keys[index], &param));
+    return take(flight,
+                operation->is_sender
+                    ? ucp_put_nbx(operation->peer->endpoint, local, length, remote, key, &param)
+                    : ucp_get_nbx(operation->peer->endpoint, local, length, remote, key, &param));
 }
 
 /* Every byte of a write must be in place before the peer is told. */

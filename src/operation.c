@@ -176,7 +176,6 @@ void rw_operation_discard(ropeway_operation_t *operation) {
     free(operation->descriptors);
     free(operation->starts);
     free(operation->memories);
-    free(operation->remote_keys);
     free(operation->remote_ptrs);
     free(operation->remote_name);
     free(operation->stock_peer);

@@ -242,6 +242,7 @@ void rw_operation_settle(ropeway_operation_t *operation) {
     count_outcome(operation);
     release_memories(operation);
     rw_nixl_conceal(operation);
+    rw_nixl_let_go(operation);
     rw_extents_free(&operation->claimed);
     rw_sums_free(operation);
     atomic_store(&operation->status, operation->end_status);

@@ -10,6 +10,7 @@
  */
 #include "error.h"
 #include "internal.h"
+#include "ucx_blob.h"
 
 #include <sodium.h>
 #include <stdio.h>
@@ -79,10 +80,25 @@ static void on_error(void *argument, ucp_ep_h endpoint, ucs_status_t status) RW_
     rw_peer_t *peer = argument;
 
     (void)endpoint;
-    rw_peer_fail(peer, peer->heard ? ROPEWAY_ERR_PEER_LOST : ROPEWAY_ERR_UNREACHABLE,
-                 "UCX says \"%s\"%s", ucs_status_string(status),
-                 peer->heard ? "; has its process or its host gone?"
-                             : "; is its process alive, and its address reachable from here?");
+    if (peer->heard) {
+        rw_peer_fail(peer, ROPEWAY_ERR_PEER_LOST,
+                     "UCX says \"%s\"; has its process or its host gone?",
+                     ucs_status_string(status));
+    } else {
+        rw_peer_fail(peer, ROPEWAY_ERR_UNREACHABLE,
+                     "UCX says \"%s\" (UCX %s there, %s here); is its process alive, and its "
+                     "address reachable from here?",
+                     ucs_status_string(status), peer->ucx, ropeway_ucx_version());
+    }
+}
+
+static ropeway_error_t no_path(const rw_peer_t *peer, const rw_hello_t *hello, const char *why) {
+    return rw_fail(
+        ROPEWAY_ERR_NO_PATH,
+        "no transport connects to the peer \"%s\" (UCX %s there, %s here): %s; it may have "
+        "ended, or share no transport with us: compare `ropeway info` on both hosts, and "
+        "UCX_TLS and UCX_NET_DEVICES",
+        hello->name, peer->ucx, ropeway_ucx_version(), why);
 }
 
 /* Tries to connect; the answer comes later. */
@@ -94,25 +110,22 @@ static ropeway_error_t connect_to(rw_peer_t *peer, const rw_hello_t *hello) RW_L
                               .err_handler = {.cb = on_error, .arg = peer}};
     /* UCX reads an address without knowing its length; a damaged one shall end in zeroes. */
     uint8_t *address = calloc(1, hello->address_length + RW_ADDRESS_PAD);
+    char release[RW_UCX_RELEASE];
+    const char *wrong;
     ucs_status_t status;
+    bool good = rw_ucx_address_check(hello->address, hello->address_length, release, &wrong);
 
-    if (address == NULL) {
-        return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
+    snprintf(peer->ucx, sizeof peer->ucx, "%s", hello->ucx[0] != '\0' ? hello->ucx : release);
+    if (address == NULL || !good) {
+        free(address);
+        return good ? rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory") : no_path(peer, hello, wrong);
     }
     memcpy(address, hello->address, hello->address_length);
     params.address = (const ucp_address_t *)address;
     status = ucp_ep_create(peer->stock ? peer->connector->nixl->worker : peer->connector->worker,
                            &params, &peer->endpoint);
     free(address);
-    if (status == UCS_OK) {
-        return ROPEWAY_OK;
-    }
-    return rw_fail(
-        ROPEWAY_ERR_NO_PATH,
-        "no transport connects to the peer \"%s\" (UCX %s there, %s here): %s; it may have "
-        "ended, or share no transport with us: compare `ropeway info` on both hosts, and "
-        "UCX_TLS and UCX_NET_DEVICES",
-        hello->name, hello->ucx, ropeway_ucx_version(), ucs_status_string(status));
+    return status == UCS_OK ? ROPEWAY_OK : no_path(peer, hello, ucs_status_string(status));
 }
 
 static void say_goodbye(rw_peer_t *peer, uint16_t flags) RW_LOCKED {
@@ -176,13 +189,17 @@ static ropeway_error_t get(ropeway_connector_t *connector, const uint8_t id[RW_I
     }
     peer->connector = connector;
     peer->stock = stock;
-    rw_list_init(&peer->keys);
+    if (stock && (peer->keys = rw_keys_new()) == NULL) {
+        free(peer);
+        return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
+    }
     error = rw_watch_start(peer, hello);
     if (error == ROPEWAY_OK) {
         error = connect_to(peer, hello);
     }
     if (error != ROPEWAY_OK) {
         rw_watch_stop(peer);
+        rw_keys_free(peer->keys);
         free(peer);
         return error;
     }
@@ -223,7 +240,7 @@ static void replace_stock(ropeway_connector_t *connector, const uint8_t id[RW_ID
 
 ropeway_error_t rw_peer_get_stock(ropeway_connector_t *connector, const char *name,
                                   const uint8_t *address, size_t length, rw_peer_t **peer) {
-    rw_hello_t hello = {.address = address, .address_length = length, .ucx = "of unknown release"};
+    rw_hello_t hello = {.address = address, .address_length = length};
     uint8_t id[RW_ID_BYTES];
 
     snprintf(hello.name, sizeof hello.name, "%s", name);
@@ -239,7 +256,7 @@ static void on_closed(void *request, ucs_status_t status, void *argument) RW_UNC
     (void)status;
     ucp_request_free(request);
     peer->connector->closing--;
-    rw_nixl_forget_keys(peer);
+    rw_keys_free(peer->keys);
     rw_peer_drop(peer);
 }
 
@@ -258,7 +275,7 @@ static void close_endpoint(rw_peer_t *peer, uint32_t flags) RW_LOCKED {
     if (UCS_PTR_IS_PTR(request)) {
         peer->connector->closing++;
     } else {
-        rw_nixl_forget_keys(peer);
+        rw_keys_free(peer->keys);
         rw_peer_drop(peer);
     }
 }
