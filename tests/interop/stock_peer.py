@@ -34,7 +34,6 @@ class Peer:
         self.operations = {}
         self.memories = {}
         self.agents = {}
-        self.registered = []
 
     # ---- dynamo.nixl_connect ----
 
@@ -94,9 +93,15 @@ class Peer:
     async def register(self, name, number, sizes, seed=None):
         """Each piece is a registration of its own; their addresses."""
         memory = self.memories[number] = Memory(sizes, seed)
-        for tensor in tensors(memory):
-            self.registered.append(self.agents[name].register_memory(tensor))
+        memory.handles = [self.agents[name].register_memory(tensor) for tensor in tensors(memory)]
         return memory.pointers()
+
+    async def register_again(self, name, number):
+        """Gives the registrations of a number back, and makes them anew."""
+        agent, memory = self.agents[name], self.memories[number]
+        for handle in memory.handles:
+            agent.deregister_memory(handle)
+        memory.handles = [agent.register_memory(tensor) for tensor in tensors(memory)]
 
     async def agent_metadata(self, name):
         return base64.b64encode(self.agents[name].get_agent_metadata()).decode()
@@ -130,6 +135,11 @@ class Peer:
             await asyncio.sleep(0)
         agent.release_xfer_handle(handle)
         return state
+
+    async def transfers(self, name, verb, metadata, number):
+        """One after the other, with many offers."""
+        for one in metadata:
+            assert await self.transfer(name, verb, one, number) == "DONE"
 
     async def notify(self, name, metadata, texts):
         """Sends notifications to whoever made the metadata."""

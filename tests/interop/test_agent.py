@@ -1,10 +1,52 @@
 # SPDX-License-Identifier: Apache-2.0
 """Plain NIXL agents, whose metadata and keys an application makes up; and names of any kind."""
+import base64
+import os
+import struct
 import unittest
 import uuid
 
 import rope
 from support import READ, WRITE, Case, Failed, both_transports, made_up, wait_for
+
+
+GPU_ADDRESS = 0x7F0000000000
+
+
+def record(tag, value):
+    return tag + struct.pack("<Q", len(value)) + value + b"|"
+
+
+def section(backend, memory, address, key):
+    region = struct.pack("<QQQ", address, 1 << 20, 0) + key
+    return (record(b"bknd", backend) + record(b"nixlDList", b"nixlSDList") + record(b"t", struct.pack("<I", memory))
+            + record(b"n", struct.pack("<Q", 1)) + record(b"", region))  # fmt: skip
+
+
+def with_sections(blob, front):
+    """Metadata with sections of GPU memory and of another backend, before the agent's own or behind."""
+    blob = base64.b64decode(blob)
+    mark = record(b"", b"MemSection") + b"nixlSecElms" + struct.pack("<Q", 8)
+    at = blob.index(mark) + len(mark)
+    (count,) = struct.unpack("<Q", blob[at : at + 8])
+    more = section(b"UCX", 1, GPU_ADDRESS, bytes([4, 0, 0, 0, 0, 0, 0, 0, 1, 3]) + b"gpu\xff") + section(b"GDS", 2, 1, b"x")
+    own = blob[at + 9 :]
+    blob = blob[:at] + struct.pack("<Q", count + 2) + b"|" + (more + own if front else own + more)
+    return base64.b64encode(blob).decode()
+
+
+def with_key(blob, pointer, size, change):
+    """Metadata in which the packed key of a region is changed."""
+    head = struct.pack("<QQQ", pointer, size, 0)
+    at = blob.index(head)
+    (length,) = struct.unpack("<Q", blob[at - 8 : at])
+    region = head + change(blob[at + 24 : at + length])
+    return blob[: at - 8] + struct.pack("<Q", len(region)) + region + blob[at + length :]
+
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def new_name():
@@ -71,6 +113,68 @@ class Agent:
             self.assertEqual(raised.exception.name, "ERR_METADATA")
             self.assertIn(name, str(raised.exception))
         self.assertEqual(connector.stats().operations_live, 0)
+
+    def test_sections_of_gpu_memory_and_of_other_backends_beside_ours(self):
+        (stock, name), connector = self.agent(), self.open()
+        (pointer,) = stock.register(name, 105, [5000], 6)
+        for front in (True, False):
+            blob = with_sections(stock.agent_metadata(name), front)
+            text, _ = made_up(blob, [(pointer, 5000)], READ)
+            with connector.read(text, [5000]) as operation:
+                self.complete(operation)
+                self.assertTrue(operation.memory.holds(6))
+            # Memory of a GPU is not host memory, even at an address that fits.
+            text, _ = made_up(blob, [(GPU_ADDRESS, 100)], READ)
+            with self.assertRaisesRegex(rope.Error, "lies in none of the 2 regions"):
+                connector.read(text, [100])
+
+    def test_thousands_of_keys_are_kept_within_a_bound(self):
+        """What follows the end of a packed key tells keys apart, and means nothing to UCX."""
+        (stock, name), connector = self.agent(), self.open()
+        sizes = [64] * 64
+        pieces = list(zip(stock.register(name, 106, sizes, 7), sizes))
+        blob = base64.b64decode(stock.agent_metadata(name))
+        for number in range(48):
+            if number == 24:
+                before = resident()
+            changed = blob
+            for pointer, size in pieces:
+                changed = with_key(changed, pointer, size, lambda key: key + struct.pack("<QQ", pointer, number))
+            text, _ = made_up(base64.b64encode(changed).decode(), pieces, READ)
+            with connector.read(text, sizes) as operation:
+                self.complete(operation)
+                self.assertTrue(operation.memory.holds(7))
+        self.assertLess(resident() - before, 4 << 20)
+        # A key that was good does not serve for a damaged one at the same address, nor the reverse.
+        damaged = with_key(blob, *pieces[0], lambda key: key[:8] + b"\xc8" + key[9:])
+        text, _ = made_up(base64.b64encode(damaged).decode(), pieces, READ)
+        with self.assertRaisesRegex(rope.Error, "ERR_NO_PATH.*type of memory"):
+            connector.read(text, sizes)
+        text, _ = made_up(base64.b64encode(blob).decode(), pieces, READ)
+        with connector.read(text, sizes) as operation:
+            self.complete(operation)
+            self.assertTrue(operation.memory.holds(7))
+
+    def test_memory_that_is_registered_anew(self):
+        """The same address, registered, given back, and registered again with other bytes in it."""
+        (stock, name), connector = self.agent(), self.open()
+        (pointer,) = stock.register(name, 107, [70000], 1)
+        self.read_from(connector, stock, name, [(pointer, 70000)], 1)
+        for byte in (0x31, 0x32):
+            stock.register_again(name, 107)
+            stock.fill(107, byte)
+            operation = self.read_from(connector, stock, name, [(pointer, 70000)])
+            self.assertTrue(operation.memory.is_all(byte))
+
+    def test_descriptors_of_no_bytes(self):
+        (stock, name), connector = self.agent(), self.open()
+        (pointer,) = stock.register(name, 108, [100], 8)
+        for parts in ([(pointer, 0)], [(pointer, 0), (pointer, 100), (pointer + 100, 0)]):
+            self.read_from(connector, stock, name, parts)
+            text, key = made_up(stock.agent_metadata(name), parts, WRITE)
+            with connector.write(text, [size for _, size in parts], 8) as operation:
+                self.complete(operation)
+            self.assertEqual(stock.notifications(name, 1), [[connector.name, key]])
 
     def test_regions_that_come_after_first_contact(self):
         (stock, name), connector = self.agent(), self.open()

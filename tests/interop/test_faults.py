@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stock peers that are killed, stopped, or come back as somebody else."""
-import os
 import time
 import unittest
 import uuid
@@ -38,9 +37,14 @@ class Faults(Case):
     def test_killed_before_we_begin(self):
         stock, connector, stays = self.start(), self.open(), self.shared()
         first, again = stock.readable(1, [1000], 1), stock.readable(2, [1000], 2)
-        with connector.read(first, [1000]) as operation:
-            self.complete(operation)
+        ended = [connector.read(first, [1000]), connector.readable([1000], 3)]
+        self.addCleanup(ended[0].release)
+        self.addCleanup(ended[1].release)
+        stock.read(3, ended[1].metadata(), [1000])
+        stock.wait([3])
         unknown = self.open()
+        for operation in ended:
+            self.complete(operation)
         stock.kill()
         for one in (connector, unknown):
             try:
@@ -50,6 +54,9 @@ class Faults(Case):
             except rope.Error as error:
                 self.assertIn(error.name, ("ERR_UNREACHABLE", "ERR_NO_PATH"))
         self.all_four(connector, stays, [70000])
+        # Those that had ended before stay as they are.
+        self.assertEqual([operation.status for operation in ended], [rope.DONE, rope.DONE])
+        self.assertTrue(ended[0].memory.holds(1))
 
     def test_killed_before_it_begins(self):
         """Nothing tells; the deadline ends the offer."""
@@ -69,6 +76,55 @@ class Faults(Case):
             self.assertEqual(offer.wait(LIMIT), rope.ERR)
             self.assertEqual(offer.error, "ERR_DEADLINE")
         self.all_four(connector, self.shared(), [70000])
+
+    def test_stopped_before_we_begin(self):
+        """The connection may be known or not, and a limit ends it in either case."""
+        stock, known = self.shared(), self.open(quiet_ms=300)
+        self.we_read(known, stock, [1000])
+        metadata = stock.readable(71, [5000], 1)
+        with known.read(metadata, [5000]) as ended:
+            self.complete(ended)
+            for connector in (known, self.open(quiet_ms=300)):
+                for limit, error in (("stall_ms", "ERR_STALLED"), ("deadline_ms", "ERR_DEADLINE")):
+                    stock.stop()
+                    try:
+                        with connector.read(metadata, [5000], **{limit: 300}) as operation:
+                            self.assertEqual(operation.wait(LIMIT), rope.ERR)
+                            self.assertEqual(operation.error, error, operation.text)
+                            self.assertTrue(operation.memory.is_all(0xA7))
+                            stock.go_on()
+                            self.we_read(connector, stock, [70000])
+                            self.assertTrue(operation.memory.is_all(0xA7))
+                    finally:
+                        stock.go_on()
+                self.we_write(connector, stock, [70000])
+            # A peer that is stopped after the end changes nothing.
+            self.assertEqual(ended.status, rope.DONE)
+        stock.release([71])
+
+    def test_stopped_before_and_during_its_operation(self):
+        """Nothing tells; the deadline ends our offer, and what the peer says later is dropped."""
+        stock, connector = self.shared(), self.open()
+        for begun in (False, True):
+            with connector.writable(BIG, deadline_ms=1000) as offer:
+                if begun:
+                    stock.tell("write", 72, offer.metadata(), BIG, 1)
+                    stock.tell("wait", [72])
+                    wait_for(lambda: not (offer.memory.pieces[0][:4096] == 0xA7).all(), "the first bytes")
+                stock.stop()
+                try:
+                    self.assertEqual(offer.wait(LIMIT), rope.ERR)
+                    self.assertEqual(offer.error, "ERR_DEADLINE")
+                    dropped = connector.stats().messages_dropped
+                finally:
+                    stock.go_on()
+                if begun:
+                    stock.answer()
+                    self.assertEqual(stock.answer(), ["COMPLETE"])
+                    wait_for(lambda: connector.stats().messages_dropped > dropped, "the late notification")
+                    stock.release([72])
+                self.assertEqual(offer.error, "ERR_DEADLINE")
+        self.they_read(connector, stock, [70000])
 
     def test_stopped_during_our_operation(self):
         """The stall limit, the deadline and a cancel each end it, and then nothing lands any more."""
@@ -185,43 +241,6 @@ class FaultsShm(Case):
             self.assertTrue(operation.memory.is_all(0x33))
             operation.release()
             stock.release([70])
-
-
-class Long(Case):
-    transport = "tcp"
-
-    @staticmethod
-    def usage():
-        with open("/proc/self/statm") as file:
-            resident = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        return resident, len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
-
-    def test_5000_operations_leave_nothing_behind(self):
-        stock, connector = self.start(), self.open()
-        sizes = [3000, 70000]
-        (name, agent_sizes) = f"agent-{uuid.uuid4().hex[:8]}", [3000, 70000]
-        stock.agent(name)
-        pointers = stock.register(name, 60, agent_sizes, 1)
-        blob = stock.agent_metadata(name)
-        before = None
-        for number in range(4900):
-            text, _ = made_up(blob, list(zip(pointers, sizes)), READ)
-            with connector.read(text, sizes) as operation:
-                self.complete(operation)
-            if number == 500:
-                before = self.usage()
-        after = self.usage()
-        for number in range(25):
-            self.all_four(connector, stock, [2000])
-        stats = connector.stats()
-        self.assertEqual(stats.operations_completed, 5000)
-        self.assertEqual((stats.operations_live, stats.bytes_inflight, stats.peers), (0, 0, 2))
-        self.assertLess(after[0] - before[0], 8 << 20)
-        self.assertLessEqual(after[1] - before[1], 4)
-        self.assertEqual(after[2], before[2])
-        # nixl_connect makes a connection per operation of its own, and closes them when it ends.
-        stock.kill()
-        wait_for(lambda: self.usage()[1] - before[1] <= 4, "the peer's sockets to be closed")
 
 
 if __name__ == "__main__":

@@ -30,24 +30,24 @@ class Transfer:
         self.we_read(connector, stock, [100001], hexadecimal=True)
         self.we_write(connector, stock, [100001], hexadecimal=True)
 
-    def test_64_operations_at_a_time_in_both_directions(self):
+    def test_64_operations_at_a_time_in_each_direction_at_once(self):
         stock, connector = self.shared(), self.open()
         sizes = [60001, 1]
         ours, offers = {}, {}
-        for number in range(16):
+        for number in range(32):
             ours[number] = connector.read(stock.readable(number, sizes, number), sizes)
-            ours[16 + number] = connector.write(stock.writable(16 + number, sizes), sizes, number)
-            offers[32 + number] = connector.readable(sizes, number)
-            stock.read(32 + number, offers[32 + number].metadata(), sizes)
-            offers[48 + number] = connector.writable(sizes)
-            stock.write(48 + number, offers[48 + number].metadata(), sizes, number)
-        self.assertEqual(set(stock.wait(list(range(64)))), {"COMPLETE"})
+            ours[32 + number] = connector.write(stock.writable(32 + number, sizes), sizes, number)
+            offers[64 + number] = connector.readable(sizes, number)
+            stock.read(64 + number, offers[64 + number].metadata(), sizes)
+            offers[96 + number] = connector.writable(sizes)
+            stock.write(96 + number, offers[96 + number].metadata(), sizes, number)
+        self.assertEqual(set(stock.wait(list(range(128)))), {"COMPLETE"})
         for number, operation in {**ours, **offers}.items():
             self.complete(operation)
-            if number < 16 or number >= 48:
-                self.assertTrue(operation.memory.holds(number % 16), number)
+            if number < 32 or number >= 96:
+                self.assertTrue(operation.memory.holds(number % 32), number)
             else:
-                self.assertTrue(stock.holds(number, number % 16), number)
+                self.assertTrue(stock.holds(number, number % 32), number)
             self.assertTrue(operation.memory.guarded())
             operation.release()
         self.assertEqual(connector.stats().peers_created, 1)
