@@ -167,7 +167,8 @@ static ropeway_error_t begin(ropeway_connector_t *connector, ropeway_operation_k
         rw_operation_new(connector, kind, descriptors, count, options, &operation);
 
     if (error == ROPEWAY_OK) {
-        error = ropeway_metadata_parse(text, length, connector->options.max_metadata, &metadata);
+        error = rw_metadata_parse(text, length, connector->options.max_metadata, &connector->agents,
+                                  &metadata);
     }
     if (error == ROPEWAY_OK) {
         error = compare(operation, metadata);

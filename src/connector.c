@@ -194,6 +194,7 @@ static void init_fields(ropeway_connector_t *connector) RW_UNCHECKED {
     connector->sleep_until = RW_NEVER;
     connector->generation = rw_process_generation();
     rw_lock_init(&connector->lock);
+    rw_agents_init(&connector->agents);
     rw_condition_init(&connector->unpark);
     rw_condition_init(&connector->called);
 }
@@ -215,6 +216,7 @@ static void free_connector(ropeway_connector_t *connector) RW_UNCHECKED {
     rw_timers_free(&connector->timers);
     rw_table_free(&connector->operations);
     rw_table_free(&connector->peer_table);
+    rw_agents_free(&connector->agents);
     free(connector->graves);
     free(connector->hello);
     free((char *)connector->options.transports);

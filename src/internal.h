@@ -16,6 +16,7 @@
 #ifndef RW_INTERNAL_H
 #define RW_INTERNAL_H
 
+#include "agent.h"
 #include "extent.h"
 #include "list.h"
 #include "lock.h"
@@ -196,6 +197,7 @@ struct ropeway_connector {
     int event_fd;        /* readable while events is not empty */
     int epoll_fd;        /* of ucx_fd and wake_fd */
     bool has_cuda;
+    rw_agents_t agents; /* with a lock of its own */
     pthread_t thread;  /* drives UCX */
     pthread_t caller;  /* runs the user's callbacks, once there is one; see has_caller */
     rw_link_t logging; /* guarded by log.c */

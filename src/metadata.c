@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "metadata.h"
 
+#include "agent.h"
 #include "descriptor.h"
 #include "error.h"
 #include "json.h"
-#include "packing.h"
 #include "serdes.h"
 
 #include <limits.h>
@@ -19,6 +19,7 @@ typedef struct parser {
     ropeway_metadata_t *metadata;
     size_t capacity; /* of metadata->descriptors */
     size_t max;
+    rw_agents_t *agents;
 } parser_t;
 
 static ropeway_error_t no_memory(size_t bytes) {
@@ -169,7 +170,7 @@ static ropeway_error_t unpack(const rw_json_text_t *text, parser_t *parser) {
         rw_json_copy(text, copy);
         packed = copy;
     }
-    error = rw_unpack(packed, text->length, parser->max, &metadata->blob, &metadata->blob_length);
+    error = rw_agents_get(parser->agents, packed, text->length, parser->max, &metadata->shared);
     free(copy);
     return error;
 }
@@ -179,38 +180,38 @@ static ropeway_error_t read_agent(rw_json_t *json, const char *name, void *arg) 
     ropeway_metadata_t *metadata = parser->metadata;
     char agent_name[RW_AGENT_NAME_MAX + 1];
     rw_json_text_t text;
-    rw_agent_t agent;
+    const rw_agent_t *agent;
     ropeway_error_t error = rw_json_string(json, name, &text);
 
     if (error == ROPEWAY_OK) {
         error = unpack(&text, parser);
     }
-    if (error == ROPEWAY_OK) {
-        error = rw_serdes_decode(metadata->blob, metadata->blob_length, &agent);
-    }
     if (error != ROPEWAY_OK) {
         return error;
     }
-    rw_agent_name_text(agent.name, agent.name_length, agent_name);
+    agent = &metadata->shared->agent;
+    rw_agent_name_text(agent->name, agent->name_length, agent_name);
     metadata->agent = strndup(agent_name, RW_AGENT_NAME_MAX);
     if (metadata->agent == NULL) {
         return no_memory(strlen(agent_name) + 1);
     }
-    metadata->native = agent.native;
-    metadata->native_length = agent.native_length;
-    metadata->ucx = agent.ucx;
-    metadata->ucx_length = agent.ucx_length;
-    metadata->region_count = agent.region_count;
+    metadata->blob = metadata->shared->bytes;
+    metadata->blob_length = metadata->shared->length;
+    metadata->native = agent->native;
+    metadata->native_length = agent->native_length;
+    metadata->ucx = agent->ucx;
+    metadata->ucx_length = agent->ucx_length;
+    metadata->region_count = agent->region_count;
     return ROPEWAY_OK;
 }
 
-static ropeway_error_t parse(const char *text, size_t length, size_t max,
+static ropeway_error_t parse(const char *text, size_t length, size_t max, rw_agents_t *agents,
                              ropeway_metadata_t *metadata) {
     static const rw_json_member_t members[] = {{"descriptors", read_descriptors},
                                                {"nixl_metadata", read_agent},
                                                {"notification_key", read_key},
                                                {"operation_kind", read_kind}};
-    parser_t parser = {.metadata = metadata, .max = max};
+    parser_t parser = {.metadata = metadata, .max = max, .agents = agents};
     rw_json_t json;
     ropeway_error_t error;
 
@@ -222,6 +223,11 @@ static ropeway_error_t parse(const char *text, size_t length, size_t max,
 
 ropeway_error_t ropeway_metadata_parse(const char *json, size_t length, size_t max_length,
                                        ropeway_metadata_t **metadata) {
+    return rw_metadata_parse(json, length, max_length, NULL, metadata);
+}
+
+ropeway_error_t rw_metadata_parse(const char *json, size_t length, size_t max_length,
+                                  rw_agents_t *agents, ropeway_metadata_t **metadata) {
     size_t max = max_length == 0 ? RW_METADATA_MAX_DEFAULT : max_length;
     ropeway_error_t error;
 
@@ -242,7 +248,7 @@ ropeway_error_t ropeway_metadata_parse(const char *json, size_t length, size_t m
     if (*metadata == NULL) {
         return no_memory(sizeof **metadata);
     }
-    error = parse(json, length, max, *metadata);
+    error = parse(json, length, max, agents, *metadata);
     if (error != ROPEWAY_OK) {
         ropeway_metadata_release(*metadata);
         *metadata = NULL;
@@ -257,7 +263,7 @@ void ropeway_metadata_release(ropeway_metadata_t *metadata) {
     free(metadata->descriptors);
     free(metadata->agent);
     free(metadata->key);
-    free(metadata->blob);
+    rw_agent_blob_drop(metadata->shared);
     free(metadata);
 }
 

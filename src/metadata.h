@@ -47,7 +47,8 @@ struct ropeway_metadata {
     char *key;
     bool key_is_uuid; /* then key_bytes holds it */
     uint8_t key_bytes[RW_KEY_BYTES];
-    uint8_t *blob; /* the inflated agent metadata; the connections point into it */
+    struct rw_agent_blob *shared; /* keeps what follows */
+    const uint8_t *blob;          /* the inflated agent metadata; the connections point into it */
     size_t blob_length;
     const uint8_t *native; /* the RW_BACKEND_NATIVE connection, or NULL */
     size_t native_length;
@@ -67,6 +68,11 @@ ropeway_error_t rw_metadata_encode(ropeway_operation_kind_t kind,
                                    size_t connection_count, const rw_region_t *regions,
                                    size_t region_count, const char *key, size_t max, char **json,
                                    size_t *length);
+
+/* ropeway_metadata_parse() with what a connector keeps of agents (agent.h), or NULL. */
+struct rw_agents;
+ropeway_error_t rw_metadata_parse(const char *json, size_t length, size_t max_length,
+                                  struct rw_agents *agents, ropeway_metadata_t **metadata);
 
 /* UUID text of 16 bytes and back; from_text accepts exactly the 36-character form, either case. */
 void rw_key_to_text(const uint8_t key[RW_KEY_BYTES], char text[RW_KEY_TEXT]);
