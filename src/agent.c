@@ -4,6 +4,7 @@
 #include "error.h"
 #include "packing.h"
 
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,6 +28,18 @@ void rw_agent_blob_drop(rw_agent_blob_t *blob) {
     }
 }
 
+/* Who it is, in names that may be shown and as a peer. */
+static void identify(rw_agent_blob_t *blob) {
+    const rw_agent_t *agent = &blob->agent;
+
+    rw_agent_name_text(agent->name, agent->name_length, blob->name);
+    if (agent->ucx != NULL) {
+        crypto_generichash(blob->stock_id, sizeof blob->stock_id, agent->ucx, agent->ucx_length,
+                           (const uint8_t *)blob->name,
+                           strnlen(blob->name, crypto_generichash_KEYBYTES_MAX));
+    }
+}
+
 static ropeway_error_t make(const char *packed, size_t length, size_t max,
                             rw_agent_blob_t **result) {
     rw_agent_blob_t *blob = calloc(1, sizeof *blob);
@@ -44,6 +57,7 @@ static ropeway_error_t make(const char *packed, size_t length, size_t max,
         rw_agent_blob_drop(blob);
         return error;
     }
+    identify(blob);
     *result = blob;
     return ROPEWAY_OK;
 }

@@ -8,6 +8,7 @@
 #define RW_AGENT_H
 
 #include "serdes.h"
+#include "table.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -20,8 +21,10 @@ typedef struct rw_agent_blob {
     atomic_uint references;
     uint8_t *bytes;
     size_t length;
-    rw_agent_t agent; /* points into bytes */
-    char *packed;     /* the text that it came from; NULL: it is not kept */
+    rw_agent_t agent;                 /* points into bytes */
+    char name[RW_AGENT_NAME_MAX + 1]; /* see rw_agent_name_text() */
+    uint8_t stock_id[RW_ID_BYTES];    /* of its name and its UCX address, if it has one */
+    char *packed;                     /* the text that it came from; NULL: it is not kept */
     size_t packed_length;
 } rw_agent_blob_t;
 

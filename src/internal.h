@@ -419,9 +419,8 @@ ropeway_error_t rw_peer_get(ropeway_connector_t *connector, const uint8_t id[RW_
 /* Gives up on a peer that may be alive: tells it, so that it drops the connection too, and fails
  * it. */
 void rw_peer_forsake(rw_peer_t *peer, ropeway_error_t cause, const char *why) RW_LOCKED;
-/* The same for a NIXL agent on the second worker. address: the packed UCP worker address. */
-ropeway_error_t rw_peer_get_stock(ropeway_connector_t *connector, const char *name,
-                                  const uint8_t *address, size_t length,
+/* The same for a NIXL agent on the second worker. */
+ropeway_error_t rw_peer_get_stock(ropeway_connector_t *connector, const rw_agent_blob_t *agent,
                                   rw_peer_t **peer) RW_LOCKED;
 /* The connection is of no more use: its operations end in ERRORED with this cause, and its endpoint
  * is closed by force at the next step. */

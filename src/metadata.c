@@ -178,7 +178,6 @@ static ropeway_error_t unpack(const rw_json_text_t *text, parser_t *parser) {
 static ropeway_error_t read_agent(rw_json_t *json, const char *name, void *arg) {
     parser_t *parser = arg;
     ropeway_metadata_t *metadata = parser->metadata;
-    char agent_name[RW_AGENT_NAME_MAX + 1];
     rw_json_text_t text;
     const rw_agent_t *agent;
     ropeway_error_t error = rw_json_string(json, name, &text);
@@ -190,11 +189,7 @@ static ropeway_error_t read_agent(rw_json_t *json, const char *name, void *arg) 
         return error;
     }
     agent = &metadata->shared->agent;
-    rw_agent_name_text(agent->name, agent->name_length, agent_name);
-    metadata->agent = strndup(agent_name, RW_AGENT_NAME_MAX);
-    if (metadata->agent == NULL) {
-        return no_memory(strlen(agent_name) + 1);
-    }
+    metadata->agent = metadata->shared->name;
     metadata->blob = metadata->shared->bytes;
     metadata->blob_length = metadata->shared->length;
     metadata->native = agent->native;
@@ -261,7 +256,6 @@ void ropeway_metadata_release(ropeway_metadata_t *metadata) {
         return;
     }
     free(metadata->descriptors);
-    free(metadata->agent);
     free(metadata->key);
     rw_agent_blob_drop(metadata->shared);
     free(metadata);

@@ -43,7 +43,7 @@ struct ropeway_metadata {
     size_t count;
     uint64_t total;
     ropeway_descriptor_t *descriptors;
-    char *agent; /* a valid name; see rw_agent_name_text() */
+    const char *agent; /* a valid name; see rw_agent_name_text() */
     char *key;
     bool key_is_uuid; /* then key_bytes holds it */
     uint8_t key_bytes[RW_KEY_BYTES];

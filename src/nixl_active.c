@@ -84,8 +84,7 @@ ropeway_error_t rw_nixl_prepare(ropeway_operation_t *operation, const ropeway_me
                         metadata->agent);
     }
     if (error == ROPEWAY_OK) {
-        error = rw_peer_get_stock(operation->connector, metadata->agent, metadata->ucx,
-                                  metadata->ucx_length, &peer);
+        error = rw_peer_get_stock(operation->connector, metadata->shared, &peer);
     }
     if (error == ROPEWAY_OK) {
         rw_serdes_regions(metadata->blob, metadata->blob_length, regions);

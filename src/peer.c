@@ -238,16 +238,13 @@ static void replace_stock(ropeway_connector_t *connector, const uint8_t id[RW_ID
     }
 }
 
-ropeway_error_t rw_peer_get_stock(ropeway_connector_t *connector, const char *name,
-                                  const uint8_t *address, size_t length, rw_peer_t **peer) {
-    rw_hello_t hello = {.address = address, .address_length = length};
-    uint8_t id[RW_ID_BYTES];
+ropeway_error_t rw_peer_get_stock(ropeway_connector_t *connector, const rw_agent_blob_t *agent,
+                                  rw_peer_t **peer) {
+    rw_hello_t hello = {.address = agent->agent.ucx, .address_length = agent->agent.ucx_length};
 
-    snprintf(hello.name, sizeof hello.name, "%s", name);
-    crypto_generichash(id, sizeof id, address, length, (const uint8_t *)hello.name,
-                       strnlen(hello.name, crypto_generichash_KEYBYTES_MAX));
-    replace_stock(connector, id, hello.name);
-    return get(connector, id, &hello, true, peer);
+    snprintf(hello.name, sizeof hello.name, "%s", agent->name);
+    replace_stock(connector, agent->stock_id, hello.name);
+    return get(connector, agent->stock_id, &hello, true, peer);
 }
 
 static void on_closed(void *request, ucs_status_t status, void *argument) RW_UNCHECKED {

@@ -13,12 +13,10 @@ static long held;           /* blocks, since the count began */
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t count, size_t size);
 void *__real_realloc(void *memory, size_t size);
-char *__real_strndup(const char *text, size_t length);
 void __real_free(void *memory);
 void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t count, size_t size);
 void *__wrap_realloc(void *memory, size_t size);
-char *__wrap_strndup(const char *text, size_t length);
 void __wrap_free(void *memory);
 
 static bool fails(void) {
@@ -43,10 +41,6 @@ void *__wrap_realloc(void *memory, size_t size) {
         return NULL;
     }
     return memory == NULL ? counted(__real_realloc(NULL, size)) : __real_realloc(memory, size);
-}
-
-char *__wrap_strndup(const char *text, size_t length) {
-    return fails() ? NULL : counted(__real_strndup(text, length));
 }
 
 void __wrap_free(void *memory) {
