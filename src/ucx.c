@@ -37,6 +37,14 @@ static const char *const settings[][2] = {
     {"TCP_CONN_NB", "y"},
 };
 
+/* Whether the environment has UCX_<key>. */
+static bool user_set(const char *key) {
+    char name[64];
+
+    snprintf(name, sizeof name, "UCX_%s", key);
+    return getenv(name) != NULL;
+}
+
 /* Whether a comma-separated list has this word. */
 static bool lists(const char *list, const char *word) {
     size_t length = strlen(word);
@@ -51,10 +59,15 @@ static bool lists(const char *list, const char *word) {
 }
 
 /* A worker has one queue in shared memory for all its peers. One that is killed or stopped between
- * taking a slot and filling it blocks the queue for all the others, for good. (Stock NIXL peers do
- * not even read there.) So on one host messages go by TCP and large transfers by CMA, and the
- * queues are for who asks for transports without TCP. */
-static bool queues_are_wanted(const char *transports) {
+ * taking a slot and filling it blocks the queue for all the others, for good. So on one host
+ * messages go by TCP and large transfers by CMA, and the queues are for who asks for transports
+ * without TCP. With stock NIXL peers they are for who says so by UCX's own variables: those have no
+ * error handling on queues, and a connection that only one side may make over one ends the other
+ * side's process (UCX 1.22 and 1.23 follow a null pointer when they find no way back). */
+static bool queues_are_wanted(const char *transports, bool for_stock) {
+    if (for_stock) {
+        return user_set("POSIX_ERROR_HANDLING") || user_set("SYSV_ERROR_HANDLING");
+    }
     if (transports == NULL) {
         transports = getenv("UCX_TLS");
     }
@@ -71,7 +84,7 @@ static bool is_left_out(const char *key, const char *transports, bool for_stock)
         return for_stock; /* they do put; stock_segments has theirs */
     }
     return (strcmp(key, "POSIX_ERROR_HANDLING") == 0 || strcmp(key, "SYSV_ERROR_HANDLING") == 0) &&
-           !queues_are_wanted(transports);
+           !queues_are_wanted(transports, for_stock);
 }
 
 /* With rendezvous UCX would want what their endpoints can't do. */
@@ -80,14 +93,6 @@ static const char *const stock_settings[][2] = {{"RNDV_THRESH", "inf"}, {"ADDRES
 /* Stock peers receive in segments of UCX's default, 64 KiB. */
 static const char *const stock_segments[][2] = {{"TCP_TX_SEG_SIZE", "64k"},
                                                 {"TCP_RX_SEG_SIZE", "2m"}};
-
-/* Whether the environment has UCX_<key>. */
-static bool user_set(const char *key) {
-    char name[64];
-
-    snprintf(name, sizeof name, "UCX_%s", key);
-    return getenv(name) != NULL;
-}
 
 /* Whether the user wants longer segments than ours, and forgot the receiving side. */
 static bool sends_longer_than_receives(void) {
@@ -143,6 +148,41 @@ ropeway_error_t rw_ucx_set(ucp_config_t *config, const char *key, const char *va
                    ropeway_ucx_version(), key, value, ucs_status_string(status));
 }
 
+/* Sets the transports that are given, or the environment's, without queues in shared memory: a
+ * worker that has them without error handling must not offer them to those that have it. */
+static ropeway_error_t leave_out_queues(ucp_config_t *config, const char *transports) {
+    char text[512], *rest = text, *name;
+    char left[2 * sizeof text] = "";
+    size_t used = 0;
+
+    if (transports == NULL) {
+        transports = getenv("UCX_TLS");
+    }
+    if (transports == NULL || strcmp(transports, "all") == 0) {
+        return rw_ucx_set(config, "TLS", ALL_BUT_QUEUES);
+    }
+    if (strlen(transports) >= sizeof text) {
+        return rw_fail(ROPEWAY_ERR_TRANSPORT, "the list of transports is longer than %zu bytes",
+                       sizeof text - 1);
+    }
+    if (transports[0] == '^') {
+        snprintf(left, sizeof left, "%s,mm", transports);
+        return rw_ucx_set(config, "TLS", left);
+    }
+    strcpy(text, transports);
+    while ((name = strsep(&rest, ",")) != NULL) {
+        if (strcmp(name, "sm") == 0 || strcmp(name, "shm") == 0) {
+            name = "cma";
+        } else if (strcmp(name, "mm") == 0 || strcmp(name, "posix") == 0 ||
+                   strcmp(name, "sysv") == 0 || strcmp(name, "xpmem") == 0) {
+            continue;
+        }
+        used +=
+            (size_t)snprintf(left + used, sizeof left - used, "%s%s", used > 0 ? "," : "", name);
+    }
+    return rw_ucx_set(config, "TLS", used > 0 ? left : "self");
+}
+
 static ropeway_error_t set_all(ucp_config_t *config, const char *transports,
                                const char *net_devices, uint32_t keepalive_ms, bool for_stock) {
     ropeway_error_t error = ROPEWAY_OK;
@@ -166,8 +206,10 @@ static ropeway_error_t set_all(ucp_config_t *config, const char *transports,
         snprintf(keepalive, sizeof keepalive, "%ums", keepalive_ms);
         error = rw_ucx_set(config, "KEEPALIVE_INTERVAL", keepalive);
     }
-    if (error == ROPEWAY_OK && (transports != NULL || !user_set("TLS"))) {
-        error = rw_ucx_set(config, "TLS", transports != NULL ? transports : ALL_BUT_QUEUES);
+    if (error == ROPEWAY_OK && !queues_are_wanted(transports, for_stock)) {
+        error = leave_out_queues(config, transports);
+    } else if (error == ROPEWAY_OK && transports != NULL) {
+        error = rw_ucx_set(config, "TLS", transports);
     }
     if (error == ROPEWAY_OK && net_devices != NULL) {
         error = rw_ucx_set(config, "NET_DEVICES", net_devices);

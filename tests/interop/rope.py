@@ -8,6 +8,19 @@ from memory import Memory
 
 INIT, PROC, DONE, STOP, ERR = 1, 2, 3, 4, 5
 LOG = ctypes.CFUNCTYPE(None, c_void_p, c_int, c_char_p)
+# Without these on both sides there are no queues in shared memory between Ropeway and stock peers.
+SHARED_MEMORY = {"UCX_POSIX_ERROR_HANDLING": "y", "UCX_SYSV_ERROR_HANDLING": "y"}
+
+
+def set_environment(transport):
+    """For the connectors of this process from now on."""
+    for name, value in SHARED_MEMORY.items():
+        if transport == "shm":
+            os.environ[name] = value
+        else:
+            os.environ.pop(name, None)
+
+
 TRANSPORTS = {"shm": b"posix,sysv,cma,self", "tcp": b"tcp,self", "netns": b"tcp,self", "default": None}
 
 

@@ -42,9 +42,10 @@ class Stock:
             environment["UCX_TLS"] = rope.TRANSPORTS[transport].decode()
         if transport == "tcp":
             environment["UCX_NET_DEVICES"] = "lo"
+        for variable in rope.SHARED_MEMORY:
+            environment.pop(variable, None)
         if transport == "shm":
-            # Without these UCX does not let a stock agent use shared memory.
-            environment.update(UCX_POSIX_ERROR_HANDLING="y", UCX_SYSV_ERROR_HANDLING="y")
+            environment.update(rope.SHARED_MEMORY)
         self.errors = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
             [*prefix, sys.executable, str(HERE / "stock_peer.py")],
@@ -114,6 +115,10 @@ class Case(unittest.TestCase):
         stock = Stock(self.transport, name or f"stock-{uuid.uuid4().hex[:8]}", **options)
         self.addCleanup(stock.kill)
         return stock
+
+    @classmethod
+    def setUpClass(cls):
+        rope.set_environment(cls.transport)
 
     @classmethod
     def tearDownClass(cls):

@@ -9,7 +9,7 @@ import uuid
 from random import Random
 
 import rope
-from support import READ, Case, made_up
+from support import READ, Case, Failed, Stock, made_up
 
 
 def damage(blob, after, at):
@@ -99,6 +99,24 @@ class Misfit(Case):
         self.assertIn(self.name, str(error))
         # Both releases: the other side's as its address tells it.
         self.assertRegex(str(error), r"UCX 1\.\d+ there, " + rope.lib.ropeway_ucx_version().decode() + " here")
+
+    def test_queues_in_shared_memory_on_one_side_only(self):
+        """Where the other side has no way back, UCX would end its process; so neither side offers them."""
+        connector = rope.Connector("default", transports=b"sm,self")
+        self.addCleanup(connector.close)
+        self.assertEqual(self.refused(connector, self.blob).name, "ERR_NO_PATH")
+        self.assertEqual(self.stock.ping(), "pong")
+        other, name = Stock("shm"), "n" * 60
+        self.addCleanup(other.kill)
+        other.agent(name)
+        other.register(name, 1, [5000])
+        for options in ({}, {"transports": b"all"}, {"transports": b"tcp,sm,self"}):
+            connector = rope.Connector("default", **options)
+            self.addCleanup(connector.close)
+            with connector.readable([5000], 1) as offer:
+                with self.assertRaises(Failed):
+                    other.transfer(name, "READ", offer.metadata(), 1)
+            self.all_four(connector, self.stock, [5000])
 
     def test_integrity_is_refused(self):
         connector = self.open()
