@@ -93,6 +93,7 @@ class Connector:
         if transport == "tcp":
             values.net_devices = b"lo"
         self.log_lines = []
+        self.operations = set()  # not released, also when a test forgot them: their memory must stay
         self._log = LOG(lambda _, level, text: self.log_lines.append(text.decode()))
         values.log, values.log_level = self._log, 2
         for key, value in options.items():
@@ -152,6 +153,8 @@ class Operation:
                 byref(self.handle),
             )
         )  # fmt: skip
+        self.connector = connector
+        connector.operations.add(self)
 
     def __enter__(self):
         return self
@@ -162,6 +165,7 @@ class Operation:
     def release(self):
         lib.ropeway_operation_release(self.handle)
         self.handle = None
+        self.connector.operations.discard(self)
 
     def metadata(self):
         text = c_char_p()

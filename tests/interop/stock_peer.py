@@ -66,7 +66,7 @@ class Peer:
         descriptors = self.descriptors(number, sizes, seed)
         self.operations[number] = await self.connector.begin_write(descriptors, metadata)
 
-    async def wait(self, numbers, limit=30):
+    async def wait(self, numbers, limit=120):
         async def one(number):
             operation = self.operations[number]
             await asyncio.wait_for(operation.wait_for_completion(), limit)
@@ -106,7 +106,7 @@ class Peer:
     async def agent_metadata(self, name):
         return base64.b64encode(self.agents[name].get_agent_metadata()).decode()
 
-    async def notifications(self, name, count, limit=30):
+    async def notifications(self, name, count, limit=120):
         """Waits for that many, as [sender, text] pairs."""
         found = []
         end = time.monotonic() + limit

@@ -16,7 +16,7 @@ from pathlib import Path
 import rope
 
 HERE = Path(__file__).parent
-PATIENCE = 20  # seconds; only a test that fails waits this long
+PATIENCE = 120  # seconds; only a test that fails waits this long
 
 
 def wait_for(condition, what):

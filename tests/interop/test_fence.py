@@ -9,8 +9,8 @@ from support import READ, WRITE, Case, made_up, wait_for
 SIZE = 16 << 20
 PIECE = 256 << 10
 WINDOW = 2
-TRIES = 8
-LIMIT = 20
+TRIES = 6
+LIMIT = 60
 ENDS = {"STALLED": {"stall_ms": 100}, "DEADLINE": {"deadline_ms": 400}, "CANCELLED": {}}
 
 

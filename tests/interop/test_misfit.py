@@ -85,7 +85,7 @@ class Misfit(Case):
                 text, _ = made_up(base64.b64encode(blob).decode(), [(self.pointer, 5000)], READ)
                 try:
                     with connector.read(text, [5000], deadline_ms=50) as operation:
-                        self.assertIsNotNone(operation.wait(20))
+                        self.assertIsNotNone(operation.wait(60))
                 except rope.Error as error:
                     self.assertIn(error.name, ("ERR_NO_PATH", "ERR_UNREACHABLE", "ERR_METADATA"), str(error))
         self.all_four(connector, self.stock, [5000])

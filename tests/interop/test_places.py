@@ -42,7 +42,7 @@ class Namespaces(unittest.TestCase):
             ["unshare", "--net", "--mount", "sh", "-c",
              'mount -t sysfs none /sys && exec "$@"', "sh",
              sys.executable, __file__, "Inside"],
-            env=dict(os.environ, **{IN_NAMESPACE: "1"}), check=True, timeout=120,
+            env=dict(os.environ, **{IN_NAMESPACE: "1"}), check=True, timeout=600,
         )  # fmt: skip
 
 
