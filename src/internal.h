@@ -198,9 +198,9 @@ struct ropeway_connector {
     int epoll_fd;        /* of ucx_fd and wake_fd */
     bool has_cuda;
     rw_agents_t agents; /* with a lock of its own */
-    pthread_t thread;  /* drives UCX */
-    pthread_t caller;  /* runs the user's callbacks, once there is one; see has_caller */
-    rw_link_t logging; /* guarded by log.c */
+    pthread_t thread;   /* drives UCX */
+    pthread_t caller;   /* runs the user's callbacks, once there is one; see has_caller */
+    rw_link_t logging;  /* guarded by log.c */
 
     rw_lock_t lock;
     ucp_context_h context;
@@ -213,7 +213,6 @@ struct ropeway_connector {
     bool unparking RW_GUARDED;      /* it shall not stay parked */
     bool parked RW_GUARDED;         /* the progress thread leaves the driving to waiters */
     unsigned drivers RW_GUARDED;    /* waiters that poll UCX */
-    uint64_t parked_until RW_GUARDED;
     uint64_t last_driven RW_GUARDED;
     uint64_t sleep_until RW_GUARDED;
     bool has_caller RW_GUARDED; /* the callbacks' thread is there */

@@ -11,7 +11,8 @@
  *    that a short operation needs no thread switch. Two threads that poll would only fight for the
  *    lock, so the progress thread parks while there is a driver. It stays parked for LINGER after
  *    the last driver left, because a program that waits for one operation is likely to begin and
- *    wait for another.
+ *    wait for another. It looks by itself whether the driver is still there: to wake it when the
+ *    driver leaves would cost more than a small operation.
  *  - A thread that posts while the progress thread sleeps (UCX armed) polls and arms UCX again
  *    itself, and wakes the thread only when UCX stays busy or a timer became due sooner.
  *
@@ -27,10 +28,9 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define LINGER 100000u      /* nanoseconds */
-#define PARK_CHECK 2000000u /* nanoseconds between looks at a driver that is at work */
-#define BURST 32            /* calls of ucp_worker_progress() per step */
-#define ARM_TRIES 8         /* how often a posting thread polls before it gives up and wakes */
+#define LINGER 100000u /* nanoseconds; the parked thread looks as often at a driver at work */
+#define BURST 32       /* calls of ucp_worker_progress() per step */
+#define ARM_TRIES 8    /* how often a posting thread polls before it gives up and wakes */
 #define MILLISECOND 1000000u
 
 static uint64_t spin_time(const ropeway_connector_t *connector) {
@@ -98,10 +98,6 @@ static bool arm(ropeway_connector_t *connector) RW_LOCKED {
 }
 
 void rw_progress_kick(ropeway_connector_t *connector) {
-    if (connector->parked && connector->drivers == 0 &&
-        connector->parked_until > rw_now() + LINGER) {
-        rw_progress_wake(connector);
-    }
     if (connector->drivers > 0 || connector->parked || !connector->sleeping) {
         return;
     }
@@ -161,9 +157,8 @@ static void park(ropeway_connector_t *connector) RW_LOCKED {
         if (connector->drivers == 0 && now >= connector->last_driven + LINGER) {
             break;
         }
-        connector->parked_until =
-            connector->drivers > 0 ? now + PARK_CHECK : connector->last_driven + LINGER;
-        rw_condition_wait(&connector->unpark, &connector->lock, connector->parked_until);
+        rw_condition_wait(&connector->unpark, &connector->lock,
+                          connector->drivers > 0 ? now + LINGER : connector->last_driven + LINGER);
     }
     connector->parked = false;
 }
