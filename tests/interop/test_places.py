@@ -52,7 +52,10 @@ class Inside(Case):
 
     def test_all_four(self):
         cable = f"""
-            while ! ip link set {DEVICE} up 2>/dev/null; do sleep 0.05; done
+            until ip link set {DEVICE} up 2>/dev/null; do
+                [ -d /proc/{os.getpid()} ] || exit 1
+                sleep 0.05
+            done
             ip address add 10.77.1.2/24 dev {DEVICE} && ip link set lo up
             mount -t sysfs none /sys && exec "$@"
         """
