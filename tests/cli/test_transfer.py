@@ -33,7 +33,7 @@ class Transfer(TestCase):
 
     def test_big_files_over_each_transport(self):
         source = self.write("big", 64 * MIB + 12345)
-        for transports, expected in (("tcp,cma,self", "cma"), ("sm,self", "memory"), ("tcp,self", "tcp/")):
+        for transports, expected in (("tcp,cma,self", "cma"), ("tcp,self", "tcp/")):
             with self.subTest(transports=transports), \
                     Server("--transports", transports, "--writable", self.uploads,
                            self.offered) as server:
