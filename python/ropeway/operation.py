@@ -82,7 +82,7 @@ class Operation(Generic[Result]):
 
     @property
     def path(self) -> str:
-        """The transports to the peer, e.g. "posix/memory cma/memory"; "" while no peer is known."""
+        """The transports to the peer, e.g. "tcp/lo cma/memory"; "" while no peer is known."""
         return self._core.path
 
     @property
