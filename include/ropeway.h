@@ -320,6 +320,12 @@ typedef struct ropeway_operation_options {
     ropeway_operation_fn callback; /* default NULL */
     void *callback_arg;            /* handed to callback */
     void *user_data;               /* for ropeway_operation_user_data() */
+    /* Where the memory of a descriptor lies in pieces, as that of a strided view does: the list
+     * holds the pieces, and group_sizes[i] of them, one after the other, are descriptor i of the
+     * operation, whose size is the sum of theirs. Host memory only. An offer in groups has no
+     * path for stock NIXL peers. NULL: each one is a descriptor by itself. Copied. */
+    const size_t *group_sizes; /* each at least 1; together as many as the list has */
+    size_t group_count;
 } ropeway_operation_options_t;
 
 /* Sets every field to its default. size: sizeof *options. */
@@ -328,8 +334,8 @@ ROPEWAY_API void ropeway_operation_options_init(ropeway_operation_options_t *opt
 /* Offers memory to one peer, for one read (readable) or one write (writable). The descriptors are
  * copied; their memory must stay valid until the operation is released. options: NULL for defaults.
  * Errors: ERR_INVALID_ARGUMENT, ERR_EMPTY_LIST, ERR_NULL_POINTER, ERR_TOO_LARGE, ERR_DEVICE,
- * ERR_LIMIT (descriptors or operations), ERR_UNSUPPORTED (integrity on device memory),
- * ERR_NO_MEMORY. */
+ * ERR_LIMIT (descriptors, pieces or operations), ERR_UNSUPPORTED (integrity on, or groups of,
+ * device memory), ERR_NO_MEMORY. */
 ROPEWAY_API ropeway_error_t ropeway_create_readable(ropeway_connector_t *connector,
                                                     const ropeway_descriptor_t *descriptors,
                                                     size_t count,

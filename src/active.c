@@ -76,7 +76,7 @@ static ropeway_error_t send_request(ropeway_operation_t *operation) RW_LOCKED {
     ropeway_connector_t *connector = operation->connector;
     rw_message_t message = rw_native_message(operation, RW_REQUEST);
     size_t length = connector->hello_length;
-    uint8_t *payload = malloc(length + RW_ID_BYTES + RW_INLINE_MAX);
+    uint8_t *payload = malloc(length + RW_ID_BYTES + RW_INLINE_MAX); /* a grain is no longer */
     ropeway_error_t error;
 
     if (payload == NULL) {
@@ -87,10 +87,15 @@ static ropeway_error_t send_request(ropeway_operation_t *operation) RW_LOCKED {
     length += RW_ID_BYTES;
     if (goes_inline(operation)) {
         message.flags |= RW_FLAG_INLINE;
-        for (size_t i = 0; i < operation->count; i++) {
-            memcpy(payload + length, operation->descriptors[i].ptr, operation->descriptors[i].size);
-            length += operation->descriptors[i].size;
+        for (size_t i = 0; i < operation->piece_count; i++) {
+            memcpy(payload + length, operation->pieces[i].ptr, operation->pieces[i].size);
+            length += operation->pieces[i].size;
         }
+    }
+    if (operation->grain > 0) {
+        message.flags |= RW_FLAG_GRAIN;
+        rw_message_put_grain(operation->grain, payload + length);
+        length += RW_GRAIN_BYTES;
     }
     message.flags |= operation->is_sender ? 0 : RW_FLAG_READ;
     message.request.total = operation->total;

@@ -35,8 +35,11 @@
 #define RW_GATHER_MAX ((size_t)512 << 10)
 /* A WRITE of up to this size sends its bytes inside the request. */
 #define RW_INLINE_MAX ((size_t)8 << 10)
-/* A rendezvous message that spans several descriptors may have this size. */
+/* A rendezvous message that spans several pieces may have this size. */
 #define RW_SCATTER_MAX ((size_t)1 << 20)
+/* Pieces of at least this size get messages of their own, by rendezvous; smaller ones are copied
+ * out of messages of RW_GATHER_MAX. */
+#define RW_GRAIN_MIN ((size_t)256 << 10)
 /* Ids of ended operations and closed peers that are remembered. */
 #define RW_GRAVES 4096
 /* Rejections under way to strangers at a time; more are dropped. */
@@ -62,6 +65,7 @@ typedef struct rw_sums {
     rw_extents_t known;   /* receiver: indexes in theirs that are filled */
     size_t next;          /* descriptor that is being summed */
     uint64_t position;    /* first byte that is not summed yet */
+    size_t piece;         /* where that lies, or before */
     size_t sent;          /* sender: checksums sent so far */
     void *state;          /* XXH3_state_t */
 } rw_sums_t;
@@ -85,9 +89,14 @@ struct ropeway_operation {
     uint32_t flags;
     size_t count;
     uint64_t total;
-    ropeway_descriptor_t *descriptors;
-    uint64_t *starts;            /* count + 1 offsets of the descriptors laid end to end */
-    ropeway_memory_t **memories; /* per descriptor, or NULL when none is registered */
+    ropeway_descriptor_t *descriptors; /* as the peer sees them */
+    uint64_t *starts;                  /* count + 1 offsets of the descriptors laid end to end */
+    /* Where their bytes lie. The same arrays as above, unless descriptors are groups of pieces. */
+    size_t piece_count;
+    ropeway_descriptor_t *pieces;
+    uint64_t *piece_starts;
+    uint64_t grain;              /* receiver in pieces: how messages should be cut; else 0 */
+    ropeway_memory_t **memories; /* per piece, or NULL when none is registered */
     ropeway_operation_fn callback;
     void *callback_arg;
     void *user_data;
@@ -106,6 +115,7 @@ struct ropeway_operation {
     unsigned inflight;           /* UCX requests that touch our memory */
     bool integrity;              /* either side asked for it */
     bool remote_device;          /* the peer's memory is not all host memory */
+    uint64_t remote_grain;       /* sender: the receiver's; 0: no wish */
     bool accepted;               /* sender: the receiver lets us send */
     bool pulled;                 /* some bytes travel by rendezvous: the sender has the last word */
     bool all_sent;               /* sender: nothing is left to post */
@@ -114,7 +124,7 @@ struct ropeway_operation {
     bool cancel_asked;           /* the user wants it to end; the outcome is the other side's */
     bool callback_running;
     bool callback_pending;
-    size_t cursor;             /* sender: descriptor to send next */
+    size_t cursor;             /* sender: piece to send next */
     uint64_t cursor_offset;    /* sender: offset in it */
     uint64_t posted;           /* sender: bytes handed to UCX; offset of the next chunk */
     atomic_uint_fast64_t done; /* bytes that left or arrived; read without the lock */
@@ -304,6 +314,25 @@ void rw_callback_post(ropeway_operation_t *operation) RW_LOCKED;
 /* Waits until the callback has run, or runs it here when this is the thread that would. */
 void rw_callback_finish(ropeway_operation_t *operation) RW_LOCKED;
 
+/* ---- layout.c ---- */
+
+/* Copies and checks the operation's memory. What it left is freed by rw_layout_free(), also after
+ * an error. Errors: those of ropeway_create_readable() that are about descriptors. */
+ropeway_error_t rw_layout_make(ropeway_operation_t *operation, const ropeway_descriptor_t *list,
+                               size_t count, const ropeway_operation_options_t *options);
+void rw_layout_free(ropeway_operation_t *operation);
+bool rw_layout_is_grouped(const ropeway_operation_t *operation);
+/* The descriptor and the piece that hold this byte; offset < total. */
+size_t rw_layout_descriptor(const ropeway_operation_t *operation, uint64_t offset);
+size_t rw_layout_piece(const ropeway_operation_t *operation, uint64_t offset);
+/* Copy bytes to and from their places; host memory only. */
+void rw_layout_scatter(const ropeway_operation_t *operation, uint64_t offset, const void *data,
+                       size_t length);
+void rw_layout_gather(const ropeway_operation_t *operation, uint64_t offset, void *data,
+                      size_t length);
+/* length more bytes are posted: moves the cursor past them, and past pieces without bytes. */
+void rw_layout_advance(ropeway_operation_t *operation, size_t length) RW_LOCKED;
+
 /* ---- operation.c, outcome.c ---- */
 
 /* Whether the connector can use memory of this device. Errors: ERR_DEVICE. */
@@ -399,8 +428,6 @@ void rw_receive_sums(ropeway_operation_t *operation, const rw_message_t *message
                      const uint8_t *payload, size_t length) RW_LOCKED;
 /* Completes or answers, once all bytes and checksums are here. */
 void rw_receive_check(ropeway_operation_t *operation) RW_LOCKED;
-/* The descriptor that holds this offset; offset < total. */
-size_t rw_receive_locate(const ropeway_operation_t *operation, uint64_t offset);
 
 /* false: out of memory. */
 bool rw_sums_start(ropeway_operation_t *operation) RW_LOCKED;

@@ -70,6 +70,9 @@ void rw_message_encode(const rw_message_t *message, uint8_t bytes[RW_MESSAGE_BYT
         put32(bytes + AT_COUNT, message->request.count);
         put32(bytes + AT_HELLO_LENGTH, message->request.hello_length);
         break;
+    case RW_ACCEPT:
+        put64(bytes + AT_BODY, message->accept.grain);
+        break;
     case RW_DATA:
         put64(bytes + AT_BODY, message->data.offset);
         break;
@@ -85,7 +88,17 @@ void rw_message_encode(const rw_message_t *message, uint8_t bytes[RW_MESSAGE_BYT
     }
 }
 
+void rw_message_put_grain(uint64_t grain, uint8_t bytes[RW_GRAIN_BYTES]) {
+    put64(bytes, grain);
+}
+
+uint64_t rw_message_grain(const uint8_t bytes[RW_GRAIN_BYTES]) {
+    return get64(bytes);
+}
+
 static bool decode_request(const uint8_t *bytes, size_t payload, rw_message_t *message) {
+    bool has_grain = (message->flags & RW_FLAG_GRAIN) != 0;
+
     message->request.total = get64(bytes + AT_BODY);
     message->request.digest = get64(bytes + AT_DIGEST);
     message->request.count = get32(bytes + AT_COUNT);
@@ -95,8 +108,11 @@ static bool decode_request(const uint8_t *bytes, size_t payload, rw_message_t *m
         return false;
     }
     payload -= message->request.hello_length + RW_ID_BYTES;
-    return (message->flags & RW_FLAG_INLINE) != 0 ? payload == message->request.total
-                                                  : payload == 0;
+    if (has_grain && (message->flags & RW_FLAG_READ) == 0) {
+        return false;
+    }
+    return (message->flags & RW_FLAG_INLINE) != 0 ? payload == message->request.total && !has_grain
+                                                  : payload == (has_grain ? RW_GRAIN_BYTES : 0);
 }
 
 static bool decode_fin(const uint8_t *bytes, size_t payload, rw_message_t *message) {
@@ -119,6 +135,9 @@ static bool decode_body(const uint8_t *bytes, size_t payload, rw_message_t *mess
     case RW_FIN:
         return decode_fin(bytes, payload, message);
     case RW_ACCEPT:
+        message->accept.grain = get64(bytes + AT_BODY);
+        return payload == 0 &&
+               (message->accept.grain == 0 || message->accept.grain >= RW_GRAIN_LEAST);
     case RW_DONE:
     case RW_BYE:
         return payload == 0;

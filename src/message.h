@@ -18,7 +18,7 @@
 #define RW_SUMS_MAX 512 /* checksums in one SUMS */
 
 typedef enum rw_message_type {
-    RW_REQUEST = 1, /* active to passive: begin; payload: hello, token, then perhaps the data */
+    RW_REQUEST = 1, /* active to passive: begin; payload: hello, token, perhaps grain or data */
     RW_ACCEPT = 2,  /* passive receiver to active sender: send */
     RW_DATA = 3,    /* sender to receiver: payload goes to offset */
     RW_SUMS = 4,    /* sender to receiver: checksums of descriptors */
@@ -32,7 +32,8 @@ enum {
     RW_FLAG_INTEGRITY = 1u << 1, /* REQUEST, ACCEPT, DATA: checksums are wanted or will come */
     RW_FLAG_DEVICE = 1u << 2,    /* REQUEST, ACCEPT: my memory is not all host memory */
     RW_FLAG_INLINE = 1u << 3,    /* REQUEST: the data follows the token */
-    RW_FLAG_GONE = 1u << 4       /* BYE: my connector closes, for good */
+    RW_FLAG_GONE = 1u << 4,      /* BYE: my connector closes, for good */
+    RW_FLAG_GRAIN = 1u << 5      /* REQUEST of a READ: the grain follows the token */
 };
 
 /* The header of every message. */
@@ -50,6 +51,9 @@ typedef struct rw_message {
             uint64_t total, digest; /* of the descriptors' sizes */
             uint32_t count, hello_length;
         } request;
+        struct {
+            uint64_t grain; /* see rw_message_grain(); 0: no wish */
+        } accept;
         struct {
             uint64_t offset; /* in the descriptors laid end to end */
         } data;
@@ -74,6 +78,15 @@ ropeway_error_t rw_message_decode(const void *bytes, size_t length, size_t paylo
 /* Copies a peer's sentence: cut to size at a character, bytes that are unprintable or no
  * UTF-8 replaced by '?', NUL-terminated. */
 void rw_message_text(const void *bytes, size_t length, char *text, size_t size);
+
+/* A receiver whose descriptors lie in pieces says how messages should be cut: none shall be longer
+ * than the grain, or cross a multiple of it in a descriptor. In the payload of a REQUEST it has
+ * RW_GRAIN_BYTES. */
+#define RW_GRAIN_BYTES 8
+/* The least grain that a sender follows. */
+#define RW_GRAIN_LEAST 16384
+void rw_message_put_grain(uint64_t grain, uint8_t bytes[RW_GRAIN_BYTES]);
+uint64_t rw_message_grain(const uint8_t bytes[RW_GRAIN_BYTES]);
 
 /* Digest of the descriptors' sizes. */
 uint64_t rw_message_digest(const ropeway_descriptor_t *descriptors, size_t count);

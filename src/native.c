@@ -151,6 +151,9 @@ static bool can_tell(const ropeway_operation_t *operation) RW_LOCKED {
 void rw_native_tell(ropeway_operation_t *operation, rw_message_type_t type) {
     rw_message_t message = rw_native_message(operation, type);
 
+    if (type == RW_ACCEPT) {
+        message.accept.grain = operation->grain;
+    }
     if (can_tell(operation)) {
         rw_native_send(operation->connector, operation->peer->endpoint, &message, NULL, 0);
     }
@@ -181,6 +184,7 @@ static void on_accept(ropeway_operation_t *operation, const rw_message_t *messag
         return;
     }
     operation->accepted = true;
+    operation->remote_grain = message->accept.grain;
     operation->integrity |= (message->flags & RW_FLAG_INTEGRITY) != 0;
     operation->remote_device = (message->flags & RW_FLAG_DEVICE) != 0;
     /* Bytes that went with the request were not taken: they go again. */

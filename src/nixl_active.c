@@ -109,6 +109,10 @@ static void account(rw_flight_t *flight, ucs_status_t status) RW_LOCKED {
     ropeway_stats_t *stats = &flight->connector->stats;
 
     if (status == UCS_OK) {
+        if (flight->buffer != NULL && !operation->is_sender &&
+            operation->phase == RW_PHASE_MOVING) {
+            rw_layout_scatter(operation, flight->offset, flight->buffer, flight->length);
+        }
         atomic_fetch_add(&operation->done, flight->length);
         *(operation->is_sender ? &stats->bytes_sent : &stats->bytes_received) += flight->length;
         operation->peer->heard = true;
@@ -150,13 +154,17 @@ static bool take(rw_flight_t *flight, ucs_status_ptr_t request) RW_LOCKED {
     return true;
 }
 
+static void run_out(ropeway_operation_t *operation, const char *what) RW_LOCKED {
+    rw_operation_end(operation, ROPEWAY_STATUS_ERRORED, ROPEWAY_ERR_NO_MEMORY, false,
+                     "out of memory for %s", what);
+}
+
 static rw_flight_t *make_flight(ropeway_operation_t *operation, size_t length,
                                 ucp_request_param_t *param) RW_LOCKED {
     rw_flight_t *flight = rw_flight_take(operation->connector);
 
     if (flight == NULL) {
-        rw_operation_end(operation, ROPEWAY_STATUS_ERRORED, ROPEWAY_ERR_NO_MEMORY, false,
-                         "out of memory for a request");
+        run_out(operation, "a request");
         return NULL;
     }
     flight->operation = operation;
@@ -168,29 +176,64 @@ static rw_flight_t *make_flight(ropeway_operation_t *operation, size_t length,
     return flight;
 }
 
-/* Posts the next piece. false: the operation has ended. */
-static bool post_piece(ropeway_operation_t *operation) RW_LOCKED {
-    size_t index = operation->cursor;
-    const ropeway_descriptor_t *descriptor = &operation->descriptors[index];
-    char *local = (char *)descriptor->ptr + operation->cursor_offset;
-    uint64_t remote = operation->remote_ptrs[index] + operation->cursor_offset;
-    size_t length = descriptor->size - operation->cursor_offset;
+/* How many bytes from the cursor on, within the descriptor, lie in small pieces, and so are worth a
+ * copy: a get or a put takes longer. 0: just one piece. */
+static size_t gatherable(const ropeway_operation_t *operation, size_t index) RW_LOCKED {
+    uint64_t left = operation->starts[index + 1] - operation->posted;
+    size_t limit = left < RW_GATHER_MAX ? (size_t)left : RW_GATHER_MAX;
+    size_t at = operation->cursor, total = 0;
+    uint64_t offset = operation->cursor_offset;
+
+    for (; total < limit && operation->pieces[at].size - offset < RW_GRAIN_MIN; at++, offset = 0) {
+        total += operation->pieces[at].size - offset;
+    }
+    return at - operation->cursor > 1 ? (total < limit ? total : limit) : 0;
+}
+
+/* The bytes of the next get or put: in the user's memory, or in a buffer of the flight. NULL: out
+ * of memory. */
+static char *find_place(const ropeway_operation_t *operation, rw_flight_t *flight,
+                        bool gathered) RW_LOCKED {
+    if (!gathered) {
+        return (char *)operation->pieces[operation->cursor].ptr + operation->cursor_offset;
+    }
+    flight->offset = operation->posted;
+    flight->buffer = malloc(flight->length);
+    if (flight->buffer != NULL && operation->is_sender) {
+        rw_layout_gather(operation, flight->offset, flight->buffer, flight->length);
+    }
+    return flight->buffer;
+}
+
+/* Posts the next get or put. false: the operation has ended. */
+static bool post_next(ropeway_operation_t *operation) RW_LOCKED {
+    const ropeway_descriptor_t *piece = &operation->pieces[operation->cursor];
+    size_t index = rw_layout_descriptor(operation, operation->posted);
+    uint64_t remote =
+        operation->remote_ptrs[index] + (operation->posted - operation->starts[index]);
+    size_t chunk = operation->connector->options.chunk_size;
+    size_t gathered = gatherable(operation, index);
+    size_t length = gathered > 0 ? gathered : piece->size - operation->cursor_offset;
     ucp_request_param_t param;
     rw_flight_t *flight;
     ucp_rkey_h key;
+    char *local;
 
-    if (length > operation->connector->options.chunk_size) {
-        length = operation->connector->options.chunk_size;
-    }
+    length = length < chunk ? length : chunk;
     flight = make_flight(operation, length, &param);
     if (flight == NULL) {
         return false;
     }
+    local = find_place(operation, flight, gathered > 0);
+    if (local == NULL) {
+        rw_flight_give(flight);
+        run_out(operation, "a buffer");
+        return false;
+    }
     key = rw_key_handle(operation->remote_keys[index]);
     param.op_attr_mask |= UCP_OP_ATTR_FIELD_MEMORY_TYPE;
-    param.memory_type = rw_ucx_memory_type(descriptor->device);
-    operation->cursor_offset += length;
-    operation->posted += length;
+    param.memory_type = rw_ucx_memory_type(piece->device);
+    rw_layout_advance(operation, length);
     return take(flight,
                 operation->is_sender
                     ? ucp_put_nbx(operation->peer->endpoint, local, length, remote, key, &param)
@@ -218,8 +261,7 @@ static bool notify(ropeway_operation_t *operation) RW_LOCKED {
     flight->buffer = malloc(RW_NOTIFICATION_MAX + 64);
     if (flight->buffer == NULL) {
         rw_flight_give(flight);
-        rw_operation_end(operation, ROPEWAY_STATUS_ERRORED, ROPEWAY_ERR_NO_MEMORY, false,
-                         "out of memory for the notification");
+        run_out(operation, "the notification");
         return false;
     }
     length =
@@ -230,14 +272,10 @@ static bool notify(ropeway_operation_t *operation) RW_LOCKED {
                                         length, &param));
 }
 
-/* Moves the cursor past descriptors that are done. Whether any bytes are left to post. */
+/* Whether any bytes are left to post. */
 static bool more(ropeway_operation_t *operation) RW_LOCKED {
-    while (operation->cursor < operation->count &&
-           operation->cursor_offset == operation->descriptors[operation->cursor].size) {
-        operation->cursor++;
-        operation->cursor_offset = 0;
-    }
-    return operation->cursor < operation->count;
+    rw_layout_advance(operation, 0);
+    return operation->cursor < operation->piece_count;
 }
 
 static bool has_room(const ropeway_operation_t *operation) RW_LOCKED {
@@ -260,7 +298,7 @@ void rw_nixl_pump(ropeway_operation_t *operation) {
             }
             return;
         }
-        if (!post_piece(operation)) {
+        if (!post_next(operation)) {
             return;
         }
     }

@@ -27,12 +27,14 @@ void ropeway_operation_options_init(ropeway_operation_options_t *options, size_t
     options->struct_size = size;
 }
 
+/* *options: the given ones and the defaults of the others. */
 static ropeway_error_t take_options(ropeway_operation_t *operation,
-                                    const ropeway_operation_options_t *given) {
+                                    const ropeway_operation_options_t *given,
+                                    ropeway_operation_options_t *options) {
     const ropeway_connector_options_t *general = &operation->connector->options;
-    ropeway_operation_options_t options = defaults;
     uint32_t deadline, stall;
 
+    *options = defaults;
     if (given != NULL) {
         if (given->struct_size < sizeof given->struct_size) {
             return rw_fail(ROPEWAY_ERR_INVALID_ARGUMENT,
@@ -40,22 +42,23 @@ static ropeway_error_t take_options(ropeway_operation_t *operation,
                            "ropeway_operation_options_init() first",
                            given->struct_size);
         }
-        memcpy(&options, given,
-               given->struct_size < sizeof options ? given->struct_size : sizeof options);
+        memcpy(options, given,
+               given->struct_size < sizeof *options ? given->struct_size : sizeof *options);
     }
-    if ((options.flags & ~(uint32_t)(ROPEWAY_OPERATION_NOTIFY | ROPEWAY_OPERATION_INTEGRITY)) !=
+    if ((options->flags & ~(uint32_t)(ROPEWAY_OPERATION_NOTIFY | ROPEWAY_OPERATION_INTEGRITY)) !=
         0) {
         return rw_fail(ROPEWAY_ERR_INVALID_ARGUMENT,
                        "the operation options' flags are 0x%x; only ROPEWAY_OPERATION_* are known",
-                       options.flags);
+                       options->flags);
     }
-    deadline = options.deadline_ms == ROPEWAY_INHERIT ? general->deadline_ms : options.deadline_ms;
-    stall = options.stall_ms == ROPEWAY_INHERIT ? general->stall_ms : options.stall_ms;
-    operation->flags = options.flags;
-    operation->integrity = (options.flags & ROPEWAY_OPERATION_INTEGRITY) != 0;
-    operation->callback = options.callback;
-    operation->callback_arg = options.callback_arg;
-    operation->user_data = options.user_data;
+    deadline =
+        options->deadline_ms == ROPEWAY_INHERIT ? general->deadline_ms : options->deadline_ms;
+    stall = options->stall_ms == ROPEWAY_INHERIT ? general->stall_ms : options->stall_ms;
+    operation->flags = options->flags;
+    operation->integrity = (options->flags & ROPEWAY_OPERATION_INTEGRITY) != 0;
+    operation->callback = options->callback;
+    operation->callback_arg = options->callback_arg;
+    operation->user_data = options->user_data;
     operation->created = rw_now();
     operation->deadline =
         deadline == 0 ? RW_NEVER : operation->created + (uint64_t)deadline * NANOSECONDS_PER_MS;
@@ -81,46 +84,6 @@ ropeway_error_t rw_device_check(const ropeway_connector_t *connector, ropeway_de
                    text, ropeway_ucx_version());
 }
 
-/* Whether the descriptors' devices can be used by this connector. */
-static ropeway_error_t check_devices(ropeway_operation_t *operation) {
-    for (size_t i = 0; i < operation->count; i++) {
-        ropeway_device_t device = operation->descriptors[i].device;
-
-        if (device.kind == ROPEWAY_DEVICE_HOST) {
-            continue;
-        }
-        operation->any_device = true;
-        if (rw_device_check(operation->connector, device) != ROPEWAY_OK) {
-            return ROPEWAY_ERR_DEVICE;
-        }
-    }
-    if (operation->any_device && operation->integrity) {
-        return rw_fail(ROPEWAY_ERR_UNSUPPORTED,
-                       "the integrity check works on host memory only; leave "
-                       "ROPEWAY_OPERATION_INTEGRITY out for device memory");
-    }
-    return ROPEWAY_OK;
-}
-
-static ropeway_error_t copy_descriptors(ropeway_operation_t *operation,
-                                        const ropeway_descriptor_t *descriptors) {
-    uint64_t offset = 0;
-
-    operation->descriptors = malloc(operation->count * sizeof *descriptors);
-    operation->starts = malloc((operation->count + 1) * sizeof *operation->starts);
-    if (operation->descriptors == NULL || operation->starts == NULL) {
-        return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory for %zu descriptors",
-                       operation->count);
-    }
-    memcpy(operation->descriptors, descriptors, operation->count * sizeof *descriptors);
-    for (size_t i = 0; i < operation->count; i++) {
-        operation->starts[i] = offset;
-        offset += descriptors[i].size;
-    }
-    operation->starts[operation->count] = offset;
-    return check_devices(operation);
-}
-
 static void init_fields(ropeway_operation_t *operation) {
     rw_link_t *links[] = {&operation->live, &operation->of_peer, &operation->waiting,
                           &operation->calling, &operation->event};
@@ -140,15 +103,10 @@ ropeway_error_t rw_operation_new(ropeway_connector_t *connector, ropeway_operati
                                  const ropeway_descriptor_t *descriptors, size_t count,
                                  const ropeway_operation_options_t *options,
                                  ropeway_operation_t **result) {
-    ropeway_operation_t *operation;
-    uint64_t total;
-    ropeway_error_t error =
-        rw_descriptors_check(descriptors, count, connector->options.max_descriptors, &total);
+    ropeway_operation_t *operation = calloc(1, sizeof *operation);
+    ropeway_operation_options_t full;
+    ropeway_error_t error;
 
-    if (error != ROPEWAY_OK) {
-        return error;
-    }
-    operation = calloc(1, sizeof *operation);
     if (operation == NULL) {
         return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
     }
@@ -156,11 +114,9 @@ ropeway_error_t rw_operation_new(ropeway_connector_t *connector, ropeway_operati
     operation->connector = connector;
     operation->kind = kind;
     operation->is_sender = kind == ROPEWAY_OPERATION_READABLE || kind == ROPEWAY_OPERATION_WRITE;
-    operation->count = count;
-    operation->total = total;
-    error = take_options(operation, options);
+    error = take_options(operation, options, &full);
     if (error == ROPEWAY_OK) {
-        error = copy_descriptors(operation, descriptors);
+        error = rw_layout_make(operation, descriptors, count, &full);
     }
     if (error != ROPEWAY_OK) {
         rw_operation_discard(operation);
@@ -173,8 +129,7 @@ ropeway_error_t rw_operation_new(ropeway_connector_t *connector, ropeway_operati
 void rw_operation_discard(ropeway_operation_t *operation) {
     rw_sums_free(operation);
     rw_extents_free(&operation->claimed);
-    free(operation->descriptors);
-    free(operation->starts);
+    rw_layout_free(operation);
     free(operation->memories);
     free(operation->remote_ptrs);
     free(operation->remote_name);
@@ -195,13 +150,13 @@ static ropeway_error_t find_memories(ropeway_operation_t *operation) RW_LOCKED {
     if (rw_list_is_empty(&connector->memories)) {
         return ROPEWAY_OK;
     }
-    operation->memories = calloc(operation->count, sizeof *operation->memories);
+    operation->memories = calloc(operation->piece_count, sizeof *operation->memories);
     if (operation->memories == NULL) {
         return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
     }
-    for (size_t i = 0; i < operation->count; i++) {
-        operation->memories[i] = rw_memory_find(connector, operation->descriptors[i].ptr,
-                                                operation->descriptors[i].size);
+    for (size_t i = 0; i < operation->piece_count; i++) {
+        operation->memories[i] =
+            rw_memory_find(connector, operation->pieces[i].ptr, operation->pieces[i].size);
     }
     return ROPEWAY_OK;
 }

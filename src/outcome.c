@@ -201,7 +201,7 @@ static void count_outcome(ropeway_operation_t *operation) RW_LOCKED {
 }
 
 static void release_memories(ropeway_operation_t *operation) RW_LOCKED {
-    for (size_t i = 0; operation->memories != NULL && i < operation->count; i++) {
+    for (size_t i = 0; operation->memories != NULL && i < operation->piece_count; i++) {
         if (operation->memories[i] != NULL) {
             rw_memory_drop(operation->memories[i]);
         }

@@ -37,9 +37,10 @@ static ropeway_error_t offer(ropeway_connector_t *connector, ropeway_operation_k
         error = connector->closed
                     ? rw_fail(ROPEWAY_ERR_CLOSED, "the connector \"%s\" is closed", connector->name)
                     : ROPEWAY_OK;
-        /* Stock peers check no sums: an offer that asks for them is none for these peers. */
+        /* Stock peers check no sums and know no pieces: such an offer is none for them. */
         if (error == ROPEWAY_OK && connector->options.interop != 0 &&
-            (operation->flags & ROPEWAY_OPERATION_INTEGRITY) == 0) {
+            (operation->flags & ROPEWAY_OPERATION_INTEGRITY) == 0 &&
+            !rw_layout_is_grouped(operation)) {
             error = rw_nixl_expose(operation);
         }
         if (error == ROPEWAY_OK) {
@@ -144,16 +145,22 @@ static ropeway_operation_t *admit(ropeway_connector_t *connector, const rw_messa
     return check(operation, message, reply) ? operation : NULL;
 }
 
-static void begin(ropeway_operation_t *operation, const rw_message_t *message,
-                  const uint8_t *inlined, size_t length) RW_LOCKED {
+/* rest: what is behind the token. */
+static uint64_t wanted_grain(const rw_message_t *message, const uint8_t *rest) {
+    return (message->flags & RW_FLAG_GRAIN) != 0 ? rw_message_grain(rest) : 0;
+}
+
+static void begin(ropeway_operation_t *operation, const rw_message_t *message, const uint8_t *rest,
+                  size_t length) RW_LOCKED {
     operation->integrity |= (message->flags & RW_FLAG_INTEGRITY) != 0;
     operation->remote_device = (message->flags & RW_FLAG_DEVICE) != 0;
     if (operation->is_sender) {
+        operation->remote_grain = wanted_grain(message, rest);
         operation->accepted = true;
         rw_send_pump(operation);
     } else if ((message->flags & RW_FLAG_INLINE) != 0 && !operation->integrity &&
                !operation->any_device) {
-        rw_receive_inline(operation, inlined, length);
+        rw_receive_inline(operation, rest, length);
     } else {
         rw_native_tell(operation, RW_ACCEPT);
     }
@@ -178,12 +185,20 @@ void rw_passive_request(ropeway_connector_t *connector, const rw_message_t *mess
                         const uint8_t *payload, size_t length, ucp_ep_h reply) {
     ropeway_operation_t *operation = admit(connector, message, reply);
     size_t hello_length = message->request.hello_length;
+    size_t rest = hello_length + RW_ID_BYTES;
+    uint64_t grain = wanted_grain(message, payload + rest);
     uint8_t id[RW_ID_BYTES];
     rw_hello_t hello;
     rw_peer_t *peer;
     ropeway_error_t error;
 
     if (operation == NULL) {
+        return;
+    }
+    if (grain > 0 && grain < RW_GRAIN_LEAST) {
+        rw_passive_reject(connector, message, reply, ROPEWAY_ERR_PROTOCOL,
+                          "the request wants messages of %llu bytes, and %d is the least",
+                          (unsigned long long)grain, RW_GRAIN_LEAST);
         return;
     }
     error = rw_hello_decode(payload, hello_length, &hello);
@@ -202,6 +217,5 @@ void rw_passive_request(ropeway_connector_t *connector, const rw_message_t *mess
     peer->heard = true;
     peer->last_heard = operation->last_moved;
     memcpy(peer->their_token, payload + hello_length, RW_ID_BYTES);
-    hello_length += RW_ID_BYTES;
-    begin(operation, message, payload + hello_length, length - hello_length);
+    begin(operation, message, payload + rest, length - rest);
 }

@@ -10,44 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-size_t rw_receive_locate(const ropeway_operation_t *operation, uint64_t offset) {
-    size_t low = 0, high = operation->count;
-
-    /* The last descriptor that starts at or before offset is the one that is not empty there. */
-    while (high - low > 1) {
-        size_t middle = low + (high - low) / 2;
-
-        if (operation->starts[middle] <= offset) {
-            low = middle;
-        } else {
-            high = middle;
-        }
-    }
-    return low;
-}
-
 static void run_out(ropeway_operation_t *operation) RW_LOCKED {
     rw_operation_end(operation, ROPEWAY_STATUS_ERRORED, ROPEWAY_ERR_NO_MEMORY, true,
                      "out of memory while receiving");
-}
-
-/* Copies bytes to their place; host memory only. */
-static void scatter(ropeway_operation_t *operation, uint64_t offset, const char *data,
-                    size_t length) RW_LOCKED {
-    while (length > 0) {
-        size_t index = rw_receive_locate(operation, offset);
-        const ropeway_descriptor_t *descriptor = &operation->descriptors[index];
-        size_t delta = (size_t)(offset - operation->starts[index]);
-        size_t piece = descriptor->size - delta;
-
-        if (piece > length) {
-            piece = length;
-        }
-        memcpy((char *)descriptor->ptr + delta, data, piece);
-        data += piece;
-        offset += piece;
-        length -= piece;
-    }
 }
 
 /* Bytes are in memory. */
@@ -107,7 +72,7 @@ static void received(rw_flight_t *flight, ucs_status_t status) RW_LOCKED {
 
     if (status == UCS_OK) {
         if (flight->buffer != NULL && operation->phase == RW_PHASE_MOVING) {
-            scatter(operation, flight->offset, flight->buffer, flight->length);
+            rw_layout_scatter(operation, flight->offset, flight->buffer, flight->length);
         }
         arrived(operation, flight->offset, flight->length);
     } else if (operation->phase == RW_PHASE_MOVING) {
@@ -133,14 +98,14 @@ static void on_received(void *request, ucs_status_t status, size_t length,
     rw_operation_settle(operation);
 }
 
-/* Lets UCX put the bytes where they belong, or into a buffer when they span descriptors. Returns
+/* Lets UCX put the bytes where they belong, or into a buffer when they span pieces. Returns
  * what the message callback is to return. */
 static ucs_status_t fetch(ropeway_operation_t *operation, uint64_t offset, void *data,
                           size_t length) RW_LOCKED {
     ropeway_connector_t *connector = operation->connector;
-    size_t index = rw_receive_locate(operation, offset);
-    const ropeway_descriptor_t *descriptor = &operation->descriptors[index];
-    size_t delta = (size_t)(offset - operation->starts[index]);
+    size_t index = rw_layout_piece(operation, offset);
+    const ropeway_descriptor_t *piece = &operation->pieces[index];
+    size_t delta = (size_t)(offset - operation->piece_starts[index]);
     rw_flight_t *flight = rw_flight_take(connector);
     ucp_request_param_t param = {.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK |
                                                  UCP_OP_ATTR_FIELD_USER_DATA |
@@ -148,14 +113,14 @@ static ucs_status_t fetch(ropeway_operation_t *operation, uint64_t offset, void 
                                  .memory_type = UCS_MEMORY_TYPE_HOST,
                                  .cb.recv_am = on_received,
                                  .user_data = flight};
-    void *target = (char *)descriptor->ptr + delta;
+    void *target = (char *)piece->ptr + delta;
     ucs_status_ptr_t request;
 
     if (flight == NULL) {
         run_out(operation);
         return UCS_OK;
     }
-    if (length > descriptor->size - delta) {
+    if (length > piece->size - delta) {
         target = flight->buffer = malloc(length);
         if (target == NULL) {
             rw_flight_give(flight);
@@ -163,7 +128,7 @@ static ucs_status_t fetch(ropeway_operation_t *operation, uint64_t offset, void 
             return UCS_OK;
         }
     } else {
-        param.memory_type = rw_ucx_memory_type(descriptor->device);
+        param.memory_type = rw_ucx_memory_type(piece->device);
         if (operation->memories != NULL && operation->memories[index] != NULL) {
             param.op_attr_mask |= UCP_OP_ATTR_FIELD_MEMH;
             param.memh = operation->memories[index]->handle;
@@ -195,8 +160,8 @@ static bool claim(ropeway_operation_t *operation, uint64_t offset, size_t length
         rw_operation_violate(operation, "the same bytes twice, or too many gaps between them");
         return false;
     }
-    index = length > 0 ? rw_receive_locate(operation, offset) : 0;
-    if (length > 0 && offset + length > operation->starts[index + 1] && !can_span) {
+    index = length > 0 ? rw_layout_piece(operation, offset) : 0;
+    if (length > 0 && offset + length > operation->piece_starts[index + 1] && !can_span) {
         rw_operation_violate(operation,
                              "a message that spans descriptors, which this kind may not");
         return false;
@@ -243,7 +208,7 @@ ucs_status_t rw_receive_data(ropeway_operation_t *operation, const rw_message_t 
         rw_operation_violate(operation, "bytes for device memory in a message for host memory");
         return UCS_OK;
     }
-    scatter(operation, offset, data, length);
+    rw_layout_scatter(operation, offset, data, length);
     arrived(operation, offset, length);
     rw_receive_check(operation);
     return UCS_OK;
@@ -254,7 +219,7 @@ void rw_receive_inline(ropeway_operation_t *operation, const uint8_t *data, size
         return;
     }
     operation->started = true;
-    scatter(operation, 0, (const char *)data, length);
+    rw_layout_scatter(operation, 0, data, length);
     arrived(operation, 0, length);
     rw_receive_check(operation);
 }

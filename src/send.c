@@ -2,7 +2,8 @@
 /*
  * The sending side of a transfer. The descriptors laid end to end are a stream; chunks of it go out
  * in order, at most `window` of them in flight. Large ones go by rendezvous, small ones eagerly;
- * all straight from the user's memory, except that runs of small descriptors are gathered into one.
+ * all straight from the user's memory, except that small pieces of it are gathered into one. A
+ * receiver whose own memory lies in pieces wishes for chunks that fit into them.
  */
 #include "internal.h"
 
@@ -14,36 +15,38 @@ typedef struct rw_chunk {
     const void *data;
     size_t length;
     void *buffer; /* gathered bytes, to be freed; NULL: data is the user's memory */
-    size_t descriptor;
+    size_t piece;
 } rw_chunk_t;
 
 static bool exhausted(const ropeway_operation_t *operation) RW_LOCKED {
     return operation->started && operation->posted == operation->total;
 }
 
-static void advance(ropeway_operation_t *operation, size_t length) RW_LOCKED {
-    operation->cursor_offset += length;
-    operation->posted += length;
-    while (operation->cursor < operation->count &&
-           operation->cursor_offset == operation->descriptors[operation->cursor].size) {
-        operation->cursor++;
-        operation->cursor_offset = 0;
+/* The longest chunk that may start at the cursor. */
+static size_t longest(const ropeway_operation_t *operation) RW_LOCKED {
+    size_t limit = operation->connector->options.chunk_size;
+    uint64_t start, left;
+
+    if (operation->remote_grain == 0 || operation->posted == operation->total) {
+        return limit;
     }
+    start = operation->starts[rw_layout_descriptor(operation, operation->posted)];
+    left = operation->remote_grain - (operation->posted - start) % operation->remote_grain;
+    return left < limit ? (size_t)left : limit;
 }
 
-/* How many bytes from the cursor on lie in small pieces of host memory; 0 when there is just one.
- */
-static size_t gatherable(const ropeway_operation_t *operation) RW_LOCKED {
-    size_t chunk = operation->connector->options.chunk_size;
-    size_t limit = chunk < RW_GATHER_MAX ? chunk : RW_GATHER_MAX;
+/* How many bytes from the cursor on, up to limit, lie in small pieces of host memory; 0 when there
+ * is just one. */
+static size_t gatherable(const ropeway_operation_t *operation, size_t limit) RW_LOCKED {
     size_t index = operation->cursor, total = 0, pieces = 0;
     uint64_t offset = operation->cursor_offset;
 
     if (operation->any_device || operation->remote_device) {
         return 0;
     }
-    for (; index < operation->count && total < limit; index++, offset = 0) {
-        size_t piece = operation->descriptors[index].size - offset;
+    limit = limit < RW_GATHER_MAX ? limit : RW_GATHER_MAX;
+    for (; index < operation->piece_count && total < limit; index++, offset = 0) {
+        size_t piece = operation->pieces[index].size - offset;
 
         if (piece > RW_EAGER_MAX) {
             break;
@@ -55,52 +58,40 @@ static size_t gatherable(const ropeway_operation_t *operation) RW_LOCKED {
 }
 
 static bool gather(ropeway_operation_t *operation, size_t length, rw_chunk_t *chunk) RW_LOCKED {
-    char *at = malloc(length);
-    size_t left = length;
-
-    chunk->buffer = at;
-    chunk->data = at;
+    chunk->buffer = malloc(length);
+    chunk->data = chunk->buffer;
     chunk->length = length;
-    if (at == NULL) {
+    if (chunk->buffer == NULL) {
         return false;
     }
-    while (left > 0) {
-        const ropeway_descriptor_t *descriptor = &operation->descriptors[operation->cursor];
-        size_t piece = descriptor->size - operation->cursor_offset;
-
-        if (piece > left) {
-            piece = left;
-        }
-        memcpy(at, (const char *)descriptor->ptr + operation->cursor_offset, piece);
-        advance(operation, piece);
-        at += piece;
-        left -= piece;
-    }
+    rw_layout_gather(operation, operation->posted, chunk->buffer, length);
+    rw_layout_advance(operation, length);
     return true;
 }
 
 /* The next chunk; the cursor moves past it. */
 static bool next_chunk(ropeway_operation_t *operation, rw_chunk_t *chunk) RW_LOCKED {
-    const ropeway_descriptor_t *descriptor;
-    size_t length;
+    const ropeway_descriptor_t *piece;
+    size_t length, limit;
 
-    advance(operation, 0);
-    *chunk = (rw_chunk_t){.descriptor = operation->cursor};
-    if (operation->cursor == operation->count) {
+    rw_layout_advance(operation, 0);
+    *chunk = (rw_chunk_t){.piece = operation->cursor};
+    if (operation->cursor == operation->piece_count) {
         return true;
     }
-    length = gatherable(operation);
+    limit = longest(operation);
+    length = gatherable(operation, limit);
     if (length > 0) {
         return gather(operation, length, chunk);
     }
-    descriptor = &operation->descriptors[operation->cursor];
-    length = descriptor->size - operation->cursor_offset;
-    if (length > operation->connector->options.chunk_size) {
-        length = operation->connector->options.chunk_size;
+    piece = &operation->pieces[operation->cursor];
+    length = piece->size - operation->cursor_offset;
+    if (length > limit) {
+        length = limit;
     }
-    chunk->data = (const char *)descriptor->ptr + operation->cursor_offset;
+    chunk->data = (const char *)piece->ptr + operation->cursor_offset;
     chunk->length = length;
-    advance(operation, length);
+    rw_layout_advance(operation, length);
     return true;
 }
 
@@ -162,10 +153,10 @@ static ucp_request_param_t make_param(const ropeway_operation_t *operation, cons
                                  .user_data = flight};
 
     if (chunk->buffer == NULL && chunk->length > 0) {
-        param.memory_type = rw_ucx_memory_type(operation->descriptors[chunk->descriptor].device);
-        if (operation->memories != NULL && operation->memories[chunk->descriptor] != NULL) {
+        param.memory_type = rw_ucx_memory_type(operation->pieces[chunk->piece].device);
+        if (operation->memories != NULL && operation->memories[chunk->piece] != NULL) {
             param.op_attr_mask |= UCP_OP_ATTR_FIELD_MEMH;
-            param.memh = operation->memories[chunk->descriptor]->handle;
+            param.memh = operation->memories[chunk->piece]->handle;
         }
     }
     return param;

@@ -44,20 +44,35 @@ void rw_sums_free(ropeway_operation_t *operation) {
     operation->sums = NULL;
 }
 
+/* Up to limit, which lies in or at the end of the present descriptor. */
+static void add(ropeway_operation_t *operation, uint64_t limit) RW_LOCKED {
+    rw_sums_t *sums = operation->sums;
+
+    while (sums->position < limit) {
+        uint64_t start = operation->piece_starts[sums->piece];
+        uint64_t stop = operation->piece_starts[sums->piece + 1];
+        uint64_t end = limit < stop ? limit : stop;
+
+        if (sums->position < end) {
+            XXH3_64bits_update(sums->state,
+                               (const char *)operation->pieces[sums->piece].ptr +
+                                   (sums->position - start),
+                               end - sums->position);
+            sums->position = end;
+        }
+        if (sums->position == stop) {
+            sums->piece++;
+        }
+    }
+}
+
 void rw_sums_advance(ropeway_operation_t *operation, uint64_t end) {
     rw_sums_t *sums = operation->sums;
 
     while (sums->next < operation->count) {
-        const ropeway_descriptor_t *descriptor = &operation->descriptors[sums->next];
-        uint64_t start = operation->starts[sums->next], stop = operation->starts[sums->next + 1];
-        uint64_t limit = end < stop ? end : stop;
+        uint64_t stop = operation->starts[sums->next + 1];
 
-        if (sums->position < limit) {
-            XXH3_64bits_update(sums->state,
-                               (const char *)descriptor->ptr + (sums->position - start),
-                               limit - sums->position);
-            sums->position = limit;
-        }
+        add(operation, end < stop ? end : stop);
         if (end < stop) {
             break;
         }

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-from typing import Any, Callable, Optional, final
+from typing import Any, Callable, Optional, Union, final
 
 NOWHERE: int
 version: str
 ucx_version: str
 
+# ptr, bytes, kind and number of the device
+_Dense = tuple[int, int, int, int]
 # base, shape, strides in bytes, itemsize, dense
 _Strided = tuple[int, tuple[int, ...], tuple[int, ...], int, int]
+_Piece = Union[_Dense, _Strided]
 
 @final
 class Connector:
@@ -18,7 +21,7 @@ class Connector:
     def start(
         self,
         kind: int,
-        descriptors: list[tuple[int, int, int, int]],
+        descriptors: list[_Piece],
         owners: object,
         back: Optional[list[_Strided]],
         metadata: Optional[str],
@@ -82,4 +85,5 @@ def set_make_error(make: Callable[[int, str], Exception], /) -> None: ...
 def describe(transports: Optional[str], net_devices: Optional[str], /) -> str: ...
 def parse_device(text: str, /) -> tuple[int, int]: ...
 def gather(view: _Strided, /) -> None: ...
+def runs(view: _Strided, /) -> tuple[int, int]: ...
 def shutdown() -> None: ...

@@ -7,7 +7,7 @@ from typing import Any, Mapping, Optional, TypeVar, Union
 
 from . import tensors
 from ._load import core as _core
-from ._views import Prepared, View, prepare, view_of
+from ._views import View, prepare, view_of
 from .memory import Descriptor
 from .operation import Operation, OperationKind
 
@@ -15,6 +15,7 @@ Data = TypeVar("Data")
 Metadata = Union[str, bytes, Mapping[str, Any]]
 
 _INHERIT = -1
+_MAX_DESCRIPTORS = 131072  # the library's default
 
 
 def _views(data: Any) -> list[View]:
@@ -73,6 +74,8 @@ class Connector:
             raise TypeError(f"Connector() has no option '{min(unknown)}'; it has {', '.join(sorted(_OPTIONS))}")
         settings: dict[str, Any] = dict(options, name=name, transports=transports, net_devices=net_devices)
         settings["interop"] = int(interop)
+        self._interop = interop
+        self._max_pieces: int = options.get("max_descriptors", _MAX_DESCRIPTORS)
         settings["stall_ms"] = None if stall is None else _limit_ms(stall)
         settings["deadline_ms"] = None if deadline is None else _limit_ms(deadline)
         self._core = _core.Connector(settings)
@@ -88,35 +91,40 @@ class Connector:
 
     # ---- operations ----
 
-    def _start(self, kind: OperationKind, prepared: Prepared, metadata: Optional[str], limits: tuple[int, int],
+    def _start(self, kind: OperationKind, views: list[View], metadata: Optional[str], limits: tuple[int, int],
                integrity: bool) -> _core.Operation:  # fmt: skip
-        return self._core.start(kind, *prepared, metadata, *limits, integrity)
+        """limits: deadline and stall in milliseconds."""
+        is_target = kind in (OperationKind.WRITABLE, OperationKind.READ)
+        # Stock peers know no pieces, so an offer that is for them too has none.
+        in_one = self._interop and kind in (OperationKind.READABLE, OperationKind.WRITABLE)
+        descriptors, owners, back = prepare(views, is_target, 0 if in_one else self._max_pieces)
+        return self._core.start(kind, descriptors, owners, back, metadata, *limits, integrity)
 
     def create_readable(self, data: Data, *, deadline: Optional[float] = None, stall: Optional[float] = None,
                         integrity: bool = False) -> Operation[Data]:  # fmt: skip
         """Offers memory for one read by one peer; data: one object or a list of them. Its metadata goes to the
-        peer. A strided view's elements are copied now; other memory is read when the peer comes."""
-        core = self._start(OperationKind.READABLE, prepare(_views(data), False), None, (_ms(deadline), _ms(stall)), integrity)
+        peer. Memory is read when the peer comes, except that a strided view of short runs is copied now."""
+        core = self._start(OperationKind.READABLE, _views(data), None, (_ms(deadline), _ms(stall)), integrity)
         return Operation(core, data)
 
     def create_writable(self, data: Data, *, deadline: Optional[float] = None, stall: Optional[float] = None,
                         integrity: bool = False) -> Operation[Data]:  # fmt: skip
         """Offers memory for one write by one peer."""
-        core = self._start(OperationKind.WRITABLE, prepare(_views(data), True), None, (_ms(deadline), _ms(stall)), integrity)
+        core = self._start(OperationKind.WRITABLE, _views(data), None, (_ms(deadline), _ms(stall)), integrity)
         return Operation(core, data)
 
     def begin_read(self, metadata: Metadata, data: Data, *, deadline: Optional[float] = None,
                    stall: Optional[float] = None, integrity: bool = False) -> Operation[Data]:  # fmt: skip
         """Fetches a readable operation's bytes into data, which must match it in number and sizes."""
         text = metadata_text(metadata)
-        core = self._start(OperationKind.READ, prepare(_views(data), True), text, (_ms(deadline), _ms(stall)), integrity)
+        core = self._start(OperationKind.READ, _views(data), text, (_ms(deadline), _ms(stall)), integrity)
         return Operation(core, data)
 
     def begin_write(self, data: Data, metadata: Metadata, *, deadline: Optional[float] = None,
                     stall: Optional[float] = None, integrity: bool = False) -> Operation[Data]:  # fmt: skip
         """Fills a writable operation's memory from data."""
         text = metadata_text(metadata)
-        core = self._start(OperationKind.WRITE, prepare(_views(data), False), text, (_ms(deadline), _ms(stall)), integrity)
+        core = self._start(OperationKind.WRITE, _views(data), text, (_ms(deadline), _ms(stall)), integrity)
         return Operation(core, data)
 
     # ---- tensors with their types and shapes ----
@@ -125,7 +133,7 @@ class Connector:
         """Offers one tensor, a list or a dict of them, for one fetch: types and shapes travel in the metadata."""
         form = tensors.describe(data)
         items = tensors.items_of(data)
-        core = self._start(OperationKind.READABLE, prepare(_views(items), False), None, (_ms(deadline), _INHERIT), integrity)
+        core = self._start(OperationKind.READABLE, _views(items), None, (_ms(deadline), _INHERIT), integrity)
         return tensors.Offer(core, data, form)
 
     def fetch(self, metadata: Metadata, *, library: Optional[str] = None, device: str = "cpu",
@@ -135,7 +143,7 @@ class Connector:
         peer decides how much memory is allocated here."""
         plan = tensors.plan(metadata_text(metadata), max_bytes)
         items = tensors.allocate(plan, library, device)
-        core = self._start(OperationKind.READ, prepare(_views(items), True), plan.rdma, (_ms(deadline), _INHERIT), False)
+        core = self._start(OperationKind.READ, _views(items), plan.rdma, (_ms(deadline), _INHERIT), False)
         return Operation(core, tensors.assemble(plan, items))
 
     # ---- the rest ----

@@ -210,32 +210,83 @@ static bool parse_descriptor(PyObject *tuple, ropeway_descriptor_t *descriptor) 
     return true;
 }
 
-static ropeway_descriptor_t *parse_descriptors(PyObject *list, size_t *count) {
-    ropeway_descriptor_t *descriptors;
+/* The list that the library gets. */
+typedef struct pieces {
+    ropeway_descriptor_t *list;
+    size_t count, capacity;
+    size_t *groups; /* how many of them each descriptor has */
+    bool grouped;   /* some descriptor has more than one */
+} pieces_t;
+
+static bool reserve(pieces_t *pieces, size_t more) {
+    size_t capacity = pieces->capacity;
+    ropeway_descriptor_t *list;
+
+    if (more <= capacity - pieces->count) {
+        return true;
+    }
+    capacity = capacity * 2 > pieces->count + more ? capacity * 2 : pieces->count + more;
+    list = realloc(pieces->list, capacity * sizeof *list);
+    if (list == NULL) {
+        PyErr_NoMemory();
+        return false;
+    }
+    pieces->list = list;
+    pieces->capacity = capacity;
+    return true;
+}
+
+/* (ptr, size, kind, number), or a strided view whose runs are moved where they lie. Returns the
+ * number of pieces; 0: an exception is set. */
+static size_t parse_entry(PyObject *entry, pieces_t *pieces) {
+    strided_t strided;
+    size_t runs;
+
+    if (PyTuple_Size(entry) == 4) {
+        return reserve(pieces, 1) && parse_descriptor(entry, &pieces->list[pieces->count]);
+    }
+    if (PyErr_Occurred() || !rw_py_strided_parse(entry, &strided)) {
+        return 0;
+    }
+    runs = rw_py_runs(&strided);
+    if (!reserve(pieces, runs)) {
+        return 0;
+    }
+    rw_py_runs_fill(&strided, pieces->list + pieces->count);
+    return runs;
+}
+
+/* What it leaves is freed by the caller, also after an error. */
+static bool parse_pieces(PyObject *list, pieces_t *pieces) {
     Py_ssize_t length = PyList_Size(list);
 
     if (length < 0) {
-        return NULL;
+        return false;
     }
-    descriptors = calloc((size_t)length + 1, sizeof *descriptors);
-    if (descriptors == NULL) {
+    pieces->groups = calloc((size_t)length + 1, sizeof *pieces->groups);
+    if (pieces->groups == NULL) {
         PyErr_NoMemory();
-        return NULL;
+        return false;
+    }
+    if (!reserve(pieces, (size_t)length + 1)) {
+        return false;
     }
     for (Py_ssize_t i = 0; i < length; i++) {
-        if (!parse_descriptor(PyList_GetItem(list, i), &descriptors[i])) {
-            free(descriptors);
-            return NULL;
+        size_t number = parse_entry(PyList_GetItem(list, i), pieces);
+
+        if (number == 0) {
+            return false;
         }
+        pieces->groups[i] = number;
+        pieces->count += number;
+        pieces->grouped |= number > 1;
     }
-    *count = (size_t)length;
-    return descriptors;
+    return true;
 }
 
 typedef struct request {
     int kind;
-    ropeway_descriptor_t *descriptors;
-    size_t count;
+    pieces_t pieces;
     const char *metadata;
     Py_ssize_t metadata_length;
     ropeway_operation_options_t options;
@@ -245,17 +296,19 @@ static ropeway_error_t start(ropeway_connector_t *connector, const request_t *re
                              ropeway_operation_t **handle) {
     switch ((ropeway_operation_kind_t)request->kind) {
     case ROPEWAY_OPERATION_READABLE:
-        return ropeway_create_readable(connector, request->descriptors, request->count,
+        return ropeway_create_readable(connector, request->pieces.list, request->pieces.count,
                                        &request->options, handle);
     case ROPEWAY_OPERATION_WRITABLE:
-        return ropeway_create_writable(connector, request->descriptors, request->count,
+        return ropeway_create_writable(connector, request->pieces.list, request->pieces.count,
                                        &request->options, handle);
     case ROPEWAY_OPERATION_READ:
         return ropeway_begin_read(connector, request->metadata, (size_t)request->metadata_length,
-                                  request->descriptors, request->count, &request->options, handle);
+                                  request->pieces.list, request->pieces.count, &request->options,
+                                  handle);
     case ROPEWAY_OPERATION_WRITE:
         return ropeway_begin_write(connector, request->metadata, (size_t)request->metadata_length,
-                                   request->descriptors, request->count, &request->options, handle);
+                                   request->pieces.list, request->pieces.count, &request->options,
+                                   handle);
     }
     return ROPEWAY_ERR_INVALID_ARGUMENT;
 }
@@ -289,7 +342,7 @@ static PyObject *connector_start(PyObject *object, PyObject *args) {
     PyObject *list, *owners, *back, *keep, *result = NULL;
     long long deadline, stall;
     int integrity;
-    record_t *record;
+    record_t *record = NULL;
 
     if (!PyArg_ParseTuple(args, "iO!OOz#LLp:start", &request.kind, &PyList_Type, &list, &owners,
                           &back, &request.metadata, &request.metadata_length, &deadline, &stall,
@@ -297,13 +350,11 @@ static PyObject *connector_start(PyObject *object, PyObject *args) {
         return NULL;
     }
     rw_py_record_sweep();
-    request.descriptors = parse_descriptors(list, &request.count);
-    if (request.descriptors == NULL) {
-        return NULL;
+    if (parse_pieces(list, &request.pieces)) {
+        keep = PyTuple_Pack(2, object, owners);
+        record = keep == NULL ? NULL : rw_py_record_new(keep, back);
+        Py_XDECREF(keep);
     }
-    keep = PyTuple_Pack(2, object, owners);
-    record = keep == NULL ? NULL : rw_py_record_new(keep, back);
-    Py_XDECREF(keep);
     if (record != NULL) {
         ropeway_operation_options_init(&request.options, sizeof request.options);
         request.options.flags = integrity ? ROPEWAY_OPERATION_INTEGRITY : 0;
@@ -311,9 +362,14 @@ static PyObject *connector_start(PyObject *object, PyObject *args) {
         request.options.stall_ms = milliseconds(stall);
         request.options.callback = rw_py_record_on_end;
         request.options.callback_arg = record;
+        if (request.pieces.grouped) {
+            request.options.group_sizes = request.pieces.groups;
+            request.options.group_count = (size_t)PyList_Size(list);
+        }
         result = start_without_gil(self, &request, record);
     }
-    free(request.descriptors);
+    free(request.pieces.list);
+    free(request.pieces.groups);
     return result;
 }
 

@@ -72,6 +72,48 @@ bool rw_py_strided_parse(PyObject *tuple, strided_t *strided) {
     return true;
 }
 
+size_t rw_py_runs(const strided_t *strided) {
+    size_t count = 1;
+
+    for (int i = 0; i < strided->dims; i++) {
+        count *= strided->shape[i];
+    }
+    return count;
+}
+
+void rw_py_runs_fill(const strided_t *strided, ropeway_descriptor_t *runs) {
+    size_t index[RW_PY_DIMS] = {0};
+    char *view = strided->base;
+    int dim;
+
+    do {
+        *runs++ = (ropeway_descriptor_t){
+            .ptr = view, .size = strided->itemsize, .device.kind = ROPEWAY_DEVICE_HOST};
+        for (dim = strided->dims - 1; dim >= 0; dim--) {
+            view += strided->strides[dim];
+            if (++index[dim] < strided->shape[dim]) {
+                break;
+            }
+            view -= strided->strides[dim] * (Py_ssize_t)strided->shape[dim];
+            index[dim] = 0;
+        }
+    } while (dim >= 0);
+}
+
+PyObject *rw_py_runs_method(PyObject *module, PyObject *view) {
+    strided_t strided;
+
+    (void)module;
+    if (!PyTuple_Check(view)) {
+        PyErr_SetString(PyExc_TypeError, "runs takes a tuple");
+        return NULL;
+    }
+    if (!rw_py_strided_parse(view, &strided)) {
+        return NULL;
+    }
+    return Py_BuildValue("nn", (Py_ssize_t)strided.itemsize, (Py_ssize_t)rw_py_runs(&strided));
+}
+
 typedef void (*run_fn)(char *view, char *dense, size_t size);
 
 static void run_gather(char *view, char *dense, size_t size) {

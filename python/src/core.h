@@ -57,11 +57,17 @@ typedef struct strided {
     Py_ssize_t strides[RW_PY_DIMS];
 } strided_t;
 
-/* Reads (base, shape, strides, itemsize, dense). False: an exception is set. */
+/* Reads (base, shape, strides, itemsize, dense), and makes dimensions that lie behind each other
+ * one: itemsize is then the length of a run. False: an exception is set. */
 bool rw_py_strided_parse(PyObject *tuple, strided_t *strided);
 void rw_py_gather(const strided_t *strided);
 void rw_py_scatter(const strided_t *strided);
 PyObject *rw_py_gather_method(PyObject *module, PyObject *view);
+/* How many runs of strided->itemsize bytes the parsed view consists of. */
+size_t rw_py_runs(const strided_t *strided);
+/* Writes one descriptor for each run. */
+void rw_py_runs_fill(const strided_t *strided, ropeway_descriptor_t *runs);
+PyObject *rw_py_runs_method(PyObject *module, PyObject *view);
 
 /* ---- port.c: where an event loop hears of ends ---- */
 

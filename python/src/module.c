@@ -129,6 +129,8 @@ static PyMethodDef methods[] = {
     {"parse_device", parse_device, METH_VARARGS, "parse_device(text) -> (kind, id)"},
     {"gather", rw_py_gather_method, METH_O,
      "gather((base, shape, strides, itemsize, dense)): copies a view's elements in order"},
+    {"runs", rw_py_runs_method, METH_O,
+     "runs((base, shape, strides, itemsize, dense)): bytes of a run, and how many there are"},
     {"shutdown", rw_py_shutdown, METH_NOARGS, "Closes every connector."},
     {NULL, NULL, 0, NULL}};
 

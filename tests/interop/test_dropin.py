@@ -113,6 +113,46 @@ class OneProcess(unittest.TestCase):
         asyncio.run(asyncio.wait_for(main(), 60))
 
 
+    def test_strided_memory_against_dense_memory_of_stock(self):
+        """In long runs, which are moved where they lie, and in short ones; in both directions."""
+        import torch
+
+        stock, ours = modules()
+
+        async def write(one, passive, target, other, active, source):
+            with await one.create_writable(passive.Descriptor(target)) as offer:
+                metadata = active.RdmaMetadata.model_validate(offer.metadata().model_dump())
+                with await other.begin_write(active.Descriptor(source), metadata) as write:
+                    await asyncio.gather(write.wait_for_completion(), offer.wait_for_completion())
+
+        async def read(one, passive, source, other, active, target):
+            with await one.create_readable(passive.Descriptor(source)) as offer:
+                metadata = active.RdmaMetadata.model_validate(offer.metadata().model_dump())
+                with await other.begin_read(metadata, active.Descriptor(target)) as read:
+                    await asyncio.gather(read.wait_for_completion(), offer.wait_for_completion())
+
+        async def main():
+            theirs, mine = stock.Connector("stock-here"), ours.Connector("ropeway-here")
+            for rows, run in ((50, 3), (3000, 1500), (40, 100_000), (6, 700_001)):
+                dense = torch.arange(rows * run).remainder(251).to(torch.uint8).reshape(rows, run)
+                wide = torch.zeros(rows, run + 9, dtype=torch.uint8)
+                view = wide[:, 4:-5]
+                await read(theirs, stock, dense, mine, ours, view)
+                self.assertTrue(torch.equal(view, dense))
+                back = torch.zeros_like(dense)
+                await write(theirs, stock, back, mine, ours, view)
+                self.assertTrue(torch.equal(back, dense))
+                view.zero_()
+                await write(mine, ours, view, theirs, stock, dense)
+                self.assertTrue(torch.equal(view, dense))
+                self.assertEqual(int(wide.sum()), int(dense.sum()))
+                back.zero_()
+                await read(mine, ours, view, theirs, stock, back)
+                self.assertTrue(torch.equal(back, dense))
+
+        asyncio.run(asyncio.wait_for(main(), 60))
+
+
 NAMES = """AbstractOperation ActiveOperation Connection Connector Descriptor Device DeviceKind OperationKind
     OperationStatus PassiveOperation RdmaMetadata ReadOperation ReadableOperation Remote SerializedDescriptor
     WritableOperation WriteOperation""".split()

@@ -2,9 +2,11 @@
 """Any memory is moved element by element as its owner shows it, or refused."""
 
 import asyncio
+import json
 import math
 import mmap
 import sys
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 
 import ropeway
 import ropeway.nixl_connect as connect
+from ropeway import _views
 
 try:
     import torch
@@ -56,9 +59,23 @@ def views(draw, dtype):
     return base, view.transpose(draw(st.permutations(range(dims))))
 
 
+NEVER = 1 << 60  # a RUN_MIN with which every strided view goes through a dense copy; with 1, none does
+either_way = pytest.mark.parametrize("run_min", [1, NEVER])
+
+
+def runs_from(size):
+    return mock.patch.object(_views, "RUN_MIN", size)
+
+
+@either_way
 @given(data=st.data(), dtype=st.sampled_from(DTYPES), way=st.sampled_from([read, write]))
-@settings(max_examples=300, deadline=None)
-def test_any_view_is_sent_and_filled_and_nothing_around_it(two, data, dtype, way):
+@settings(max_examples=200, deadline=None)
+def test_any_view_is_sent_and_filled_and_nothing_around_it(two, run_min, data, dtype, way):
+    with runs_from(run_min):
+        check_any_view(two, data, dtype, way)
+
+
+def check_any_view(two, data, dtype, way):
     _, source = data.draw(views(dtype))
     base, target = data.draw(views(dtype))
     if source.size != target.size:
@@ -79,6 +96,66 @@ def _same_view(base, view, other):
     strides = [s // base.itemsize for s in view.strides]
     first = other.reshape(-1)[offset:]
     return np.lib.stride_tricks.as_strided(first, view.shape, strides)
+
+
+def is_moved_in_place(view):
+    """Rather than through a dense copy."""
+    descriptors, _, back = _views.prepare([_views.view_of(view)], True, 1000)
+    return back is None and len(descriptors[0]) == 5
+
+
+def test_views_of_long_runs_are_moved_where_they_lie(two):
+    whole = np.zeros((40, 3000), np.uint8)
+    assert is_moved_in_place(whole[:, :1024]) and is_moved_in_place(whole[::-3, 5:2900])
+    assert is_moved_in_place(np.zeros((4, 6, 2000), np.uint8).transpose(1, 0, 2))
+    assert not is_moved_in_place(whole[:, :1023]) and not is_moved_in_place(whole[:, ::2])
+    assert not is_moved_in_place(np.zeros((1001, 4096), np.uint8)[:, :2048])  # more runs than pieces allowed
+
+
+@pytest.mark.parametrize("way", [read, write])
+@pytest.mark.parametrize("run, rows", [(1024, 2000), (5000, 100), (100_000, 20), (300_000, 15), (5 << 20, 3)])
+def test_long_runs_on_one_side_or_both(two, way, run, rows):
+    rng = np.random.default_rng(run)
+    source, target = rng.integers(0, 256, (rows, run), np.uint8), np.zeros((rows, run + 7), np.uint8)
+    way(two, source, target[:, 3:-4])
+    assert (target[:, 3:-4] == source).all() and not target[:, :3].any() and not target[:, -4:].any()
+    dense = np.zeros((rows, run), np.uint8)
+    way(two, target[:, 3:-4], dense)
+    assert (dense == source).all()
+    wide = np.zeros((rows // 2 + rows % 2, 2, run), np.uint8)  # runs of another order and number
+    halves = wide.reshape(-1, run)[:rows]
+    way(two, target[:, 3:-4][::-1], halves)
+    assert (halves == source[::-1]).all()
+
+
+def test_long_runs_and_other_memory_in_one_operation_with_integrity(two):
+    whole, short = np.zeros((9, 4096), np.uint8), np.zeros((50, 2), np.int16)
+    sources = [np.arange(9 * 2000).astype(np.uint8), b"12345", np.arange(50, dtype=np.int16), np.ones(7)]
+    targets = [whole[:, 1:2001], bytearray(5), short[:, 1], np.zeros(7)]
+    with two[0].create_readable(sources, integrity=True) as passive:
+        with two[1].begin_read(passive.metadata, targets) as active:
+            active.wait(30)
+    assert whole[:, 1:2001].ravel().tobytes() == sources[0].tobytes() and whole.sum() == sources[0].sum(dtype=int)
+    assert targets[1] == b"12345" and (short[:, 1] == sources[2]).all() and targets[3].all()
+
+
+def test_more_runs_than_the_connector_allows_go_through_a_copy():
+    target = np.zeros((8, 4096), np.uint8)
+    with ropeway.Connector() as owner, ropeway.Connector(max_descriptors=5) as reader:
+        read((owner, reader), np.arange(8 * 2048).astype(np.uint8), target[:, :2048])
+        assert target[:, :2048].ravel().tobytes() == bytes(range(256)) * 64 and not target[:, 2048:].any()
+
+
+def test_an_offer_for_stock_peers_has_its_memory_in_one(two):
+    target = np.zeros((8, 4096), np.uint8)
+    with ropeway.Connector(interop=True) as owner:
+        with owner.create_writable(target[:, :2048]) as offer:
+            keys = json.loads(offer.metadata)
+            assert len(keys["descriptors"]) == 1 and keys["descriptors"][0]["ptr"] > 1 << 20  # an address
+            with two[1].begin_write(bytes(range(256)) * 64, offer.metadata) as active:
+                active.wait(30)
+                offer.wait(30)
+    assert target[:, :2048].ravel().tobytes() == bytes(range(256)) * 64 and not target[:, 2048:].any()
 
 
 def test_several_descriptors_at_once(two):
@@ -218,10 +295,16 @@ def test_any_slice_of_bytes_at_any_offset(two, data, way):
 
 
 @needs_torch
+@either_way
 @given(data=st.data())
-@settings(max_examples=100, deadline=None)
-def test_any_torch_view_through_the_drop_in(pair_of_workers, data):
+@settings(max_examples=80, deadline=None)
+def test_any_torch_view_through_the_drop_in(pair_of_workers, run_min, data):
     """Shapes, strides of either order and storage offsets, of every size of element."""
+    with runs_from(run_min):
+        check_any_torch_view(pair_of_workers, data)
+
+
+def check_any_torch_view(pair_of_workers, data):
     dtype = getattr(torch, data.draw(st.sampled_from(["uint8", "bfloat16", "float32", "complex64", "complex128"])))
     shape = data.draw(st.lists(st.integers(0, 5), max_size=4))
     order = data.draw(st.permutations(range(len(shape))))

@@ -64,7 +64,7 @@ static bool receives(const slot_t *slot) {
 static char *make_region(slot_t *slot, char *arguments, bool pattern) {
     char *spec = strtok_r(arguments, " ", &arguments);
     slot->seed = strtoull(strtok_r(NULL, " ", &arguments), NULL, 10);
-    slot->region = ts_region_new(spec, (unsigned)ts_option(arguments, "shift", 0));
+    slot->region = ts_region_make(spec, arguments);
     if (pattern) {
         ts_region_pattern(slot->region, slot->seed);
     }
@@ -75,6 +75,7 @@ static void create(slot_t *slot, char *arguments, bool readable) {
     ropeway_operation_options_t options;
     arguments = make_region(slot, arguments, readable);
     ts_operation_options(arguments, &options);
+    ts_region_group(slot->region, &options);
     answer_error((readable ? ropeway_create_readable : ropeway_create_writable)(
         connector, slot->region->descriptors, slot->region->count, &options, &slot->operation));
 }
@@ -107,6 +108,7 @@ static void begin(slot_t *slot, char *arguments, bool read) {
     }
     ropeway_operation_options_t options;
     ts_operation_options(arguments, &options);
+    ts_region_group(slot->region, &options);
     ropeway_error_t error = (read ? ropeway_begin_read : ropeway_begin_write)(
         connector, metadata, length, slot->region->descriptors, slot->region->count, &options,
         &slot->operation);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "region.h"
 
+#include "options.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,43 +51,99 @@ static size_t place(size_t at, size_t index, unsigned shift) {
     return aligned + index * shift % 64;
 }
 
-ts_region_t *ts_region_new(const char *spec, unsigned shift) {
+/* The size of the next piece, when left bytes of the descriptor are not in one yet. */
+static size_t cut(size_t left, size_t number, size_t pieces, bool uneven) {
+    size_t size = uneven ? pieces - number % 5 * pieces / 7 : pieces;
+    return pieces == 0 || size > left ? left : size;
+}
+
+/* Fills in the sizes of the list's entries, or counts them when there is no list yet. */
+static void split(ts_region_t *region, const size_t *sizes, size_t pieces, bool uneven) {
+    region->count = 0;
+    for (size_t i = 0; i < region->group_count; i++) {
+        size_t left = sizes[i], number = 0;
+        do {
+            size_t size = cut(left, number++, pieces, uneven);
+            if (region->descriptors != NULL) {
+                region->descriptors[region->count].size = size;
+            }
+            region->count++;
+            left -= size;
+        } while (left > 0);
+        region->groups[i] = number;
+        region->total += region->descriptors != NULL ? sizes[i] : 0;
+    }
+}
+
+/* The list has its sizes; gives it memory. */
+static void find_room(ts_region_t *region, unsigned shift, const char *spec) {
+    size_t end = 0;
+    for (size_t i = 0; i < region->count; i++) {
+        end = place(end, i, shift) + region->descriptors[i].size;
+    }
+    region->arena_size = (end + GUARD_BYTES + 63) / 64 * 64;
+    region->arena = aligned_alloc(64, region->arena_size);
+    if (region->arena == NULL) {
+        malformed(spec);
+    }
+    memset(region->arena, GUARD, region->arena_size);
+    end = 0;
+    for (size_t i = 0; i < region->count; i++) {
+        size_t offset = place(end, i, shift);
+        region->descriptors[i].ptr = region->arena + offset;
+        region->descriptors[i].device.kind = ROPEWAY_DEVICE_HOST;
+        end = offset + region->descriptors[i].size;
+    }
+}
+
+ts_region_t *ts_region_make(const char *spec, const char *options) {
     ts_region_t *region = calloc(1, sizeof *region);
+    size_t pieces = (size_t)ts_option(options, "pieces", 0);
+    bool uneven = ts_option(options, "uneven", 0) != 0;
     size_t count = parse_sizes(spec, NULL);
     size_t *sizes = calloc(count + 1, sizeof *sizes);
     if (region == NULL || sizes == NULL) {
         malformed(spec);
     }
     parse_sizes(spec, sizes);
-    region->count = count;
-    region->descriptors = calloc(count + 1, sizeof *region->descriptors);
-    size_t end = 0;
-    for (size_t i = 0; i < count; i++) {
-        end = place(end, i, shift) + sizes[i];
-        region->total += sizes[i];
-    }
-    region->arena_size = (end + GUARD_BYTES + 63) / 64 * 64;
-    region->arena = aligned_alloc(64, region->arena_size);
-    if (region->descriptors == NULL || region->arena == NULL) {
+    region->group_count = count;
+    region->groups = calloc(count + 1, sizeof *region->groups);
+    if (region->groups == NULL) {
         malformed(spec);
     }
-    memset(region->arena, GUARD, region->arena_size);
-    end = 0;
-    for (size_t i = 0; i < count; i++) {
-        size_t offset = place(end, i, shift);
-        region->descriptors[i].ptr = region->arena + offset;
-        region->descriptors[i].size = sizes[i];
-        region->descriptors[i].device.kind = ROPEWAY_DEVICE_HOST;
-        end = offset + sizes[i];
+    split(region, sizes, pieces, uneven);
+    region->descriptors = calloc(region->count + 1, sizeof *region->descriptors);
+    if (region->descriptors == NULL) {
+        malformed(spec);
     }
+    split(region, sizes, pieces, uneven);
     free(sizes);
+    if (pieces == 0) {
+        free(region->groups);
+        region->groups = NULL;
+    }
+    find_room(region, (unsigned)ts_option(options, "shift", 0), spec);
     ts_region_set(region, TS_CANARY);
     return region;
+}
+
+ts_region_t *ts_region_new(const char *spec, unsigned shift) {
+    char options[32];
+    snprintf(options, sizeof options, "shift=%u", shift);
+    return ts_region_make(spec, options);
+}
+
+void ts_region_group(const ts_region_t *region, ropeway_operation_options_t *options) {
+    if (region->groups != NULL) {
+        options->group_sizes = region->groups;
+        options->group_count = region->group_count;
+    }
 }
 
 void ts_region_free(ts_region_t *region) {
     if (region != NULL) {
         free(region->descriptors);
+        free(region->groups);
         free(region->arena);
         free(region);
     }
@@ -97,29 +155,55 @@ static uint64_t word(uint64_t seed, size_t descriptor, size_t index) {
     return z ^ (z >> 29);
 }
 
-void ts_region_pattern(ts_region_t *region, uint64_t seed) {
-    for (size_t d = 0; d < region->count; d++) {
-        uint8_t *to = region->descriptors[d].ptr;
-        size_t size = region->descriptors[d].size;
-        for (size_t i = 0; i < size; i += 8) {
-            uint64_t value = word(seed, d, i / 8);
-            memcpy(to + i, &value, size - i < 8 ? size - i : 8);
-        }
+/* Where a piece lies in its descriptor. */
+typedef struct position {
+    size_t descriptor, piece;
+    uint64_t offset;
+} position_t;
+
+static void pass(const ts_region_t *region, position_t *position, size_t size) {
+    position->offset += size;
+    if (region->groups == NULL || ++position->piece == region->groups[position->descriptor]) {
+        *position = (position_t){.descriptor = position->descriptor + 1};
     }
 }
 
-bool ts_region_matches(const ts_region_t *region, uint64_t seed) {
-    for (size_t d = 0; d < region->count; d++) {
-        const uint8_t *from = region->descriptors[d].ptr;
-        size_t size = region->descriptors[d].size;
-        for (size_t i = 0; i < size; i += 8) {
-            uint64_t value = word(seed, d, i / 8);
-            if (memcmp(from + i, &value, size - i < 8 ? size - i : 8) != 0) {
-                return false;
-            }
+/* Writes or compares the pattern of size bytes from this position on. */
+static bool apply(uint8_t *at, size_t size, const position_t *position, uint64_t seed, bool write) {
+    size_t done = 0;
+    while (done < size) {
+        uint64_t offset = position->offset + done;
+        uint64_t value = word(seed, position->descriptor, offset / 8);
+        size_t skip = offset % 8, length = 8 - skip;
+        length = length < size - done ? length : size - done;
+        if (write) {
+            memcpy(at + done, (uint8_t *)&value + skip, length);
+        } else if (memcmp(at + done, (uint8_t *)&value + skip, length) != 0) {
+            return false;
         }
+        done += length;
     }
     return true;
+}
+
+static bool apply_all(const ts_region_t *region, uint64_t seed, bool write) {
+    position_t position = {0};
+    for (size_t i = 0; i < region->count; i++) {
+        const ropeway_descriptor_t *piece = &region->descriptors[i];
+        if (!apply(piece->ptr, piece->size, &position, seed, write)) {
+            return false;
+        }
+        pass(region, &position, piece->size);
+    }
+    return true;
+}
+
+void ts_region_pattern(ts_region_t *region, uint64_t seed) {
+    apply_all(region, seed, true);
+}
+
+bool ts_region_matches(const ts_region_t *region, uint64_t seed) {
+    return apply_all(region, seed, false);
 }
 
 void ts_region_set(ts_region_t *region, uint8_t byte) {

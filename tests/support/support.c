@@ -117,7 +117,7 @@ static ropeway_operation_t *keep(ropeway_operation_t *operation, ts_region_t *re
 
 static ts_region_t *make_region(ropeway_operation_kind_t kind, const char *spec, uint64_t seed,
                                 const char *options) {
-    ts_region_t *region = ts_region_new(spec, (unsigned)ts_option(options, "shift", 0));
+    ts_region_t *region = ts_region_make(spec, options);
     if (!ts_receives(kind)) {
         ts_region_pattern(region, seed);
     }
@@ -130,6 +130,7 @@ ropeway_operation_t *ts_create(ropeway_connector_t *connector, ropeway_operation
     ropeway_operation_t *operation;
     ts_region_t *region = make_region(kind, spec, seed, options);
     ts_operation_options(options, &chosen);
+    ts_region_group(region, &chosen);
     assert_ok(
         (kind == ROPEWAY_OPERATION_READABLE ? ropeway_create_readable : ropeway_create_writable)(
             connector, region->descriptors, region->count, &chosen, &operation));
@@ -143,6 +144,7 @@ ropeway_operation_t *ts_begin(ropeway_connector_t *connector, ropeway_operation_
     ropeway_operation_t *operation;
     ts_region_t *region = make_region(kind, spec, seed, options);
     ts_operation_options(options, &chosen);
+    ts_region_group(region, &chosen);
     assert_ok((kind == ROPEWAY_OPERATION_READ ? ropeway_begin_read : ropeway_begin_write)(
         connector, metadata, length, region->descriptors, region->count, &chosen, &operation));
     return keep(operation, region);
@@ -198,13 +200,19 @@ const char *ts_verb(ropeway_operation_kind_t kind) {
 
 ts_pair_t ts_pair_make(ropeway_connector_t *connector, ts_peer_t *peer, int id,
                        ropeway_operation_kind_t kind, const char *spec, const char *options) {
+    return ts_pair_make_unlike(connector, peer, id, kind, spec, options, options);
+}
+
+ts_pair_t ts_pair_make_unlike(ropeway_connector_t *connector, ts_peer_t *peer, int id,
+                              ropeway_operation_kind_t kind, const char *spec, const char *options,
+                              const char *their_options) {
     static uint64_t seeds = 1000;
     ts_pair_t pair = {.peer = peer, .id = id, .seed = ++seeds};
     const char *verb = ts_verb(ts_other(kind));
     if (kind == ROPEWAY_OPERATION_READ || kind == ROPEWAY_OPERATION_WRITE) {
         size_t length;
         ts_peer_ask(peer, "%s %d %s %llu %s", verb, id, spec, (unsigned long long)pair.seed,
-                    options);
+                    their_options);
         char *metadata = ts_peer_metadata(peer, id, &length);
         pair.operation = ts_begin(connector, kind, spec, pair.seed, options, metadata, length);
         free(metadata);
@@ -212,8 +220,8 @@ ts_pair_t ts_pair_make(ropeway_connector_t *connector, ts_peer_t *peer, int id,
         const char *metadata;
         pair.operation = ts_create(connector, kind, spec, pair.seed, options);
         assert_ok(ropeway_operation_metadata(pair.operation, &metadata));
-        ropeway_error_t error =
-            ts_peer_begin(peer, verb, id, spec, pair.seed, options, metadata, strlen(metadata));
+        ropeway_error_t error = ts_peer_begin(peer, verb, id, spec, pair.seed, their_options,
+                                              metadata, strlen(metadata));
         assert_string_equal(ropeway_error_name(error), "ROPEWAY_OK");
     }
     return pair;

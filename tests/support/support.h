@@ -67,7 +67,7 @@ void ts_disconnect(ropeway_connector_t *connector);
 void ts_drop_peer(ts_peer_t *peer);
 
 /* An operation of this process with memory of its own, which the teardown gives back. Senders hold
- * the pattern of seed. options: also "shift=N". */
+ * the pattern of seed. options: also those of ts_region_make(). */
 ropeway_operation_t *ts_create(ropeway_connector_t *connector, ropeway_operation_kind_t kind,
                                const char *spec, uint64_t seed, const char *options);
 ropeway_operation_t *ts_begin(ropeway_connector_t *connector, ropeway_operation_kind_t kind,
@@ -95,6 +95,10 @@ typedef struct ts_pair {
 
 ts_pair_t ts_pair_make(ropeway_connector_t *connector, ts_peer_t *peer, int id,
                        ropeway_operation_kind_t kind, const char *spec, const char *options);
+/* The same where the two sides' options differ. */
+ts_pair_t ts_pair_make_unlike(ropeway_connector_t *connector, ts_peer_t *peer, int id,
+                              ropeway_operation_kind_t kind, const char *spec, const char *options,
+                              const char *their_options);
 void ts_pair_finish(ts_pair_t *pair);
 void ts_pair_release(ts_pair_t *pair);
 /* A small transfer of each kind works. */

@@ -27,7 +27,14 @@ static size_t random_message(uint8_t type, rw_message_t *message) {
             message->flags |= RW_FLAG_INLINE;
             return message->request.hello_length + RW_ID_BYTES + message->request.total;
         }
+        if ((message->flags & RW_FLAG_READ) != 0 && unit_below(2) == 0) {
+            message->flags |= RW_FLAG_GRAIN;
+            return message->request.hello_length + RW_ID_BYTES + RW_GRAIN_BYTES;
+        }
         return message->request.hello_length + RW_ID_BYTES;
+    case RW_ACCEPT:
+        message->accept.grain = unit_below(2) == 0 ? 0 : unit_random() | RW_GRAIN_LEAST;
+        return 0;
     case RW_DATA:
         message->data.offset = unit_random();
         return unit_random() >> 1;
@@ -180,6 +187,34 @@ static void a_request_must_fit_its_payload(void **state) {
     good.request.total = UINT64_MAX;
     assert_int_equal(pass(&good, RW_ID_BYTES + 99, &again), ROPEWAY_ERR_PROTOCOL);
     assert_int_equal(pass(&good, RW_ID_BYTES + 100, &again), ROPEWAY_ERR_PROTOCOL);
+}
+
+static void a_wish_for_a_grain_must_fit(void **state) {
+    rw_message_t request = {.type = RW_REQUEST,
+                            .version = RW_PROTOCOL_VERSION,
+                            .flags = RW_FLAG_GRAIN | RW_FLAG_READ,
+                            .request = {.total = 8, .count = 1, .hello_length = 100}};
+    rw_message_t accept = {.type = RW_ACCEPT, .version = RW_PROTOCOL_VERSION};
+    uint8_t bytes[RW_GRAIN_BYTES];
+    rw_message_t again;
+
+    (void)state;
+    assert_int_equal(pass(&request, RW_ID_BYTES + 108, &again), ROPEWAY_OK);
+    assert_int_equal(pass(&request, RW_ID_BYTES + 100, &again), ROPEWAY_ERR_PROTOCOL);
+    assert_int_equal(pass(&request, RW_ID_BYTES + 107, &again), ROPEWAY_ERR_PROTOCOL);
+    assert_int_equal(pass(&request, RW_ID_BYTES + 109, &again), ROPEWAY_ERR_PROTOCOL);
+    request.flags |= RW_FLAG_INLINE;
+    assert_int_equal(pass(&request, RW_ID_BYTES + 108, &again), ROPEWAY_ERR_PROTOCOL);
+    request.flags = RW_FLAG_GRAIN; /* a WRITE: we receive ourselves */
+    assert_int_equal(pass(&request, RW_ID_BYTES + 108, &again), ROPEWAY_ERR_PROTOCOL);
+    for (uint64_t grain = 0; grain < 2 * (uint64_t)RW_GRAIN_LEAST; grain++) {
+        accept.accept.grain = grain;
+        assert_int_equal(pass(&accept, 0, &again),
+                         grain == 0 || grain >= RW_GRAIN_LEAST ? ROPEWAY_OK : ROPEWAY_ERR_PROTOCOL);
+    }
+    rw_message_put_grain(0x0807060504030201, bytes);
+    assert_memory_equal(bytes, "\1\2\3\4\5\6\7\x8", 8);
+    assert_true(rw_message_grain(bytes) == 0x0807060504030201);
 }
 
 static void checksums_and_sentences_have_a_longest_length(void **state) {
@@ -374,6 +409,7 @@ int main(void) {
         cmocka_unit_test(an_unknown_type_is_refused),
         cmocka_unit_test(another_version_can_still_be_answered),
         cmocka_unit_test(a_request_must_fit_its_payload),
+        cmocka_unit_test(a_wish_for_a_grain_must_fit),
         cmocka_unit_test(checksums_and_sentences_have_a_longest_length),
         cmocka_unit_test(a_fin_must_tell_an_outcome),
         cmocka_unit_test(messages_without_a_payload_have_none),

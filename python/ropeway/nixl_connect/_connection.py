@@ -48,7 +48,7 @@ class Connection:
     @property
     def metadata(self) -> bytes:
         """This agent's metadata: how to reach it, and no memory."""
-        place = [(_core.NOWHERE, 0, 1, 0)]
+        place: list[_core._Piece] = [(_core.NOWHERE, 0, 1, 0)]
         operation = self._native._core.start(_NativeKind.READABLE, place, None, None, None, -1, -1, False)
         packed = json.loads(operation.metadata())["nixl_metadata"]
         operation.release()

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Optional, TypeVar
 
 from .. import errors
 from .._loops import ended
-from .._views import prepare
 from ..operation import OperationKind as NativeKind
 from ..operation import Progress
 from ._connection import Connection, check_connection
@@ -73,9 +72,8 @@ class AbstractOperation(ABC):
             self._lent += (descriptor,)
 
     def _start(self, kind: NativeKind, metadata: Optional[str]) -> None:
-        is_target = kind is NativeKind.WRITABLE or kind is NativeKind.READ
-        descriptors, owners, back = prepare([descriptor._as_view() for descriptor in self._lent], is_target)
-        self._core = self._connection._native._core.start(kind, descriptors, owners, back, metadata, -1, -1, False)
+        views = [descriptor._as_view() for descriptor in self._lent]
+        self._core = self._connection._native._start(kind, views, metadata, (-1, -1), False)
 
     @property
     def connection(self) -> Connection:
