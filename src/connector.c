@@ -182,9 +182,10 @@ static ropeway_error_t open_files(ropeway_connector_t *connector) {
 }
 
 static void init_fields(ropeway_connector_t *connector) RW_UNCHECKED {
-    rw_link_t *lists[] = {&connector->live,     &connector->peers,         &connector->broken,
-                          &connector->starved,  &connector->callbacks,     &connector->events,
-                          &connector->memories, &connector->spare_flights, &connector->logging};
+    rw_link_t *lists[] = {&connector->live,    &connector->peers,    &connector->broken,
+                          &connector->leaving, &connector->starved,  &connector->callbacks,
+                          &connector->events,  &connector->memories, &connector->spare_flights,
+                          &connector->logging};
 
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
         rw_list_init(lists[i]);

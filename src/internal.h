@@ -52,6 +52,13 @@ typedef enum rw_phase {
     RW_PHASE_TERMINAL
 } rw_phase_t;
 
+/* When the endpoint of a failed peer is closed; peer.c tells why this matters. */
+typedef enum rw_leave {
+    RW_LEAVE_NOW,     /* at the next step: what is in flight shall be given back */
+    RW_LEAVE_FLUSHED, /* when what was sent has left, at most quiet_ms later */
+    RW_LEAVE_LATER    /* the same, but not before quiet_ms, and at most a minute later */
+} rw_leave_t;
+
 typedef struct rw_peer rw_peer_t;
 typedef struct rw_nixl rw_nixl_t;
 typedef struct rw_key rw_key_t;   /* a remote key, unpacked */
@@ -121,6 +128,7 @@ struct ropeway_operation {
     bool all_sent;               /* sender: nothing is left to post */
     bool started;                /* some DATA was posted, or has arrived */
     bool done_sent;              /* receiver: DONE went out, waits for FIN */
+    bool asked_again;            /* the peer got another quiet_ms, as we were late to ask */
     bool cancel_asked;           /* the user wants it to end; the outcome is the other side's */
     bool callback_running;
     bool callback_pending;
@@ -147,7 +155,7 @@ struct ropeway_operation {
 struct rw_peer {
     rw_table_node_t node; /* node.id: the id of the other connector's hello */
     ropeway_connector_t *connector;
-    rw_link_t link;             /* in connector->peers or ->broken */
+    rw_link_t link;             /* in connector->peers, ->broken or ->leaving */
     rw_link_t operations;       /* live ones */
     unsigned references;        /* operations that point here, and 1 while the endpoint is open */
     uint8_t token[RW_ID_BYTES]; /* what we call the connection */
@@ -157,6 +165,11 @@ struct rw_peer {
     bool stock;                       /* a NIXL agent, on the second worker */
     rw_keys_t *keys;                  /* stock: remote keys that were unpacked */
     bool failed;                      /* new operations need a fresh peer */
+    rw_leave_t leave;                 /* how to close the endpoint, once failed */
+    bool leaving;                     /* in connector->leaving */
+    bool flushing;                    /* what we have sent has not all left yet */
+    uint64_t left;                    /* when it began to leave */
+    rw_timer_t timer;                 /* when leaving ends, or is looked at */
     bool heard;                       /* it has sent us something */
     uint64_t last_heard;              /* when, or when the connection was made */
     char path[128];                   /* transports; "" until asked for */
@@ -235,6 +248,7 @@ struct ropeway_connector {
     size_t live_count RW_GUARDED;
     rw_link_t peers RW_GUARDED;     /* least recently used first */
     rw_link_t broken RW_GUARDED;    /* peers whose endpoint is to be closed */
+    rw_link_t leaving RW_GUARDED;   /* those whose endpoint will be closed later */
     rw_link_t starved RW_GUARDED;   /* senders that wait for in-flight room */
     rw_link_t callbacks RW_GUARDED; /* terminal operations with a callback to run */
     rw_link_t events RW_GUARDED;    /* terminal operations to drain */
@@ -244,6 +258,7 @@ struct ropeway_connector {
     size_t messages_inflight RW_GUARDED; /* flights without an operation */
     size_t rejects_inflight RW_GUARDED;
     size_t closing RW_GUARDED; /* endpoints being closed */
+    size_t leaving_count RW_GUARDED;
     rw_grave_t *graves RW_GUARDED;
     size_t next_grave RW_GUARDED;
     ropeway_stats_t stats RW_GUARDED;
@@ -360,7 +375,8 @@ void rw_operation_violate(ropeway_operation_t *operation, const char *what) RW_L
 void rw_operation_settle(ropeway_operation_t *operation) RW_LOCKED;
 /* Begins a cancel on behalf of the user. */
 void rw_operation_abort(ropeway_operation_t *operation) RW_LOCKED;
-void rw_operation_on_timer(ropeway_operation_t *operation, uint64_t now) RW_LOCKED;
+/* The run function of an operation's timer. */
+void rw_operation_on_timer(rw_timer_t *timer, uint64_t now) RW_LOCKED;
 /* Something moved: the stall limit starts anew. */
 void rw_operation_touch(ropeway_operation_t *operation) RW_LOCKED;
 void rw_operation_set_timer(ropeway_operation_t *operation) RW_LOCKED;
@@ -444,15 +460,16 @@ ropeway_error_t rw_peer_get(ropeway_connector_t *connector, const uint8_t id[RW_
                             const rw_hello_t *hello, rw_peer_t **peer) RW_LOCKED;
 /* Gives up on a peer that may be alive: tells it, so that it drops the connection too, and fails
  * it. */
-void rw_peer_forsake(rw_peer_t *peer, ropeway_error_t cause, const char *why) RW_LOCKED;
+void rw_peer_forsake(rw_peer_t *peer, rw_leave_t leave, ropeway_error_t cause,
+                     const char *why) RW_LOCKED;
 /* The same for a NIXL agent on the second worker. */
 ropeway_error_t rw_peer_get_stock(ropeway_connector_t *connector, const rw_agent_blob_t *agent,
                                   rw_peer_t **peer) RW_LOCKED;
 /* The connection is of no more use: its operations end in ERRORED with this cause, and its endpoint
- * is closed by force at the next step. */
+ * is closed by force when peer->leave says. */
 void rw_peer_fail(rw_peer_t *peer, ropeway_error_t cause, const char *format, ...)
     __attribute__((format(printf, 3, 4))) RW_LOCKED;
-/* Closes the endpoints of failed peers. */
+/* Closes the endpoints of failed peers, or begins to. */
 bool rw_peer_bury(ropeway_connector_t *connector) RW_LOCKED;
 /* Says goodbye to every peer and closes the connections; at most about quiet_ms. */
 void rw_peer_close_all(ropeway_connector_t *connector) RW_LOCKED;

@@ -327,6 +327,7 @@ static ucs_status_t on_message(void *argument, const void *header, size_t header
             if ((message.flags & RW_FLAG_GONE) != 0) {
                 rw_grave_dig(connector, peer->node.id, ROPEWAY_ERR_PEER_CLOSED);
             }
+            peer->leave = RW_LEAVE_LATER;
             rw_peer_fail(peer, ROPEWAY_ERR_PEER_CLOSED, "it closed the connection");
         }
         return UCS_OK;

@@ -92,6 +92,7 @@ static void init_fields(ropeway_operation_t *operation) {
         rw_list_init(links[i]);
     }
     rw_condition_init(&operation->changed);
+    operation->timer.run = rw_operation_on_timer;
     randombytes_buf(operation->node.id, sizeof operation->node.id);
     operation->quiet_due = RW_NEVER;
     operation->references = 1;
@@ -171,7 +172,8 @@ ropeway_error_t rw_operation_start(ropeway_operation_t *operation) {
                        "some or raise it",
                        connector->live_count);
     }
-    if (rw_timers_reserve(&connector->timers, connector->live_count + 1) != 0) {
+    if (rw_timers_reserve(&connector->timers,
+                          connector->live_count + connector->leaving_count + 1) != 0) {
         return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
     }
     error = operation->callback != NULL ? rw_callback_prepare(connector) : ROPEWAY_OK;

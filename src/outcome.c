@@ -71,14 +71,22 @@ static const char *peer_name(const ropeway_operation_t *operation) RW_LOCKED {
 
 /* The peer did not let us end in time: the connection to it is cut, and with it what is in flight.
  */
-static void lose_patience(ropeway_operation_t *operation) RW_LOCKED {
+static void lose_patience(ropeway_operation_t *operation, uint64_t now) RW_LOCKED {
+    uint64_t quiet = (uint64_t)operation->connector->options.quiet_ms * NANOSECONDS_PER_MS;
+    bool late = now > operation->quiet_due + quiet / 2;
+
     operation->quiet_due = RW_NEVER;
+    if (late && !operation->asked_again) { /* we were stopped; what the peer said is not read yet */
+        operation->asked_again = true;
+        start_quiet(operation);
+        return;
+    }
     if (operation->phase == RW_PHASE_MOVING) {
         rw_operation_end(operation, ROPEWAY_STATUS_CANCELLED, ROPEWAY_ERR_CANCELLED, true,
                          "cancelled; the peer \"%s\" did not confirm it within %u ms",
                          peer_name(operation), operation->connector->options.quiet_ms);
     } else if (operation->inflight > 0 && operation->peer != NULL) {
-        rw_peer_forsake(operation->peer, ROPEWAY_ERR_PEER_LOST,
+        rw_peer_forsake(operation->peer, RW_LEAVE_NOW, ROPEWAY_ERR_PEER_LOST,
                         "it did not let an ended operation go, so the connection was closed");
     }
 }
@@ -105,14 +113,17 @@ static void stall(ropeway_operation_t *operation, uint64_t now) RW_LOCKED {
         (unsigned long long)atomic_load(&operation->done), (unsigned long long)operation->total);
     if (peer != NULL && rw_list_is_empty(&peer->operations) &&
         peer->last_heard + operation->stall <= now) {
-        rw_peer_forsake(peer, ROPEWAY_ERR_PEER_LOST, "it was silent for the stall limit");
+        rw_peer_forsake(peer, RW_LEAVE_LATER, ROPEWAY_ERR_PEER_LOST,
+                        "it was silent for the stall limit");
     }
 }
 
-void rw_operation_on_timer(ropeway_operation_t *operation, uint64_t now) {
+void rw_operation_on_timer(rw_timer_t *timer, uint64_t now) {
+    ropeway_operation_t *operation = RW_CONTAINER(timer, ropeway_operation_t, timer);
+
     operation->references++;
     if (operation->quiet_due <= now) {
-        lose_patience(operation);
+        lose_patience(operation, now);
     } else if (operation->phase < RW_PHASE_ENDING && operation->deadline <= now) {
         time_out(operation);
     } else if (stall_due(operation) <= now) {

@@ -176,6 +176,7 @@ static ropeway_error_t find_peer(ropeway_connector_t *connector, const uint8_t i
 
     if (known != NULL && reply != NULL && known->endpoint != reply &&
         memcmp(id, connector->id, RW_ID_BYTES) != 0) {
+        known->leave = RW_LEAVE_FLUSHED;
         rw_peer_fail(known, ROPEWAY_ERR_PEER_LOST, "it has made a new connection");
     }
     return rw_peer_get(connector, id, hello, peer);

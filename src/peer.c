@@ -7,6 +7,13 @@
  * A broken connection is found by UCX (error handler) or declared by us (a peer that lets no
  * operation end). Its operations end at once; its endpoint is closed at the next step, outside
  * UCX's own callbacks, which makes UCX give back whatever is in flight.
+ *
+ * When the endpoint is closed matters, because of a fault of UCX (1.22, 1.23). When its TCP
+ * connection is given up with bytes left to send, and the other side gives it up too before they
+ * have left, UCX frees the connection in the middle of handling its events, and goes on to use it:
+ * the process crashes. So, wherever no operation waits for its memory, the endpoint is flushed
+ * first. A side that gives up an idle connection also waits for quiet_ms: the other one may do the
+ * same, with bytes left to send, and needs time for them.
  */
 #include "error.h"
 #include "internal.h"
@@ -18,6 +25,7 @@
 #include <string.h>
 
 #define MILLISECOND 1000000u
+#define LEAVE_MAX ((uint64_t)60000 * MILLISECOND)
 
 rw_peer_t *rw_peer_find(ropeway_connector_t *connector, const uint8_t id[RW_ID_BYTES]) {
     rw_table_node_t *node = rw_table_find(&connector->peer_table, id);
@@ -76,10 +84,26 @@ void rw_peer_fail(rw_peer_t *peer, ropeway_error_t cause, const char *format, ..
     }
 }
 
+/* Its endpoint shall be closed at the next step. */
+static void end_leaving(rw_peer_t *peer) RW_LOCKED {
+    ropeway_connector_t *connector = peer->connector;
+
+    peer->leaving = false;
+    peer->leave = RW_LEAVE_NOW;
+    rw_timer_set(&connector->timers, &peer->timer, RW_NEVER);
+    connector->leaving_count--;
+    rw_list_remove(&peer->link);
+    rw_list_append(&connector->broken, &peer->link);
+}
+
 static void on_error(void *argument, ucp_ep_h endpoint, ucs_status_t status) RW_UNCHECKED {
     rw_peer_t *peer = argument;
 
     (void)endpoint;
+    if (peer->leaving) {
+        end_leaving(peer);
+        return;
+    }
     if (peer->heard) {
         rw_peer_fail(peer, ROPEWAY_ERR_PEER_LOST,
                      "UCX says \"%s\"; has its process or its host gone?",
@@ -139,8 +163,9 @@ static void say_goodbye(rw_peer_t *peer, uint16_t flags) RW_LOCKED {
     rw_native_send(peer->connector, peer->endpoint, &message, NULL, 0);
 }
 
-void rw_peer_forsake(rw_peer_t *peer, ropeway_error_t cause, const char *why) {
+void rw_peer_forsake(rw_peer_t *peer, rw_leave_t leave, ropeway_error_t cause, const char *why) {
     if (!peer->failed) {
+        peer->leave = leave;
         say_goodbye(peer, 0);
         rw_peer_fail(peer, cause, "%s", why);
     }
@@ -155,7 +180,8 @@ static ropeway_error_t make_room(ropeway_connector_t *connector) RW_LOCKED {
         rw_peer_t *peer = RW_CONTAINER(link, rw_peer_t, link);
 
         if (rw_list_is_empty(&peer->operations)) {
-            rw_peer_forsake(peer, ROPEWAY_ERR_PEER_CLOSED, "idle, and its place was needed");
+            rw_peer_forsake(peer, RW_LEAVE_FLUSHED, ROPEWAY_ERR_PEER_CLOSED,
+                            "idle, and its place was needed");
             return ROPEWAY_OK;
         }
     }
@@ -277,15 +303,80 @@ static void close_endpoint(rw_peer_t *peer, uint32_t flags) RW_LOCKED {
     }
 }
 
+/* Ends it, or says when to look again. */
+static void look_at_leaving(rw_peer_t *peer, uint64_t now) RW_LOCKED {
+    uint64_t quiet = (uint64_t)peer->connector->options.quiet_ms * MILLISECOND;
+    uint64_t first = peer->left + (peer->leave == RW_LEAVE_LATER ? quiet : 0);
+    uint64_t last = peer->left + (peer->leave == RW_LEAVE_LATER ? LEAVE_MAX + quiet : quiet);
+
+    if (!peer->leaving) {
+        return;
+    }
+    if ((!peer->flushing && now >= first) || now >= last) {
+        end_leaving(peer);
+    } else {
+        rw_timer_set(&peer->connector->timers, &peer->timer, now < first ? first : last);
+    }
+}
+
+static void on_leave_due(rw_timer_t *timer, uint64_t now) RW_LOCKED {
+    look_at_leaving(RW_CONTAINER(timer, rw_peer_t, timer), now);
+}
+
+static void on_flushed(void *request, ucs_status_t status, void *argument) RW_UNCHECKED {
+    rw_peer_t *peer = argument;
+
+    (void)status;
+    ucp_request_free(request);
+    peer->flushing = false;
+    look_at_leaving(peer, rw_now());
+    rw_peer_drop(peer);
+}
+
+static void begin_leaving(rw_peer_t *peer) RW_LOCKED {
+    ropeway_connector_t *connector = peer->connector;
+    ucp_request_param_t param = {.op_attr_mask =
+                                     UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA,
+                                 .cb.send = on_flushed,
+                                 .user_data = peer};
+
+    peer->flushing = UCS_PTR_IS_PTR(ucp_ep_flush_nbx(peer->endpoint, &param));
+    peer->references += peer->flushing; /* the request's */
+    peer->leaving = true;
+    peer->left = rw_now();
+    peer->timer.run = on_leave_due;
+    connector->leaving_count++;
+    rw_list_append(&connector->leaving, &peer->link);
+    look_at_leaving(peer, peer->left);
+}
+
 bool rw_peer_bury(ropeway_connector_t *connector) {
     rw_link_t *link;
     bool any = false;
 
     while ((link = rw_list_take(&connector->broken)) != NULL) {
-        close_endpoint(RW_CONTAINER(link, rw_peer_t, link), UCP_EP_CLOSE_FLAG_FORCE);
+        rw_peer_t *peer = RW_CONTAINER(link, rw_peer_t, link);
+
+        if (peer->leave != RW_LEAVE_NOW &&
+            rw_timers_reserve(&connector->timers,
+                              connector->live_count + connector->leaving_count + 1) == 0) {
+            begin_leaving(peer);
+        } else {
+            close_endpoint(peer, UCP_EP_CLOSE_FLAG_FORCE);
+        }
         any = true;
     }
     return any;
+}
+
+static bool is_flushing(const ropeway_connector_t *connector) RW_LOCKED {
+    for (rw_link_t *link = connector->leaving.next; link != &connector->leaving;
+         link = link->next) {
+        if (RW_CONTAINER(link, rw_peer_t, link)->flushing) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void rw_peer_close_all(ropeway_connector_t *connector) {
@@ -302,10 +393,15 @@ void rw_peer_close_all(ropeway_connector_t *connector) {
         rw_list_remove(&peer->link);
         close_endpoint(peer, 0);
     }
-    while ((connector->closing > 0 || connector->messages_inflight > 0) && rw_now() < due) {
+    while ((connector->closing > 0 || is_flushing(connector) || connector->messages_inflight > 0) &&
+           rw_now() < due) {
         rw_progress_step(connector);
         rw_lock_yield(&connector->lock);
     }
+    while (!rw_list_is_empty(&connector->leaving)) {
+        end_leaving(RW_CONTAINER(connector->leaving.next, rw_peer_t, link));
+    }
+    rw_progress_step(connector);
 }
 
 /* Writes "tcp/eth0 posix/memory": each lane's transport and device, once. */

@@ -47,10 +47,8 @@ static bool run_timers(ropeway_connector_t *connector) RW_LOCKED {
     }
     now = rw_now();
     while (timer != NULL && timer->due <= now) {
-        ropeway_operation_t *operation = RW_CONTAINER(timer, ropeway_operation_t, timer);
-
         rw_timer_set(&connector->timers, timer, RW_NEVER);
-        rw_operation_on_timer(operation, now);
+        timer->run(timer, now);
         timer = rw_timers_first(&connector->timers);
         any = true;
     }

@@ -10,8 +10,9 @@
 
 /* Part of the object that it times; zeroed before first use. */
 typedef struct rw_timer {
-    uint64_t due; /* nanoseconds, CLOCK_MONOTONIC */
-    size_t place; /* index in the heap plus 1; 0: not set */
+    uint64_t due;                                      /* nanoseconds, CLOCK_MONOTONIC */
+    size_t place;                                      /* index in the heap plus 1; 0: not set */
+    void (*run)(struct rw_timer *timer, uint64_t now); /* its owner calls it when it is due */
 } rw_timer_t;
 
 typedef struct rw_timers {

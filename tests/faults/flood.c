@@ -7,6 +7,8 @@
 
 #define MESSAGES 128
 #define SIZE "8000"
+#define READS 3000
+#define READ_SIZE 16384
 
 typedef struct flood {
     ropeway_operation_t *operations[MESSAGES];
@@ -70,8 +72,43 @@ static void rule4_a_peer_stopped_amid_many_messages_leaves_the_others_served(voi
     }
 }
 
+/* The reader closes its connector while the owner has more to send than its socket takes. UCX would
+ * use freed memory if the owner then closed its end at once. */
+static void rule9_a_reader_that_leaves_with_much_on_its_way_takes_nobody_down(void **state) {
+    (void)state;
+    static uint8_t offered[READ_SIZE], rooms[READS][READ_SIZE];
+    static ropeway_operation_t *readables[READS], *reads[READS];
+    ropeway_connector_t *owner = ts_connect("");
+    ropeway_device_t host = {ROPEWAY_DEVICE_HOST, 0};
+    for (size_t tries = ts_scaled(20, 3); tries > 0; tries--) {
+        ropeway_connector_t *reader = ts_connect("");
+        for (int i = 0; i < READS; i++) {
+            const char *metadata;
+            ropeway_descriptor_t from = {offered, READ_SIZE, host};
+            assert_ok(ropeway_create_readable(owner, &from, 1, NULL, &readables[i]));
+            assert_ok(ropeway_operation_metadata(readables[i], &metadata));
+        }
+        for (int i = 0; i < READS; i++) {
+            const char *metadata;
+            ropeway_descriptor_t to = {rooms[i], READ_SIZE, host};
+            assert_ok(ropeway_operation_metadata(readables[i], &metadata));
+            assert_ok(
+                ropeway_begin_read(reader, metadata, strlen(metadata), &to, 1, NULL, &reads[i]));
+        }
+        ts_disconnect(reader);
+        for (int i = 0; i < READS; i++) {
+            ropeway_operation_wait(readables[i], TS_BOUND_MS);
+            assert_true(ropeway_operation_status(readables[i]) >= ROPEWAY_STATUS_COMPLETE);
+            ropeway_operation_release(readables[i]);
+            ropeway_operation_release(reads[i]);
+        }
+    }
+    ts_assert_works(owner, ts_new_peer(""));
+}
+
 static const struct CMUnitTest tests[] = {
     TS_TEST(rule4_a_peer_killed_amid_many_messages_leaves_the_others_served),
+    TS_TEST(rule9_a_reader_that_leaves_with_much_on_its_way_takes_nobody_down),
     TS_TEST(rule4_a_peer_stopped_amid_many_messages_leaves_the_others_served),
 };
 
