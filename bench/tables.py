@@ -50,9 +50,10 @@ def machine(result):
     text = (
         f"Measured on {head['begun'][:10]} at revision {about['revision']} on {about['cores']} cores of {about['cpu']}"
         f"{' (a virtual machine)' if about['virtual'] else ''}, {about['memory_bytes'] / 2**30:.0f} GiB of memory, {about['system']}, "
-        f"Linux {about['kernel']}. Load average while measuring: {min(loads):.1f} to {max(loads):.1f}. "
+        f"Linux {about['kernel']}. Load average before: {head['load_at_start'][0]:.1f}; while measuring, where some peers poll and up to 64 readers run: "
+        f"{min(loads):.1f} to {max(loads):.1f}. "
     )
-    if max(loads) > 2 * about["cores"]:
+    if head["load_at_start"][0] > about["cores"]:
         text += "**The machine was busy with other work: the ratios are rough, and the times mean little.** "
     if head["quick"]:
         text += "This was a quick run, with fewer cases. "
@@ -83,7 +84,31 @@ def goals(result):
                 verdict,
             ]
         )
-    return table(["case", "against", "Ropeway", "the other", "ratio", "at least (idle: at most)", ""], rows)
+    lines = table(["case", "against", "Ropeway", "the other", "ratio", "at least (idle: at most)", ""], rows)
+    return lines + missed(result)
+
+
+def limit_text(result, case, peer):
+    entry = result.get(case, peer)
+    if entry is None:
+        return None
+    place = PLACES[case.partition("-")[0]]
+    verb = "WRITE" if entry.write else "READ"
+    return f"{result.title(peer)}, {verb} {size(entry.size)} over {place}: {number(entry.median('p50'))} µs"
+
+
+def missed(result):
+    """What stood in the way of each goal that was missed, once for each reason, with what was measured of it."""
+    reasons = {}
+    for goal in GOALS:
+        ours, _, ratio = goal.ratio(result)
+        if reached(goal, ours, ratio) is False and goal.why:
+            reasons.setdefault((goal.why, goal.limits), []).append(goal.text)
+    lines = []
+    for (why, limits), texts in reasons.items():
+        shown = [text for text in (limit_text(result, *limit) for limit in limits) if text]
+        lines.append(f"- **{'; '.join(dict.fromkeys(texts))}.** {why}.{' Limits: ' + '; '.join(shown) + '.' if shown else ''}")
+    return ["What was missed, and what stands in the way:", "", *lines, ""] if lines else []
 
 
 def columns(result, entries):
