@@ -459,7 +459,7 @@ size_t rw_sums_compare(const ropeway_operation_t *operation);
 ropeway_error_t rw_peer_get(ropeway_connector_t *connector, const uint8_t id[RW_ID_BYTES],
                             const rw_hello_t *hello, rw_peer_t **peer) RW_LOCKED;
 /* Gives up on a peer that may be alive: tells it, so that it drops the connection too, and fails
- * it. */
+ * it. On one that has failed: RW_LEAVE_NOW hurries. */
 void rw_peer_forsake(rw_peer_t *peer, rw_leave_t leave, ropeway_error_t cause,
                      const char *why) RW_LOCKED;
 /* The same for a NIXL agent on the second worker. */

@@ -11,9 +11,9 @@
  * When the endpoint is closed matters, because of a fault of UCX (1.22, 1.23). When its TCP
  * connection is given up with bytes left to send, and the other side gives it up too before they
  * have left, UCX frees the connection in the middle of handling its events, and goes on to use it:
- * the process crashes. So, wherever no operation waits for its memory, the endpoint is flushed
- * first. A side that gives up an idle connection also waits for quiet_ms: the other one may do the
- * same, with bytes left to send, and needs time for them.
+ * the process crashes. So the endpoint is flushed first, unless an operation has waited for its
+ * memory as long as it may. A side that gives up an idle connection also waits for quiet_ms: the
+ * other one may do the same, with bytes left to send, and needs time for them.
  */
 #include "error.h"
 #include "internal.h"
@@ -168,6 +168,11 @@ void rw_peer_forsake(rw_peer_t *peer, rw_leave_t leave, ropeway_error_t cause, c
         peer->leave = leave;
         say_goodbye(peer, 0);
         rw_peer_fail(peer, cause, "%s", why);
+    } else if (leave == RW_LEAVE_NOW) {
+        peer->leave = leave;
+        if (peer->leaving) {
+            end_leaving(peer);
+        }
     }
 }
 
