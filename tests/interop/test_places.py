@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 import unittest
 
 import rope
@@ -57,6 +58,7 @@ class Inside(Case):
                 sleep 0.05
             done
             ip address add 10.77.1.2/24 dev {DEVICE} && ip link set lo up
+            until ip link show {DEVICE} | grep -q "state UP"; do sleep 0.05; done
             mount -t sysfs none /sys && exec "$@"
         """
         stock = Stock("netns", prefix=["unshare", "--net", "--mount", "sh", "-ec", cable, "sh"])
@@ -83,6 +85,9 @@ class Inside(Case):
             "ip link set lo up",
         ):
             subprocess.run(command.split(), check=True)
+        # UCX uses no device that is not running, and the kernel says so a little later.
+        while "state UP" not in subprocess.run(["ip", "link", "show", DEVICE], stdout=subprocess.PIPE, text=True).stdout:
+            time.sleep(0.05)
 
 
 if __name__ == "__main__":
