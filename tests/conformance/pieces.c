@@ -119,7 +119,7 @@ static void a_whole_of_another_size_is_refused(void **state) {
 static void groups_that_do_not_fit_the_list_are_refused(void **state) {
     (void)state;
     static const size_t groups[][3] = {
-        {1, 1, 0}, {1, 0, 2}, {1, 3, 0}, {4, 0, 0}, {SIZE_MAX, 2, 1}};
+        {1, 1, 0}, {1, 0, 2}, {1, 3, 0}, {4, 0, 0}, {SIZE_MAX, 3, 1}};
     static const size_t counts[] = {2, 3, 2, 1, 3};
     ropeway_connector_t *connector = ts_connect("");
     ts_region_t *region = ts_region_new("3*10", 0);
