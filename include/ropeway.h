@@ -169,7 +169,7 @@ typedef struct ropeway_connector_options {
     size_t chunk_size;   /* bytes per chunk; default 4 MiB; 64 KiB to 1 GiB */
     size_t max_inflight; /* bytes in flight per connector; default 256 MiB; at least chunk_size */
     size_t max_metadata; /* longest metadata text made or accepted; default 16 MiB */
-    uint32_t max_descriptors; /* per operation; default 131072 */
+    uint32_t max_descriptors; /* per operation, or pieces of them; default 131072 */
     uint32_t max_operations;  /* alive at a time; default 1000000 */
     uint32_t max_peers;       /* connections at a time; default 4096; idle ones are closed first */
     const char *transports;   /* as UCX_TLS, e.g. "tcp,self"; NULL (default): UCX_TLS, or all but
@@ -414,7 +414,7 @@ ROPEWAY_API void *ropeway_operation_user_data(const ropeway_operation_t *operati
  * until a peer begins. Valid until the operation is released. */
 ROPEWAY_API const char *ropeway_operation_peer(const ropeway_operation_t *operation);
 
-/* Writes the transports that connect to the peer, e.g. "posix/memory cma/memory" or "tcp/eth0", cut
+/* Writes the transports that connect to the peer, e.g. "tcp/lo cma/memory" or "tcp/eth0", cut
  * at size, and returns the full length; "" while no peer is known. */
 ROPEWAY_API size_t ropeway_operation_path(const ropeway_operation_t *operation, char *buffer,
                                           size_t size);
