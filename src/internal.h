@@ -72,7 +72,6 @@ typedef struct rw_sums {
     rw_extents_t known;   /* receiver: indexes in theirs that are filled */
     size_t next;          /* descriptor that is being summed */
     uint64_t position;    /* first byte that is not summed yet */
-    size_t piece;         /* where that lies, or before */
     size_t sent;          /* sender: checksums sent so far */
     void *state;          /* XXH3_state_t */
 } rw_sums_t;
@@ -313,6 +312,9 @@ ropeway_error_t rw_progress_start(ropeway_connector_t *connector);
 bool rw_progress_step(ropeway_connector_t *connector) RW_LOCKED;
 /* To be called after posting, before the lock is released: makes sure that somebody goes on. */
 void rw_progress_kick(ropeway_connector_t *connector) RW_LOCKED;
+/* Makes room for the timer of one more operation, or of one more peer that leaves. false: out of
+ * memory. */
+bool rw_progress_reserve_timer(ropeway_connector_t *connector) RW_LOCKED;
 /* Wakes the progress thread for what only it does (arming a new worker, stopping). */
 void rw_progress_wake(ropeway_connector_t *connector) RW_LOCKED;
 /* Drives or sleeps until the operation is terminal, or due. */
@@ -340,11 +342,19 @@ bool rw_layout_is_grouped(const ropeway_operation_t *operation);
 /* The descriptor and the piece that hold this byte; offset < total. */
 size_t rw_layout_descriptor(const ropeway_operation_t *operation, uint64_t offset);
 size_t rw_layout_piece(const ropeway_operation_t *operation, uint64_t offset);
+/* How many bytes from offset on, which lies in or at the end of this piece, lie behind each other,
+ * at most length; and where. */
+size_t rw_layout_stretch(const ropeway_operation_t *operation, size_t piece, uint64_t offset,
+                         uint64_t length, char **at);
 /* Copy bytes to and from their places; host memory only. */
 void rw_layout_scatter(const ropeway_operation_t *operation, uint64_t offset, const void *data,
                        size_t length);
 void rw_layout_gather(const ropeway_operation_t *operation, uint64_t offset, void *data,
                       size_t length);
+/* How many bytes from the cursor on, up to limit and RW_GATHER_MAX, lie in pieces of at most
+ * largest bytes; 0 when there is just one. */
+size_t rw_layout_gatherable(const ropeway_operation_t *operation, uint64_t limit,
+                            size_t largest) RW_LOCKED;
 /* length more bytes are posted: moves the cursor past them, and past pieces without bytes. */
 void rw_layout_advance(ropeway_operation_t *operation, size_t length) RW_LOCKED;
 

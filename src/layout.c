@@ -32,46 +32,57 @@ size_t rw_layout_piece(const ropeway_operation_t *operation, uint64_t offset) {
     return locate(operation->piece_starts, operation->piece_count, offset);
 }
 
-/* How many bytes from offset on, at most length, lie behind each other, and where. */
-static size_t stretch(const ropeway_operation_t *operation, size_t piece, uint64_t offset,
-                      size_t length, char **at) {
+size_t rw_layout_stretch(const ropeway_operation_t *operation, size_t piece, uint64_t offset,
+                         uint64_t length, char **at) {
     size_t delta = (size_t)(offset - operation->piece_starts[piece]);
     size_t left = operation->pieces[piece].size - delta;
 
     *at = (char *)operation->pieces[piece].ptr + delta;
-    return left < length ? left : length;
+    return left < length ? left : (size_t)length;
+}
+
+/* inwards: data is only read. */
+static void copy(const ropeway_operation_t *operation, uint64_t offset, size_t length, char *data,
+                 bool inwards) {
+    size_t piece = length > 0 ? rw_layout_piece(operation, offset) : 0;
+
+    for (size_t done = 0, part; done < length; done += part) {
+        char *at;
+
+        part = rw_layout_stretch(operation, piece++, offset + done, length - done, &at);
+        if (inwards) {
+            memcpy(at, data + done, part);
+        } else {
+            memcpy(data + done, at, part);
+        }
+    }
 }
 
 void rw_layout_scatter(const ropeway_operation_t *operation, uint64_t offset, const void *data,
                        size_t length) {
-    const char *from = data;
-    size_t piece = length > 0 ? rw_layout_piece(operation, offset) : 0;
-
-    while (length > 0) {
-        char *at;
-        size_t part = stretch(operation, piece++, offset, length, &at);
-
-        memcpy(at, from, part);
-        from += part;
-        offset += part;
-        length -= part;
-    }
+    copy(operation, offset, length, (char *)data, true);
 }
 
 void rw_layout_gather(const ropeway_operation_t *operation, uint64_t offset, void *data,
                       size_t length) {
-    char *to = data;
-    size_t piece = length > 0 ? rw_layout_piece(operation, offset) : 0;
+    copy(operation, offset, length, data, false);
+}
 
-    while (length > 0) {
-        char *at;
-        size_t part = stretch(operation, piece++, offset, length, &at);
+size_t rw_layout_gatherable(const ropeway_operation_t *operation, uint64_t limit, size_t largest) {
+    size_t index = operation->cursor, total = 0, pieces = 0;
+    uint64_t offset = operation->cursor_offset;
 
-        memcpy(to, at, part);
-        to += part;
-        offset += part;
-        length -= part;
+    limit = limit < RW_GATHER_MAX ? limit : RW_GATHER_MAX;
+    for (; index < operation->piece_count && total < limit; index++, offset = 0) {
+        size_t piece = operation->pieces[index].size - offset;
+
+        if (piece > largest) {
+            break;
+        }
+        total += piece;
+        pieces += piece > 0;
     }
+    return pieces > 1 ? (total < limit ? total : (size_t)limit) : 0;
 }
 
 void rw_layout_advance(ropeway_operation_t *operation, size_t length) {

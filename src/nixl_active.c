@@ -176,20 +176,6 @@ static rw_flight_t *make_flight(ropeway_operation_t *operation, size_t length,
     return flight;
 }
 
-/* How many bytes from the cursor on, within the descriptor, lie in small pieces, and so are worth a
- * copy: a get or a put takes longer. 0: just one piece. */
-static size_t gatherable(const ropeway_operation_t *operation, size_t index) RW_LOCKED {
-    uint64_t left = operation->starts[index + 1] - operation->posted;
-    size_t limit = left < RW_GATHER_MAX ? (size_t)left : RW_GATHER_MAX;
-    size_t at = operation->cursor, total = 0;
-    uint64_t offset = operation->cursor_offset;
-
-    for (; total < limit && operation->pieces[at].size - offset < RW_GRAIN_MIN; at++, offset = 0) {
-        total += operation->pieces[at].size - offset;
-    }
-    return at - operation->cursor > 1 ? (total < limit ? total : limit) : 0;
-}
-
 /* The bytes of the next get or put: in the user's memory, or in a buffer of the flight. NULL: out
  * of memory. */
 static char *find_place(const ropeway_operation_t *operation, rw_flight_t *flight,
@@ -212,7 +198,9 @@ static bool post_next(ropeway_operation_t *operation) RW_LOCKED {
     uint64_t remote =
         operation->remote_ptrs[index] + (operation->posted - operation->starts[index]);
     size_t chunk = operation->connector->options.chunk_size;
-    size_t gathered = gatherable(operation, index);
+    /* Small pieces of a descriptor are worth a copy: a get or a put of each takes longer. */
+    size_t gathered = rw_layout_gatherable(
+        operation, operation->starts[index + 1] - operation->posted, RW_GRAIN_MIN - 1);
     size_t length = gathered > 0 ? gathered : piece->size - operation->cursor_offset;
     ucp_request_param_t param;
     rw_flight_t *flight;

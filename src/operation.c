@@ -172,8 +172,7 @@ ropeway_error_t rw_operation_start(ropeway_operation_t *operation) {
                        "some or raise it",
                        connector->live_count);
     }
-    if (rw_timers_reserve(&connector->timers,
-                          connector->live_count + connector->leaving_count + 1) != 0) {
+    if (!rw_progress_reserve_timer(connector)) {
         return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
     }
     error = operation->callback != NULL ? rw_callback_prepare(connector) : ROPEWAY_OK;

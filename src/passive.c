@@ -146,16 +146,11 @@ static ropeway_operation_t *admit(ropeway_connector_t *connector, const rw_messa
 }
 
 /* rest: what is behind the token. */
-static uint64_t wanted_grain(const rw_message_t *message, const uint8_t *rest) {
-    return (message->flags & RW_FLAG_GRAIN) != 0 ? rw_message_grain(rest) : 0;
-}
-
 static void begin(ropeway_operation_t *operation, const rw_message_t *message, const uint8_t *rest,
                   size_t length) RW_LOCKED {
     operation->integrity |= (message->flags & RW_FLAG_INTEGRITY) != 0;
     operation->remote_device = (message->flags & RW_FLAG_DEVICE) != 0;
     if (operation->is_sender) {
-        operation->remote_grain = wanted_grain(message, rest);
         operation->accepted = true;
         rw_send_pump(operation);
     } else if ((message->flags & RW_FLAG_INLINE) != 0 && !operation->integrity &&
@@ -187,7 +182,7 @@ void rw_passive_request(ropeway_connector_t *connector, const rw_message_t *mess
     ropeway_operation_t *operation = admit(connector, message, reply);
     size_t hello_length = message->request.hello_length;
     size_t rest = hello_length + RW_ID_BYTES;
-    uint64_t grain = wanted_grain(message, payload + rest);
+    uint64_t grain = (message->flags & RW_FLAG_GRAIN) != 0 ? rw_message_grain(payload + rest) : 0;
     uint8_t id[RW_ID_BYTES];
     rw_hello_t hello;
     rw_peer_t *peer;
@@ -218,5 +213,6 @@ void rw_passive_request(ropeway_connector_t *connector, const rw_message_t *mess
     peer->heard = true;
     peer->last_heard = operation->last_moved;
     memcpy(peer->their_token, payload + hello_length, RW_ID_BYTES);
+    operation->remote_grain = grain;
     begin(operation, message, payload + rest, length - rest);
 }

@@ -362,9 +362,7 @@ bool rw_peer_bury(ropeway_connector_t *connector) {
     while ((link = rw_list_take(&connector->broken)) != NULL) {
         rw_peer_t *peer = RW_CONTAINER(link, rw_peer_t, link);
 
-        if (peer->leave != RW_LEAVE_NOW &&
-            rw_timers_reserve(&connector->timers,
-                              connector->live_count + connector->leaving_count + 1) == 0) {
+        if (peer->leave != RW_LEAVE_NOW && rw_progress_reserve_timer(connector)) {
             begin_leaving(peer);
         } else {
             close_endpoint(peer, UCP_EP_CLOSE_FLAG_FORCE);
@@ -409,7 +407,7 @@ void rw_peer_close_all(ropeway_connector_t *connector) {
     rw_progress_step(connector);
 }
 
-/* Writes "tcp/eth0 posix/memory": each lane's transport and device, once. */
+/* Writes "tcp/lo cma/memory": each lane's transport and device, once. */
 static void write_path(rw_peer_t *peer, const ucp_transport_entry_t *entries,
                        unsigned count) RW_LOCKED {
     size_t used = 0;

@@ -37,6 +37,11 @@ static uint64_t spin_time(const ropeway_connector_t *connector) {
     return (uint64_t)connector->options.spin_us * 1000;
 }
 
+bool rw_progress_reserve_timer(ropeway_connector_t *connector) {
+    return rw_timers_reserve(&connector->timers,
+                             connector->live_count + connector->leaving_count + 1) == 0;
+}
+
 static bool run_timers(ropeway_connector_t *connector) RW_LOCKED {
     rw_timer_t *timer = rw_timers_first(&connector->timers);
     uint64_t now;

@@ -104,8 +104,8 @@ static ucs_status_t fetch(ropeway_operation_t *operation, uint64_t offset, void 
                           size_t length) RW_LOCKED {
     ropeway_connector_t *connector = operation->connector;
     size_t index = rw_layout_piece(operation, offset);
-    const ropeway_descriptor_t *piece = &operation->pieces[index];
-    size_t delta = (size_t)(offset - operation->piece_starts[index]);
+    char *target;
+    bool fits = rw_layout_stretch(operation, index, offset, length, &target) == length;
     rw_flight_t *flight = rw_flight_take(connector);
     ucp_request_param_t param = {.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK |
                                                  UCP_OP_ATTR_FIELD_USER_DATA |
@@ -113,14 +113,13 @@ static ucs_status_t fetch(ropeway_operation_t *operation, uint64_t offset, void 
                                  .memory_type = UCS_MEMORY_TYPE_HOST,
                                  .cb.recv_am = on_received,
                                  .user_data = flight};
-    void *target = (char *)piece->ptr + delta;
     ucs_status_ptr_t request;
 
     if (flight == NULL) {
         run_out(operation);
         return UCS_OK;
     }
-    if (length > piece->size - delta) {
+    if (!fits) {
         target = flight->buffer = malloc(length);
         if (target == NULL) {
             rw_flight_give(flight);
@@ -128,7 +127,7 @@ static ucs_status_t fetch(ropeway_operation_t *operation, uint64_t offset, void 
             return UCS_OK;
         }
     } else {
-        param.memory_type = rw_ucx_memory_type(piece->device);
+        param.memory_type = rw_ucx_memory_type(operation->pieces[index].device);
         if (operation->memories != NULL && operation->memories[index] != NULL) {
             param.op_attr_mask |= UCP_OP_ATTR_FIELD_MEMH;
             param.memh = operation->memories[index]->handle;

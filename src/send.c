@@ -35,28 +35,6 @@ static size_t longest(const ropeway_operation_t *operation) RW_LOCKED {
     return left < limit ? (size_t)left : limit;
 }
 
-/* How many bytes from the cursor on, up to limit, lie in small pieces of host memory; 0 when there
- * is just one. */
-static size_t gatherable(const ropeway_operation_t *operation, size_t limit) RW_LOCKED {
-    size_t index = operation->cursor, total = 0, pieces = 0;
-    uint64_t offset = operation->cursor_offset;
-
-    if (operation->any_device || operation->remote_device) {
-        return 0;
-    }
-    limit = limit < RW_GATHER_MAX ? limit : RW_GATHER_MAX;
-    for (; index < operation->piece_count && total < limit; index++, offset = 0) {
-        size_t piece = operation->pieces[index].size - offset;
-
-        if (piece > RW_EAGER_MAX) {
-            break;
-        }
-        total += piece;
-        pieces += piece > 0;
-    }
-    return pieces > 1 ? (total < limit ? total : limit) : 0;
-}
-
 static bool gather(ropeway_operation_t *operation, size_t length, rw_chunk_t *chunk) RW_LOCKED {
     chunk->buffer = malloc(length);
     chunk->data = chunk->buffer;
@@ -72,7 +50,7 @@ static bool gather(ropeway_operation_t *operation, size_t length, rw_chunk_t *ch
 /* The next chunk; the cursor moves past it. */
 static bool next_chunk(ropeway_operation_t *operation, rw_chunk_t *chunk) RW_LOCKED {
     const ropeway_descriptor_t *piece;
-    size_t length, limit;
+    size_t length = 0, limit;
 
     rw_layout_advance(operation, 0);
     *chunk = (rw_chunk_t){.piece = operation->cursor};
@@ -80,7 +58,9 @@ static bool next_chunk(ropeway_operation_t *operation, rw_chunk_t *chunk) RW_LOC
         return true;
     }
     limit = longest(operation);
-    length = gatherable(operation, limit);
+    if (!operation->any_device && !operation->remote_device) {
+        length = rw_layout_gatherable(operation, limit, RW_EAGER_MAX);
+    }
     if (length > 0) {
         return gather(operation, length, chunk);
     }

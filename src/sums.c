@@ -49,20 +49,13 @@ static void add(ropeway_operation_t *operation, uint64_t limit) RW_LOCKED {
     rw_sums_t *sums = operation->sums;
 
     while (sums->position < limit) {
-        uint64_t start = operation->piece_starts[sums->piece];
-        uint64_t stop = operation->piece_starts[sums->piece + 1];
-        uint64_t end = limit < stop ? limit : stop;
+        char *at;
+        size_t piece = rw_layout_piece(operation, sums->position);
+        size_t part =
+            rw_layout_stretch(operation, piece, sums->position, limit - sums->position, &at);
 
-        if (sums->position < end) {
-            XXH3_64bits_update(sums->state,
-                               (const char *)operation->pieces[sums->piece].ptr +
-                                   (sums->position - start),
-                               end - sums->position);
-            sums->position = end;
-        }
-        if (sums->position == stop) {
-            sums->piece++;
-        }
+        XXH3_64bits_update(sums->state, at, part);
+        sums->position += part;
     }
 }
 

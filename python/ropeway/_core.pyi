@@ -2,6 +2,7 @@
 from typing import Any, Callable, Optional, Union, final
 
 NOWHERE: int
+MAX_DESCRIPTORS: int
 version: str
 ucx_version: str
 

@@ -236,10 +236,11 @@ def prepare(views: list[View], is_target: bool, max_pieces: int) -> Prepared:
         if view.strides is not None:
             if view.kind != HOST:
                 raise refuse(f"descriptor {index} is a strided view of device memory; pass a contiguous tensor")
-            run, count = _core.runs(_strided(view))
+            pieces = _strided(view)
+            run, count = _core.runs(pieces)
             if run >= RUN_MIN and count - 1 <= left:
                 left -= count - 1
-                descriptors.append(_strided(view))
+                descriptors.append(pieces)
                 owners.append(view.owner)
                 continue
             view, copy = _staged(view)

@@ -15,7 +15,6 @@ Data = TypeVar("Data")
 Metadata = Union[str, bytes, Mapping[str, Any]]
 
 _INHERIT = -1
-_MAX_DESCRIPTORS = 131072  # the library's default
 
 
 def _views(data: Any) -> list[View]:
@@ -75,7 +74,7 @@ class Connector:
         settings: dict[str, Any] = dict(options, name=name, transports=transports, net_devices=net_devices)
         settings["interop"] = int(interop)
         self._interop = interop
-        self._max_pieces: int = options.get("max_descriptors", _MAX_DESCRIPTORS)
+        self._max_pieces: int = options.get("max_descriptors", _core.MAX_DESCRIPTORS)
         settings["stall_ms"] = None if stall is None else _limit_ms(stall)
         settings["deadline_ms"] = None if deadline is None else _limit_ms(deadline)
         self._core = _core.Connector(settings)

@@ -54,6 +54,10 @@ bool rw_py_strided_parse(PyObject *tuple, strided_t *strided) {
     unsigned long long base, dense;
     Py_ssize_t itemsize;
 
+    if (!PyTuple_Check(tuple)) {
+        PyErr_SetString(PyExc_TypeError, "a strided view is described by a tuple");
+        return false;
+    }
     if (!PyArg_ParseTuple(tuple, "KO!O!nK", &base, &PyTuple_Type, &shape, &PyTuple_Type, &strides,
                           &itemsize, &dense) ||
         !parse_dims(shape, strides, strided)) {
@@ -81,33 +85,33 @@ size_t rw_py_runs(const strided_t *strided) {
     return count;
 }
 
+/* Moves on in the first dims dimensions. false: that was the last place. */
+static inline bool step(const strided_t *strided, int dims, size_t *index, char **view) {
+    for (int dim = dims - 1; dim >= 0; dim--) {
+        *view += strided->strides[dim];
+        if (++index[dim] < strided->shape[dim]) {
+            return true;
+        }
+        *view -= strided->strides[dim] * (Py_ssize_t)strided->shape[dim];
+        index[dim] = 0;
+    }
+    return false;
+}
+
 void rw_py_runs_fill(const strided_t *strided, ropeway_descriptor_t *runs) {
     size_t index[RW_PY_DIMS] = {0};
     char *view = strided->base;
-    int dim;
 
     do {
         *runs++ = (ropeway_descriptor_t){
             .ptr = view, .size = strided->itemsize, .device.kind = ROPEWAY_DEVICE_HOST};
-        for (dim = strided->dims - 1; dim >= 0; dim--) {
-            view += strided->strides[dim];
-            if (++index[dim] < strided->shape[dim]) {
-                break;
-            }
-            view -= strided->strides[dim] * (Py_ssize_t)strided->shape[dim];
-            index[dim] = 0;
-        }
-    } while (dim >= 0);
+    } while (step(strided, strided->dims, index, &view));
 }
 
 PyObject *rw_py_runs_method(PyObject *module, PyObject *view) {
     strided_t strided;
 
     (void)module;
-    if (!PyTuple_Check(view)) {
-        PyErr_SetString(PyExc_TypeError, "runs takes a tuple");
-        return NULL;
-    }
     if (!rw_py_strided_parse(view, &strided)) {
         return NULL;
     }
@@ -153,7 +157,6 @@ static inline void walk(const strided_t *strided, run_fn run) {
     size_t index[RW_PY_DIMS] = {0};
     char *view = strided->base;
     char *dense = strided->dense;
-    int dim;
 
     if (strided->dims == 0) {
         run(view, dense, strided->itemsize);
@@ -161,15 +164,7 @@ static inline void walk(const strided_t *strided, run_fn run) {
     }
     do {
         dense = row(strided, view, dense, run);
-        for (dim = strided->dims - 2; dim >= 0; dim--) {
-            view += strided->strides[dim];
-            if (++index[dim] < strided->shape[dim]) {
-                break;
-            }
-            view -= strided->strides[dim] * (Py_ssize_t)strided->shape[dim];
-            index[dim] = 0;
-        }
-    } while (dim >= 0);
+    } while (step(strided, strided->dims - 1, index, &view));
 }
 
 void rw_py_gather(const strided_t *strided) {
@@ -184,10 +179,6 @@ PyObject *rw_py_gather_method(PyObject *module, PyObject *view) {
     strided_t strided;
 
     (void)module;
-    if (!PyTuple_Check(view)) {
-        PyErr_SetString(PyExc_TypeError, "gather takes a tuple");
-        return NULL;
-    }
     if (!rw_py_strided_parse(view, &strided)) {
         return NULL;
     }
