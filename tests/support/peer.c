@@ -33,6 +33,7 @@ static void become_peer(int control, int output, int peer_namespace) {
         _exit(126);
     }
     close_range(4, ~0u, 0);
+    signal(SIGPIPE, SIG_DFL); /* the tests ignore it, and that would be inherited */
     execv(argv[0], argv);
     _exit(127);
 }
@@ -93,12 +94,29 @@ bool ts_peer_free(ts_peer_t *peer) {
     return silent;
 }
 
+/* Fails the test with what the peer wrote and, if it ended, how. */
+static void fail_without_peer(ts_peer_t *peer, const char *what) {
+    int status = 0;
+    char *text = ts_read_all(peer->output);
+    print_error("%s\n", text);
+    free(text);
+    if (peer->pid != 0 && waitpid(peer->pid, &status, WNOHANG) == peer->pid) {
+        peer->pid = 0;
+        fail_msg("the peer %s: it ended with wait status 0x%x", what, (unsigned)status);
+    }
+    fail_msg("the peer %s", what);
+}
+
+static void flush_to(ts_peer_t *peer) {
+    if (fflush(peer->out) != 0) {
+        fail_without_peer(peer, "does not listen");
+    }
+}
+
 static void send_line(ts_peer_t *peer, const char *format, va_list args) {
     vfprintf(peer->out, format, args);
     putc('\n', peer->out);
-    if (fflush(peer->out) != 0) {
-        fail_msg("the peer does not listen: %s", strerror(errno));
-    }
+    flush_to(peer);
 }
 
 void ts_peer_send(ts_peer_t *peer, const char *format, ...) {
@@ -119,10 +137,7 @@ static bool take_line(ts_peer_t *peer) {
 
 const char *ts_peer_reply(ts_peer_t *peer) {
     if (!take_line(peer)) {
-        char *text = ts_read_all(peer->output);
-        print_error("%s\n", text);
-        free(text);
-        fail_msg("the peer gives no answer");
+        fail_without_peer(peer, "gives no answer");
     }
     if (strncmp(peer->line, "ok", 2) != 0) {
         fail_msg("the peer says: %s", peer->line);
@@ -165,9 +180,7 @@ ropeway_error_t ts_peer_begin(ts_peer_t *peer, const char *verb, int id, const c
     fprintf(peer->out, "%s %d %s %llu %zu %s\n", verb, id, spec, (unsigned long long)seed, length,
             options);
     fwrite(metadata, 1, length, peer->out);
-    if (fflush(peer->out) != 0) {
-        fail_msg("the peer does not listen: %s", strerror(errno));
-    }
+    flush_to(peer);
     return (ropeway_error_t)strtol(ts_peer_reply(peer), NULL, 10);
 }
 
