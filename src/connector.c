@@ -318,10 +318,13 @@ void rw_connector_leave(ropeway_connector_t *connector) RW_UNCHECKED {
     }
 }
 
-/* Ends every live operation, and waits until their memory is quiet. */
+/* Ends every live operation, and waits until their memory is quiet. To end one may end others:
+ * what it sends may show that the connection is broken. */
 static void end_operations(ropeway_connector_t *connector) RW_LOCKED {
-    for (rw_link_t *link = connector->live.next, *next; link != &connector->live; link = next) {
-        next = link->next;
+    for (size_t left = connector->live_count; left > 0 && connector->live_count > 0; left--) {
+        rw_link_t *link = rw_list_take(&connector->live);
+
+        rw_list_append(&connector->live, link);
         rw_operation_abort(RW_CONTAINER(link, ropeway_operation_t, live));
     }
     while (!rw_list_is_empty(&connector->live)) {

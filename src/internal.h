@@ -164,6 +164,7 @@ struct rw_peer {
     bool stock;                       /* a NIXL agent, on the second worker */
     rw_keys_t *keys;                  /* stock: remote keys that were unpacked */
     bool failed;                      /* new operations need a fresh peer */
+    bool reported;                    /* UCX itself says that it is broken */
     rw_leave_t leave;                 /* how to close the endpoint, once failed */
     bool leaving;                     /* in connector->leaving */
     bool flushing;                    /* what we have sent has not all left yet */
@@ -437,6 +438,11 @@ void rw_native_tell_end(ropeway_operation_t *operation) RW_LOCKED;
 rw_message_t rw_native_message(const ropeway_operation_t *operation, rw_message_type_t type);
 rw_flight_t *rw_flight_take(ropeway_connector_t *connector) RW_LOCKED;
 void rw_flight_give(rw_flight_t *flight) RW_LOCKED;
+/* The operation's memory is in the hands of UCX, and is not any more. To be called before a request
+ * is posted, and when it has ended, be that at once: a post function that finds the connection
+ * broken calls the error handler, and so ends operations, before it returns. */
+void rw_flight_depart(rw_flight_t *flight) RW_LOCKED;
+void rw_flight_land(rw_flight_t *flight) RW_LOCKED;
 
 /* ---- send.c, receive.c, sums.c ---- */
 
@@ -487,6 +493,13 @@ void rw_peer_drop(rw_peer_t *peer) RW_LOCKED;
 rw_peer_t *rw_peer_find(ropeway_connector_t *connector, const uint8_t id[RW_ID_BYTES]) RW_LOCKED;
 /* The transports of its endpoint, as text; "" when unknown. */
 const char *rw_peer_path(rw_peer_t *peer) RW_LOCKED;
+
+/* ---- stuck.c ---- */
+
+/* Shuts down the TCP connections of a UCX worker, by its event descriptor, through which nothing
+ * could be sent for ms milliseconds though bytes wait. UCX takes them as ended by the peer. Returns
+ * their number. */
+unsigned rw_stuck_cut(int worker_fd, uint32_t ms) RW_LOCKED;
 
 /* ---- nixl.c: what stock NIXL peers see of us ---- */
 

@@ -45,6 +45,16 @@ void rw_flight_give(rw_flight_t *flight) {
     rw_list_append(&connector->spare_flights, &flight->link);
 }
 
+void rw_flight_depart(rw_flight_t *flight) {
+    flight->operation->inflight++;
+    flight->connector->stats.bytes_inflight += flight->length;
+}
+
+void rw_flight_land(rw_flight_t *flight) {
+    flight->operation->inflight--;
+    flight->connector->stats.bytes_inflight -= flight->length;
+}
+
 rw_message_t rw_native_message(const ropeway_operation_t *operation, rw_message_type_t type) {
     rw_message_t message = {.type = (uint8_t)type, .version = RW_PROTOCOL_VERSION};
 

@@ -127,8 +127,7 @@ static void on_posted(void *request, ucs_status_t status, void *argument) RW_UNC
     ropeway_operation_t *operation = flight->operation;
 
     ucp_request_free(request);
-    operation->inflight--;
-    operation->connector->stats.bytes_inflight -= flight->length;
+    rw_flight_land(flight);
     account(flight, status);
     if (status != UCS_OK) {
         fail(operation, status);
@@ -137,21 +136,20 @@ static void on_posted(void *request, ucs_status_t status, void *argument) RW_UNC
     rw_operation_settle(operation);
 }
 
-/* Takes what a post function returned. false: the operation has ended. */
+/* Takes what a post function returned for a flight that had departed. false: the operation has
+ * ended. */
 static bool take(rw_flight_t *flight, ucs_status_ptr_t request) RW_LOCKED {
     ropeway_operation_t *operation = flight->operation;
 
-    if (UCS_PTR_IS_PTR(request)) {
-        operation->inflight++;
-        operation->connector->stats.bytes_inflight += flight->length;
-        return true;
+    if (!UCS_PTR_IS_PTR(request)) {
+        rw_flight_land(flight);
+        account(flight, UCS_PTR_STATUS(request));
+        if (request != NULL) {
+            fail(operation, UCS_PTR_STATUS(request));
+        }
+        rw_operation_settle(operation);
     }
-    account(flight, UCS_PTR_STATUS(request));
-    if (request != NULL) {
-        fail(operation, UCS_PTR_STATUS(request));
-        return false;
-    }
-    return true;
+    return operation->phase == RW_PHASE_MOVING;
 }
 
 static void run_out(ropeway_operation_t *operation, const char *what) RW_LOCKED {
@@ -222,6 +220,7 @@ static bool post_next(ropeway_operation_t *operation) RW_LOCKED {
     param.op_attr_mask |= UCP_OP_ATTR_FIELD_MEMORY_TYPE;
     param.memory_type = rw_ucx_memory_type(piece->device);
     rw_layout_advance(operation, length);
+    rw_flight_depart(flight);
     return take(flight,
                 operation->is_sender
                     ? ucp_put_nbx(operation->peer->endpoint, local, length, remote, key, &param)
@@ -234,7 +233,11 @@ static bool flush(ropeway_operation_t *operation) RW_LOCKED {
     rw_flight_t *flight = make_flight(operation, 0, &param);
 
     operation->all_sent = true;
-    return flight != NULL && take(flight, ucp_ep_flush_nbx(operation->peer->endpoint, &param));
+    if (flight == NULL) {
+        return false;
+    }
+    rw_flight_depart(flight);
+    return take(flight, ucp_ep_flush_nbx(operation->peer->endpoint, &param));
 }
 
 static bool notify(ropeway_operation_t *operation) RW_LOCKED {
@@ -256,6 +259,7 @@ static bool notify(ropeway_operation_t *operation) RW_LOCKED {
         rw_serdes_notification(operation->connector->name, operation->remote_name, flight->buffer);
     param.op_attr_mask |= UCP_OP_ATTR_FIELD_FLAGS;
     param.flags = UCP_AM_SEND_FLAG_EAGER;
+    rw_flight_depart(flight);
     return take(flight, ucp_am_send_nbx(operation->peer->endpoint, 0, NULL, 0, flight->buffer,
                                         length, &param));
 }

@@ -4,16 +4,19 @@
  * peer is known by its whole hello: nobody can pose as another without having its address, and a
  * peer that restarts is another one, even under the same name.
  *
- * A broken connection is found by UCX (error handler) or declared by us (a peer that lets no
- * operation end). Its operations end at once; its endpoint is closed at the next step, outside
- * UCX's own callbacks, which makes UCX give back whatever is in flight.
+ * A broken connection is found by UCX (error handler, which UCX may call from within any function
+ * that posts) or declared by us (a peer that lets no operation end). Its operations end at once;
+ * its endpoint is closed at the next step, outside UCX's own callbacks, which makes UCX give back
+ * whatever is in flight.
  *
  * When the endpoint is closed matters, because of a fault of UCX (1.22, 1.23). When its TCP
  * connection is given up with bytes left to send, and the other side gives it up too before they
  * have left, UCX frees the connection in the middle of handling its events, and goes on to use it:
  * the process crashes. So the endpoint is flushed first, unless an operation has waited for its
  * memory as long as it may. A side that gives up an idle connection also waits for quiet_ms: the
- * other one may do the same, with bytes left to send, and needs time for them.
+ * other one may do the same, with bytes left to send, and needs time for them. An endpoint that
+ * can't wait is given up after its socket, if nothing could be sent through that for long: then UCX
+ * finds a connection that the peer has ended, and frees it at a time of its own.
  */
 #include "error.h"
 #include "internal.h"
@@ -25,6 +28,9 @@
 #include <string.h>
 
 #define MILLISECOND 1000000u
+#define STUCK_MIN_MS 10u
+#define STUCK_MAX_MS 500u
+#define CUT_STEPS 1024 /* until UCX has seen the ends of its sockets */
 #define LEAVE_MAX ((uint64_t)60000 * MILLISECOND)
 
 rw_peer_t *rw_peer_find(ropeway_connector_t *connector, const uint8_t id[RW_ID_BYTES]) {
@@ -100,6 +106,7 @@ static void on_error(void *argument, ucp_ep_h endpoint, ucs_status_t status) RW_
     rw_peer_t *peer = argument;
 
     (void)endpoint;
+    peer->reported = true;
     if (peer->leaving) {
         end_leaving(peer);
         return;
@@ -355,10 +362,45 @@ static void begin_leaving(rw_peer_t *peer) RW_LOCKED {
     look_at_leaving(peer, peer->left);
 }
 
+/* Whether an endpoint of this worker is to be closed at once that UCX takes for a good one. */
+static bool gives_up(ropeway_connector_t *connector, bool stock) RW_LOCKED {
+    for (rw_link_t *link = connector->broken.next; link != &connector->broken; link = link->next) {
+        rw_peer_t *peer = RW_CONTAINER(link, rw_peer_t, link);
+
+        if (peer->stock == stock && peer->leave == RW_LEAVE_NOW && !peer->reported) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Ends the connections of a worker that are stuck, when one of them may be to be closed. */
+static void cut_stuck(ropeway_connector_t *connector, bool stock) RW_LOCKED {
+    int fd = stock ? connector->nixl->fd : connector->ucx_fd;
+    ucp_worker_h worker = stock ? connector->nixl->worker : connector->worker;
+    uint32_t half = connector->options.quiet_ms / 2;
+    unsigned count = rw_stuck_cut(fd, half < STUCK_MIN_MS   ? STUCK_MIN_MS
+                                      : half > STUCK_MAX_MS ? STUCK_MAX_MS
+                                                            : half);
+
+    if (count > 0) {
+        rw_log(connector, ROPEWAY_LOG_INFO, "%u TCP connections were cut: their peers take nothing",
+               count);
+        for (int i = 0; i < CUT_STEPS && ucp_worker_progress(worker) != 0; i++) {
+        }
+    }
+}
+
 bool rw_peer_bury(ropeway_connector_t *connector) {
     rw_link_t *link;
     bool any = false;
 
+    if (gives_up(connector, false)) {
+        cut_stuck(connector, false);
+    }
+    if (gives_up(connector, true)) {
+        cut_stuck(connector, true);
+    }
     while ((link = rw_list_take(&connector->broken)) != NULL) {
         rw_peer_t *peer = RW_CONTAINER(link, rw_peer_t, link);
 
@@ -384,17 +426,16 @@ static bool is_flushing(const ropeway_connector_t *connector) RW_LOCKED {
 
 void rw_peer_close_all(ropeway_connector_t *connector) {
     uint64_t due = rw_now() + (uint64_t)connector->options.quiet_ms * MILLISECOND;
-    rw_link_t *link;
 
-    for (link = connector->peers.next; link != &connector->peers; link = link->next) {
-        say_goodbye(RW_CONTAINER(link, rw_peer_t, link), RW_FLAG_GONE);
-    }
     while (!rw_list_is_empty(&connector->peers)) {
         rw_peer_t *peer = RW_CONTAINER(connector->peers.next, rw_peer_t, link);
 
-        detach(peer);
-        rw_list_remove(&peer->link);
-        close_endpoint(peer, 0);
+        say_goodbye(peer, RW_FLAG_GONE);
+        if (!peer->failed) { /* by what was sent to it */
+            detach(peer);
+            rw_list_remove(&peer->link);
+            close_endpoint(peer, 0);
+        }
     }
     while ((connector->closing > 0 || is_flushing(connector) || connector->messages_inflight > 0) &&
            rw_now() < due) {

@@ -92,8 +92,7 @@ static void on_received(void *request, ucs_status_t status, size_t length,
 
     (void)length;
     ucp_request_free(request);
-    operation->inflight--;
-    operation->connector->stats.bytes_inflight -= flight->length;
+    rw_flight_land(flight);
     received(flight, status);
     rw_operation_settle(operation);
 }
@@ -136,12 +135,12 @@ static ucs_status_t fetch(ropeway_operation_t *operation, uint64_t offset, void 
     flight->operation = operation;
     flight->offset = offset;
     flight->length = length;
+    rw_flight_depart(flight);
     request = ucp_am_recv_data_nbx(connector->worker, data, target, length, &param);
-    if (UCS_PTR_IS_PTR(request)) {
-        operation->inflight++;
-        connector->stats.bytes_inflight += length;
-    } else {
+    if (!UCS_PTR_IS_PTR(request)) {
+        rw_flight_land(flight);
         received(flight, UCS_PTR_STATUS(request));
+        rw_operation_settle(operation);
     }
     return UCS_INPROGRESS;
 }

@@ -107,8 +107,7 @@ static void on_sent(void *request, ucs_status_t status, void *argument) RW_UNCHE
     ropeway_operation_t *operation = flight->operation;
 
     ucp_request_free(request);
-    operation->inflight--;
-    operation->connector->stats.bytes_inflight -= flight->length;
+    rw_flight_land(flight);
     sent(flight, status);
     if (status != UCS_OK) {
         fail(operation, status);
@@ -167,20 +166,19 @@ static bool post_chunk(ropeway_operation_t *operation) RW_LOCKED {
     operation->started = true;
     param = make_param(operation, &chunk, flight);
     operation->pulled |= (param.flags & UCP_AM_SEND_FLAG_RNDV) != 0;
+    rw_flight_depart(flight);
     request = ucp_am_send_nbx(operation->peer->endpoint,
                               operation->remote_device ? RW_AM_DEVICE : RW_AM_HOST, flight->header,
                               RW_MESSAGE_BYTES, chunk.data, chunk.length, &param);
-    if (UCS_PTR_IS_PTR(request)) {
-        operation->inflight++;
-        connector->stats.bytes_inflight += chunk.length;
-        return true;
+    if (!UCS_PTR_IS_PTR(request)) {
+        rw_flight_land(flight);
+        sent(flight, UCS_PTR_STATUS(request));
+        if (request != NULL) {
+            fail(operation, UCS_PTR_STATUS(request));
+        }
+        rw_operation_settle(operation);
     }
-    sent(flight, UCS_PTR_STATUS(request));
-    if (request != NULL) {
-        fail(operation, UCS_PTR_STATUS(request));
-        return false;
-    }
-    return true;
+    return operation->phase == RW_PHASE_MOVING;
 }
 
 /* All checksums, once all bytes are posted. false: the operation has ended. */

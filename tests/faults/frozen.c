@@ -111,7 +111,51 @@ static void rule3_destroy_is_bounded_while_the_peer_is_stopped(void **state) {
     }
 }
 
+/* More than the sockets between two processes hold. */
+#define READS 1024
+#define READ_SIZE "16384"
+
+/* The owner has sent more than the reader, which is stopped, has taken, and closes the connection
+ * by force. The reader goes on, takes it all and leaves, while the owner is stopped: it finds both
+ * at once, that the reader has left and that it may send the rest. */
+static void rule4_a_reader_leaves_a_connection_that_was_closed_with_bytes_left(void **state) {
+    (void)state;
+    ts_peer_t *owner = ts_new_peer(OPTIONS), *reader = ts_new_peer(OPTIONS);
+    char *metadata[READS];
+    size_t length[READS];
+    for (int i = 0; i < READS; i++) {
+        ts_peer_ask(owner, "readable %d " READ_SIZE " 1", i);
+        metadata[i] = ts_peer_metadata(owner, i, &length[i]);
+    }
+    for (int i = 0; i < READS; i++) {
+        assert_ok(ts_peer_begin(reader, "read", i, READ_SIZE, 1, "", metadata[i], length[i]));
+        free(metadata[i]);
+        if (i == 0) { /* connects them */
+            assert_complete(ts_peer_wait(reader, 0));
+            assert_complete(ts_peer_wait(owner, 0));
+            ts_peer_stop(owner);
+        }
+    }
+    ts_peer_stop(reader);
+    ts_peer_continue(owner);
+    int waiting = 0;
+    for (int i = 1; i < READS; i++) {
+        ts_peer_ask(owner, "cancel %d 0 0", i);
+    }
+    for (int i = 1; i < READS; i++) {
+        ts_outcome_t outcome = ts_peer_wait(owner, i);
+        waiting += outcome.status == ROPEWAY_STATUS_CANCELLED;
+    }
+    assert_true(waiting > 0);
+    ts_peer_stop(owner);
+    ts_peer_continue(reader);
+    ts_peer_ask(reader, "destroy");
+    ts_peer_continue(owner);
+    ts_assert_works(ts_connect(OPTIONS), owner);
+}
+
 static const struct CMUnitTest tests[] = {
+    TS_TEST(rule4_a_reader_leaves_a_connection_that_was_closed_with_bytes_left),
     TS_TEST(rule3_a_read_is_cancelled_while_the_owner_is_stopped),
     TS_TEST(rule3_a_write_is_cancelled_while_the_owner_is_stopped),
     TS_TEST(rule3_a_readable_is_cancelled_while_the_reader_is_stopped),
