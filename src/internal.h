@@ -31,6 +31,8 @@
 
 /* Messages up to this size travel eagerly (copied by UCX at once), larger ones by rendezvous. */
 #define RW_EAGER_MAX ((size_t)16 << 10)
+/* All of an operation of up to this size does, between host memories. */
+#define RW_EAGER_TOTAL ((size_t)64 << 10)
 /* Small neighbouring pieces are gathered into messages of up to this size. */
 #define RW_GATHER_MAX ((size_t)512 << 10)
 /* A WRITE of up to this size sends its bytes inside the request. */

@@ -120,9 +120,14 @@ static void on_sent(void *request, ucs_status_t status, void *argument) RW_UNCHE
     rw_operation_settle(operation);
 }
 
+static bool goes_eagerly(const ropeway_operation_t *operation, size_t length) RW_LOCKED {
+    return length <= RW_EAGER_MAX || (operation->total <= RW_EAGER_TOTAL &&
+                                      !operation->any_device && !operation->remote_device);
+}
+
 static ucp_request_param_t make_param(const ropeway_operation_t *operation, const rw_chunk_t *chunk,
                                       rw_flight_t *flight) RW_LOCKED {
-    bool eager = chunk->length <= RW_EAGER_MAX;
+    bool eager = goes_eagerly(operation, chunk->length);
     ucp_request_param_t param = {.op_attr_mask =
                                      UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA |
                                      UCP_OP_ATTR_FIELD_FLAGS | UCP_OP_ATTR_FIELD_MEMORY_TYPE,
