@@ -175,11 +175,15 @@ typedef struct ropeway_connector_options {
     const char *transports;   /* as UCX_TLS, e.g. "tcp,self"; NULL (default): UCX_TLS, or all but
                                  queues in shared memory (see ropeway(7)) */
     const char *net_devices;  /* as UCX_NET_DEVICES, e.g. "eth0"; NULL (default): that, or all */
-    uint32_t interop; /* 1: stock NIXL peers may use what this connector offers: its metadata
-                         carries addresses and UCX remote keys, and any UCX peer that reaches
-                         the worker over TCP or shared memory can then read and write this
-                         process (see SECURITY.md); default 0: Ropeway peers only. Operations
-                         begun here on a stock peer's metadata work either way */
+    uint32_t interop;     /* 1: stock NIXL peers may use what this connector offers: its metadata
+                             carries addresses and UCX remote keys, and any UCX peer that reaches
+                             the worker over TCP or shared memory can then read and write this
+                             process (see SECURITY.md); default 0: Ropeway peers only. Operations
+                             begun here on a stock peer's metadata work either way */
+    uint32_t max_queues;  /* peers on this host that get a queue in shared memory of their own;
+                             default 16; 0: none. Each takes about 5 MB on either side */
+    uint32_t queue_after; /* operations begun on a peer and completed before it is asked for a
+                             queue; default 8 */
 } ropeway_connector_options_t;
 
 /* Sets every field to its default. size: sizeof *options. */
@@ -235,6 +239,7 @@ typedef struct ropeway_stats {
     uint64_t messages_dropped;     /* late or malformed messages */
     uint64_t wakeups;              /* times the progress thread woke from sleep */
     uint64_t memory_registered;    /* gauge: bytes registered by ropeway_memory_register() */
+    uint64_t queues;               /* gauge: peers with a queue in shared memory */
 } ropeway_stats_t;
 
 /* Fills the first size bytes (sizeof *stats) of stats.

@@ -75,7 +75,9 @@ static bool goes_inline(const ropeway_operation_t *operation) {
 static ropeway_error_t send_request(ropeway_operation_t *operation) RW_LOCKED {
     ropeway_connector_t *connector = operation->connector;
     rw_message_t message = rw_native_message(operation, RW_REQUEST);
-    size_t length = connector->hello_length;
+    /* Who sends through a queue is known. */
+    size_t hello_length = operation->by_queue ? 0 : connector->hello_length;
+    size_t length = hello_length;
     uint8_t *payload = malloc(length + RW_ID_BYTES + RW_INLINE_MAX); /* a grain is no longer */
     ropeway_error_t error;
 
@@ -101,8 +103,8 @@ static ropeway_error_t send_request(ropeway_operation_t *operation) RW_LOCKED {
     message.request.total = operation->total;
     message.request.digest = rw_message_digest(operation->descriptors, operation->count);
     message.request.count = (uint32_t)operation->count;
-    message.request.hello_length = (uint32_t)connector->hello_length;
-    error = rw_native_send(connector, operation->peer->endpoint, &message, payload, length);
+    message.request.hello_length = (uint32_t)hello_length;
+    error = rw_native_send(connector, rw_native_endpoint(operation), &message, payload, length);
     operation->all_sent = (message.flags & RW_FLAG_INLINE) != 0;
     free(payload);
     return error;
@@ -152,6 +154,7 @@ static ropeway_error_t start(ropeway_operation_t *operation, const ropeway_metad
         return error;
     }
     rw_operation_bind(operation, peer, metadata->key_bytes);
+    operation->by_queue = peer->queue != NULL && peer->queue->usable && !operation->any_device;
     error = send_request(operation);
     if (error != ROPEWAY_OK) {
         rw_operation_end(operation, ROPEWAY_STATUS_ERRORED, error, false, "%s",

@@ -38,6 +38,8 @@ static const ropeway_connector_options_t defaults = {
     .max_descriptors = 131072,
     .max_operations = 1000000,
     .max_peers = 4096,
+    .max_queues = 16,
+    .queue_after = 8,
 };
 
 void ropeway_connector_options_init(ropeway_connector_options_t *options, size_t size) {
@@ -73,6 +75,8 @@ static ropeway_error_t check_options(const ropeway_connector_options_t *options)
         {"max_descriptors", options->max_descriptors, 1, UINT32_MAX},
         {"max_operations", options->max_operations, 1, UINT32_MAX},
         {"max_peers", options->max_peers, 1, UINT32_MAX},
+        {"max_queues", options->max_queues, 0, 4096},
+        {"queue_after", options->queue_after, 1, UINT32_MAX},
         {"length of name", options->name != NULL ? strlen(options->name) : 1, 1, 255},
     };
 
@@ -185,12 +189,13 @@ static void init_fields(ropeway_connector_t *connector) RW_UNCHECKED {
     rw_link_t *lists[] = {&connector->live,    &connector->peers,    &connector->broken,
                           &connector->leaving, &connector->starved,  &connector->callbacks,
                           &connector->events,  &connector->memories, &connector->spare_flights,
-                          &connector->logging};
+                          &connector->logging, &connector->queues,   &connector->talks,
+                          &connector->asking};
 
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
         rw_list_init(lists[i]);
     }
-    connector->wake_fd = connector->event_fd = connector->epoll_fd = -1;
+    connector->wake_fd = connector->event_fd = connector->epoll_fd = connector->listen_fd = -1;
     connector->references = 1;
     connector->sleep_until = RW_NEVER;
     connector->generation = rw_process_generation();
@@ -208,7 +213,8 @@ static void free_connector(ropeway_connector_t *connector) RW_UNCHECKED {
     while ((link = rw_list_take(&connector->spare_flights)) != NULL) {
         free(RW_CONTAINER(link, rw_flight_t, link));
     }
-    int files[] = {connector->wake_fd, connector->event_fd, connector->epoll_fd};
+    int files[] = {connector->wake_fd, connector->event_fd, connector->epoll_fd,
+                   connector->listen_fd};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         if (files[i] >= 0) {
             close(files[i]);
@@ -239,13 +245,16 @@ static ropeway_error_t build(ropeway_connector_t *connector) RW_UNCHECKED {
     }
     error = rw_ucx_open(connector);
     if (error == ROPEWAY_OK) {
-        error = rw_native_listen(connector);
+        error = rw_native_listen(connector, NULL);
     }
     if (error == ROPEWAY_OK) {
         error = make_hello(connector);
     }
     if (error == ROPEWAY_OK) {
         error = open_files(connector);
+    }
+    if (error == ROPEWAY_OK) {
+        rw_talk_listen(connector);
     }
     if (error == ROPEWAY_OK) {
         error = rw_progress_start(connector);
@@ -354,6 +363,7 @@ ropeway_error_t ropeway_connector_destroy(ropeway_connector_t *connector) RW_UNC
                        "another thread");
     }
     connector->closed = true;
+    rw_talk_close(connector);
     end_operations(connector);
     rw_peer_close_all(connector);
     connector->stopping = true;
@@ -370,6 +380,7 @@ ropeway_error_t ropeway_connector_destroy(ropeway_connector_t *connector) RW_UNC
         rw_memory_forget(RW_CONTAINER(connector->memories.next, ropeway_memory_t, link));
     }
     rw_nixl_close(connector);
+    rw_queue_close_context(connector);
     rw_ucx_close(connector);
     rw_log_detach(connector);
     rw_process_count(-1);

@@ -63,6 +63,7 @@ typedef enum rw_leave {
 
 typedef struct rw_peer rw_peer_t;
 typedef struct rw_nixl rw_nixl_t;
+typedef struct rw_queue rw_queue_t;
 typedef struct rw_key rw_key_t;   /* a remote key, unpacked */
 typedef struct rw_keys rw_keys_t; /* those of a peer */
 
@@ -121,6 +122,7 @@ struct ropeway_operation {
     uint64_t last_moved;         /* time of the latest sign of progress */
     uint64_t quiet_due;          /* when patience with the peer ends; RW_NEVER: not running */
     unsigned inflight;           /* UCX requests that touch our memory */
+    bool by_queue;               /* its messages go through the peer's queue in shared memory */
     bool integrity;              /* either side asked for it */
     bool remote_device;          /* the peer's memory is not all host memory */
     uint64_t remote_grain;       /* sender: the receiver's; 0: no wish */
@@ -163,6 +165,13 @@ struct rw_peer {
     uint8_t their_token[RW_ID_BYTES]; /* what the peer calls it; zeroes until heard */
     ucp_ep_h endpoint;                /* NULL once closing began */
     int process;                      /* its process, when it is on this host; -1: unknown */
+    pid_t pid;                        /* the same, by number; 0: not on this host, or this one */
+    uint8_t instance[RW_ID_BYTES];    /* from its hello */
+    rw_queue_t *queue;                /* in shared memory, theirs alone; or NULL */
+    bool queue_refused;               /* there will be none */
+    bool asked;                       /* we have asked it for one */
+    rw_link_t asking;                 /* in connector->asking, when it should be asked */
+    uint32_t completed;               /* operations begun here without a queue, since we asked */
     bool stock;                       /* a NIXL agent, on the second worker */
     rw_keys_t *keys;                  /* stock: remote keys that were unpacked */
     bool failed;                      /* new operations need a fresh peer */
@@ -175,6 +184,7 @@ struct rw_peer {
     bool heard;                       /* it has sent us something */
     uint64_t last_heard;              /* when, or when the connection was made */
     char path[128];                   /* transports; "" until asked for */
+    char queue_path[128];             /* those of the queue */
     char name[256];
     char ucx[32]; /* the UCX release on the other side, as far as known */
 };
@@ -202,6 +212,19 @@ typedef struct rw_flight {
     uint8_t header[RW_MESSAGE_BYTES];
 } rw_flight_t;
 
+/* A queue in shared memory with one peer; queue.c. */
+struct rw_queue {
+    rw_link_t link; /* in connector->queues, once it is connected */
+    rw_peer_t *peer;
+    ucp_worker_h worker;
+    ucp_ep_h endpoint; /* NULL until connected */
+    int fd;            /* readable when the worker has work */
+    unsigned refusals; /* how often in a row UCX could not be armed, and had nothing to do */
+    bool usable;       /* the peer is ready too: operations may begin on it */
+    bool running;      /* UCX is at work on it */
+    bool muted;        /* it is not waited for, as it can't be armed */
+};
+
 typedef struct rw_grave {
     uint8_t id[RW_ID_BYTES];
     ropeway_error_t error; /* what a latecomer gets */
@@ -220,7 +243,8 @@ struct ropeway_connector {
     int ucx_fd;          /* readable when UCX has work */
     int wake_fd;         /* wakes the progress thread */
     int event_fd;        /* readable while events is not empty */
-    int epoll_fd;        /* of ucx_fd and wake_fd */
+    int epoll_fd;        /* of ucx_fd, wake_fd and what else there is to watch */
+    int listen_fd;       /* where peers on this host ask for a queue; -1: nowhere */
     bool has_cuda;
     rw_agents_t agents; /* with a lock of its own */
     pthread_t thread;   /* drives UCX */
@@ -230,7 +254,15 @@ struct ropeway_connector {
     rw_lock_t lock;
     ucp_context_h context;
     ucp_worker_h worker RW_GUARDED;
-    rw_nixl_t *nixl RW_GUARDED;     /* the second UCX worker, once it is needed */
+    rw_nixl_t *nixl RW_GUARDED;             /* the second UCX worker, once it is needed */
+    ucp_context_h queue_context RW_GUARDED; /* of the queues' workers, once there was one */
+    rw_link_t queues RW_GUARDED;
+    rw_link_t talks RW_GUARDED;  /* about queues, under way */
+    rw_link_t asking RW_GUARDED; /* peers that should be asked for a queue */
+    size_t talk_count RW_GUARDED;
+    bool knocked RW_GUARDED;        /* somebody wants to talk about a queue */
+    bool sulking RW_GUARDED;        /* a queue can't be armed, and has nothing to do */
+    unsigned turns RW_GUARDED;      /* steps of progress, for what need not be done in each */
     unsigned references RW_GUARDED; /* operations not freed, and 1 until destroyed */
     bool closed RW_GUARDED;         /* destroy has begun */
     bool stopping RW_GUARDED;       /* the progress thread shall end */
@@ -301,6 +333,15 @@ void rw_ucx_close(ropeway_connector_t *connector);
  * (transports, net_devices) may be NULL. */
 ropeway_error_t rw_ucx_config(const char *transports, const char *net_devices,
                               uint32_t keepalive_ms, bool for_stock, ucp_config_t **config);
+/* Whether these transports (NULL: the environment's) leave room for queues of ours. *large: whether
+ * they also let large transfers go from memory to memory (CMA); may be NULL. */
+bool rw_ucx_can_queue(const char *transports, bool *large);
+/* The configuration of the queues' workers. */
+ropeway_error_t rw_ucx_queue_config(const ropeway_connector_t *connector, ucp_config_t **config);
+/* Connects a worker to the one of this address, which came from a peer. Errors: ERR_NO_PATH with
+ * the reason alone as sentence, ERR_NO_MEMORY. */
+ropeway_error_t rw_ucx_connect(ucp_worker_h worker, const uint8_t *address, size_t length,
+                               ucp_err_handler_cb_t on_error, void *argument, ucp_ep_h *endpoint);
 /* Sets one key. Errors: ERR_TRANSPORT. */
 ropeway_error_t rw_ucx_set(ucp_config_t *config, const char *key, const char *value);
 /* Whether the library sets this key (without "UCX_"), or an option of the connector does. */
@@ -315,8 +356,8 @@ ropeway_error_t rw_progress_start(ropeway_connector_t *connector);
 bool rw_progress_step(ropeway_connector_t *connector) RW_LOCKED;
 /* To be called after posting, before the lock is released: makes sure that somebody goes on. */
 void rw_progress_kick(ropeway_connector_t *connector) RW_LOCKED;
-/* Makes room for the timer of one more operation, or of one more peer that leaves. false: out of
- * memory. */
+/* Makes room for the timer of one more operation, peer that leaves, or talk. false: out of memory.
+ */
 bool rw_progress_reserve_timer(ropeway_connector_t *connector) RW_LOCKED;
 /* Wakes the progress thread for what only it does (arming a new worker, stopping). */
 void rw_progress_wake(ropeway_connector_t *connector) RW_LOCKED;
@@ -410,8 +451,10 @@ static inline bool rw_operation_is_active(const ropeway_operation_t *operation) 
 
 /* ---- passive.c, active.c ---- */
 
-void rw_passive_request(ropeway_connector_t *connector, const rw_message_t *message,
-                        const uint8_t *payload, size_t length, ucp_ep_h reply) RW_LOCKED;
+/* queue: the one that it came through, or NULL. */
+void rw_passive_request(ropeway_connector_t *connector, rw_queue_t *queue,
+                        const rw_message_t *message, const uint8_t *payload, size_t length,
+                        ucp_ep_h reply) RW_LOCKED;
 void rw_passive_reject(ropeway_connector_t *connector, const rw_message_t *message, ucp_ep_h reply,
                        ropeway_error_t error, const char *format, ...)
     __attribute__((format(printf, 5, 6))) RW_LOCKED;
@@ -422,8 +465,10 @@ void rw_passive_reject(ropeway_connector_t *connector, const rw_message_t *messa
  * data until we have unpacked it with ucp_am_recv_data_nbx(). */
 enum { RW_AM_HOST = 1, RW_AM_DEVICE = 2 };
 
-/* Installs the message handlers on the worker. */
-ropeway_error_t rw_native_listen(ropeway_connector_t *connector) RW_LOCKED;
+/* Installs the message handlers on the queue's worker, or the connector's when queue is NULL. */
+ropeway_error_t rw_native_listen(ropeway_connector_t *connector, rw_queue_t *queue) RW_LOCKED;
+/* Where the operation's messages go; its peer has not failed. */
+ucp_ep_h rw_native_endpoint(const ropeway_operation_t *operation) RW_LOCKED;
 /* Sends a message without operation memory. payload is copied. endpoint: any open one. */
 ropeway_error_t rw_native_send(ropeway_connector_t *connector, ucp_ep_h endpoint,
                                const rw_message_t *message, const void *payload,
@@ -493,8 +538,43 @@ bool rw_peer_bury(ropeway_connector_t *connector) RW_LOCKED;
 void rw_peer_close_all(ropeway_connector_t *connector) RW_LOCKED;
 void rw_peer_drop(rw_peer_t *peer) RW_LOCKED;
 rw_peer_t *rw_peer_find(ropeway_connector_t *connector, const uint8_t id[RW_ID_BYTES]) RW_LOCKED;
-/* The transports of its endpoint, as text; "" when unknown. */
-const char *rw_peer_path(rw_peer_t *peer) RW_LOCKED;
+/* The transports of its endpoint, or of its queue, as text; "" when unknown. */
+const char *rw_peer_path(rw_peer_t *peer, bool by_queue) RW_LOCKED;
+
+/* ---- queue.c ---- */
+
+/* Makes a queue for this peer, not connected yet. *address, of *length bytes: its UCX address, to
+ * be freed. */
+ropeway_error_t rw_queue_new(rw_peer_t *peer, rw_queue_t **queue, uint8_t **address,
+                             size_t *length) RW_LOCKED;
+/* Connects it to the peer's, whose address this is: it is the peer's queue now. */
+ropeway_error_t rw_queue_connect(rw_queue_t *queue, const uint8_t *address,
+                                 size_t length) RW_LOCKED;
+/* Lets UCX work on all queues. Returns whether anything happened. */
+bool rw_queue_progress(ropeway_connector_t *connector) RW_LOCKED;
+/* Makes their descriptors readable at the next event. false: there is work to do first. */
+bool rw_queue_arm(ropeway_connector_t *connector) RW_LOCKED;
+/* Whether this descriptor is one of a queue. */
+bool rw_queue_owns(const ropeway_connector_t *connector, int fd) RW_LOCKED;
+/* Takes what the peer has put into it so far. NULL: nothing. */
+void rw_queue_drain(rw_queue_t *queue) RW_LOCKED;
+/* Waits until all that was sent is in the peer's hands; at most until due. */
+void rw_queue_flush(rw_queue_t *queue, uint64_t due) RW_LOCKED;
+/* Gives back what is in flight. Not from within UCX. */
+void rw_queue_free(rw_queue_t *queue) RW_LOCKED;
+void rw_queue_close_context(ropeway_connector_t *connector) RW_LOCKED;
+
+/* ---- queue_talk.c ---- */
+
+/* Opens the socket on which peers ask for queues, if there may be any. */
+void rw_talk_listen(ropeway_connector_t *connector);
+/* An operation that was begun here has completed without a queue: it may be time to ask for one. */
+void rw_talk_count(rw_peer_t *peer) RW_LOCKED;
+/* Goes on with all talks, and begins those that are due. Not from within UCX. */
+void rw_talk_look(ropeway_connector_t *connector) RW_LOCKED;
+/* Whether this descriptor is one of a talk, or where they begin. */
+bool rw_talk_owns(const ropeway_connector_t *connector, int fd) RW_LOCKED;
+void rw_talk_close(ropeway_connector_t *connector) RW_LOCKED;
 
 /* ---- stuck.c ---- */
 

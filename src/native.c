@@ -136,7 +136,11 @@ ropeway_error_t rw_native_send(ropeway_connector_t *connector, ucp_ep_h endpoint
     if (flight == NULL) {
         return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
     }
-    return post(flight, endpoint, length, message->type == RW_REQUEST ? UCP_AM_SEND_FLAG_REPLY : 0);
+    /* The answer to a stranger goes where the request came from. */
+    return post(flight, endpoint, length,
+                message->type == RW_REQUEST && message->request.hello_length > 0
+                    ? UCP_AM_SEND_FLAG_REPLY
+                    : 0);
 }
 
 void rw_native_reject(ropeway_connector_t *connector, ucp_ep_h reply, const rw_message_t *message,
@@ -154,6 +158,10 @@ void rw_native_reject(ropeway_connector_t *connector, ucp_ep_h reply, const rw_m
     }
 }
 
+ucp_ep_h rw_native_endpoint(const ropeway_operation_t *operation) {
+    return operation->by_queue ? operation->peer->queue->endpoint : operation->peer->endpoint;
+}
+
 static bool can_tell(const ropeway_operation_t *operation) RW_LOCKED {
     return operation->peer != NULL && !operation->peer->failed && !operation->peer->stock;
 }
@@ -165,7 +173,7 @@ void rw_native_tell(ropeway_operation_t *operation, rw_message_type_t type) {
         message.accept.grain = operation->grain;
     }
     if (can_tell(operation)) {
-        rw_native_send(operation->connector, operation->peer->endpoint, &message, NULL, 0);
+        rw_native_send(operation->connector, rw_native_endpoint(operation), &message, NULL, 0);
     }
 }
 
@@ -176,8 +184,8 @@ void rw_native_tell_end(ropeway_operation_t *operation) {
     if (can_tell(operation)) {
         message.fin.status = operation->end_status;
         message.fin.error = operation->error;
-        rw_native_send(operation->connector, operation->peer->endpoint, &message, operation->text,
-                       length < RW_TEXT_MAX ? length : RW_TEXT_MAX);
+        rw_native_send(operation->connector, rw_native_endpoint(operation), &message,
+                       operation->text, length < RW_TEXT_MAX ? length : RW_TEXT_MAX);
     }
 }
 
@@ -264,8 +272,9 @@ static void deliver(ropeway_operation_t *operation, const rw_message_t *message,
     }
 }
 
-/* The live operation that the message is for, or NULL. */
-static ropeway_operation_t *recipient(ropeway_connector_t *connector,
+/* The live operation that the message is for, or NULL. Through a queue only its peer speaks, and
+ * only of operations that use it. */
+static ropeway_operation_t *recipient(ropeway_connector_t *connector, const rw_queue_t *queue,
                                       const rw_message_t *message) RW_LOCKED {
     rw_table_node_t *node = rw_table_find(&connector->operations, message->to);
     ropeway_operation_t *operation;
@@ -275,7 +284,8 @@ static ropeway_operation_t *recipient(ropeway_connector_t *connector,
     }
     operation = RW_CONTAINER(node, ropeway_operation_t, node);
     if (operation->phase != RW_PHASE_MOVING || operation->peer == NULL ||
-        memcmp(operation->remote, message->from, RW_ID_BYTES) != 0) {
+        memcmp(operation->remote, message->from, RW_ID_BYTES) != 0 ||
+        queue != (operation->by_queue ? operation->peer->queue : NULL)) {
         return NULL;
     }
     rw_operation_touch(operation);
@@ -287,10 +297,10 @@ static ropeway_operation_t *recipient(ropeway_connector_t *connector,
     return operation;
 }
 
-static ucs_status_t dispatch(ropeway_connector_t *connector, const rw_message_t *message,
-                             void *data, size_t length,
+static ucs_status_t dispatch(ropeway_connector_t *connector, const rw_queue_t *queue,
+                             const rw_message_t *message, void *data, size_t length,
                              const ucp_am_recv_param_t *param) RW_LOCKED {
-    ropeway_operation_t *operation = recipient(connector, message);
+    ropeway_operation_t *operation = recipient(connector, queue, message);
 
     if (operation == NULL ||
         ((param->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) != 0 && message->type != RW_DATA)) {
@@ -308,44 +318,69 @@ static ucp_ep_h reply_of(const ucp_am_recv_param_t *param) {
     return (param->recv_attr & UCP_AM_RECV_ATTR_FIELD_REPLY_EP) != 0 ? param->reply_ep : NULL;
 }
 
-static ucs_status_t on_message(void *argument, const void *header, size_t header_length, void *data,
-                               size_t length, const ucp_am_recv_param_t *param) RW_UNCHECKED {
-    ropeway_connector_t *connector = argument;
+static void on_bye(ropeway_connector_t *connector, const rw_message_t *message) RW_LOCKED {
+    rw_peer_t *peer = rw_peer_find(connector, message->from);
+
+    if (peer != NULL && !sodium_is_zero(message->token, RW_ID_BYTES) &&
+        sodium_memcmp(peer->their_token, message->token, RW_ID_BYTES) == 0) {
+        rw_queue_drain(peer->queue); /* what it has sent there came before */
+        if ((message->flags & RW_FLAG_GONE) != 0) {
+            rw_grave_dig(connector, peer->node.id, ROPEWAY_ERR_PEER_CLOSED);
+        }
+        peer->leave = RW_LEAVE_LATER;
+        rw_peer_fail(peer, ROPEWAY_ERR_PEER_CLOSED, "it closed the connection");
+    }
+}
+
+/* queue: the one that it came through, or NULL; reply: where to refuse a request, or NULL. */
+static ucs_status_t take(ropeway_connector_t *connector, rw_queue_t *queue, ucp_ep_h reply,
+                         const void *header, size_t header_length, void *data, size_t length,
+                         const ucp_am_recv_param_t *param) RW_LOCKED {
     bool by_rendezvous = (param->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) != 0;
     rw_message_t message;
-    rw_peer_t *peer;
     ropeway_error_t error = rw_message_decode(header, header_length, length, &message);
 
     if (error == ROPEWAY_ERR_VERSION && message.type == RW_REQUEST) {
-        rw_passive_reject(connector, &message, reply_of(param), error,
+        rw_passive_reject(connector, &message, reply, error,
                           "protocol version %u is not spoken here, but %u", message.version,
                           RW_PROTOCOL_VERSION);
         return UCS_OK;
     }
-    if (error != ROPEWAY_OK || (by_rendezvous && message.type != RW_DATA)) {
+    if (error != ROPEWAY_OK || (by_rendezvous && message.type != RW_DATA) ||
+        (queue != NULL && message.type == RW_BYE)) {
         connector->stats.messages_dropped++;
         return UCS_OK;
     }
     if (message.type == RW_REQUEST) {
-        rw_passive_request(connector, &message, data, length, reply_of(param));
+        rw_passive_request(connector, queue, &message, data, length, reply);
         return UCS_OK;
     }
     if (message.type == RW_BYE) {
-        peer = rw_peer_find(connector, message.from);
-        if (peer != NULL && !sodium_is_zero(message.token, RW_ID_BYTES) &&
-            sodium_memcmp(peer->their_token, message.token, RW_ID_BYTES) == 0) {
-            if ((message.flags & RW_FLAG_GONE) != 0) {
-                rw_grave_dig(connector, peer->node.id, ROPEWAY_ERR_PEER_CLOSED);
-            }
-            peer->leave = RW_LEAVE_LATER;
-            rw_peer_fail(peer, ROPEWAY_ERR_PEER_CLOSED, "it closed the connection");
-        }
+        on_bye(connector, &message);
         return UCS_OK;
     }
-    return dispatch(connector, &message, data, length, param);
+    return dispatch(connector, queue, &message, data, length, param);
 }
 
-ropeway_error_t rw_native_listen(ropeway_connector_t *connector) {
+static ucs_status_t on_message(void *argument, const void *header, size_t header_length, void *data,
+                               size_t length, const ucp_am_recv_param_t *param) RW_UNCHECKED {
+    return take(argument, NULL, reply_of(param), header, header_length, data, length, param);
+}
+
+static ucs_status_t on_queue_message(void *argument, const void *header, size_t header_length,
+                                     void *data, size_t length,
+                                     const ucp_am_recv_param_t *param) RW_UNCHECKED {
+    rw_queue_t *queue = argument;
+
+    if (queue->peer->queue != queue || queue->peer->failed) {
+        return UCS_OK; /* not connected yet, or not any more */
+    }
+    queue->usable = true;
+    return take(queue->peer->connector, queue, queue->endpoint, header, header_length, data, length,
+                param);
+}
+
+ropeway_error_t rw_native_listen(ropeway_connector_t *connector, rw_queue_t *queue) {
     static const struct {
         unsigned id;
         uint32_t flags;
@@ -358,9 +393,10 @@ ropeway_error_t rw_native_listen(ropeway_connector_t *connector) {
                           UCP_AM_HANDLER_PARAM_FIELD_CB | UCP_AM_HANDLER_PARAM_FIELD_ARG,
             .id = handlers[i].id,
             .flags = handlers[i].flags,
-            .cb = on_message,
-            .arg = connector};
-        ucs_status_t status = ucp_worker_set_am_recv_handler(connector->worker, &param);
+            .cb = queue != NULL ? on_queue_message : on_message,
+            .arg = queue != NULL ? (void *)queue : connector};
+        ucs_status_t status = ucp_worker_set_am_recv_handler(
+            queue != NULL ? queue->worker : connector->worker, &param);
 
         if (status != UCS_OK) {
             return rw_fail(ROPEWAY_ERR_TRANSPORT, "UCX takes no message handler: %s",

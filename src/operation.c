@@ -334,7 +334,7 @@ size_t ropeway_operation_path(const ropeway_operation_t *operation, char *buffer
 
     if (peer != NULL) {
         rw_lock(&operation->connector->lock);
-        path = rw_peer_path(peer);
+        path = rw_peer_path(peer, operation->by_queue);
         rw_unlock(&operation->connector->lock);
     }
     length = snprintf(buffer, size, "%s", path);

@@ -251,6 +251,10 @@ void rw_operation_settle(ropeway_operation_t *operation) {
         rw_grave_dig(connector, operation->node.id, epitaph_of(operation));
     }
     count_outcome(operation);
+    if (operation->end_status == ROPEWAY_STATUS_COMPLETE && rw_operation_is_active(operation) &&
+        !operation->by_queue) {
+        rw_talk_count(operation->peer);
+    }
     release_memories(operation);
     rw_nixl_conceal(operation);
     rw_nixl_let_go(operation);

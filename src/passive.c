@@ -177,16 +177,37 @@ static ropeway_error_t find_peer(ropeway_connector_t *connector, const uint8_t i
     return rw_peer_get(connector, id, hello, peer);
 }
 
-void rw_passive_request(ropeway_connector_t *connector, const rw_message_t *message,
-                        const uint8_t *payload, size_t length, ucp_ep_h reply) {
+/* Who sent the request, which is checked and answered if need be. NULL: it can't be served. */
+static rw_peer_t *find_sender(ropeway_connector_t *connector, const rw_message_t *message,
+                              const uint8_t *payload, ucp_ep_h reply) RW_LOCKED {
+    size_t hello_length = message->request.hello_length;
+    uint8_t id[RW_ID_BYTES];
+    rw_hello_t hello;
+    rw_peer_t *peer;
+    ropeway_error_t error = rw_hello_decode(payload, hello_length, &hello);
+
+    if (error != ROPEWAY_OK) {
+        rw_passive_reject(connector, message, reply, error,
+                          "the request does not say properly who it comes from");
+        return NULL;
+    }
+    rw_hello_id(payload, hello_length, id);
+    error = find_peer(connector, id, &hello, reply, &peer);
+    if (error != ROPEWAY_OK) {
+        rw_passive_reject(connector, message, reply, error, "%s", ropeway_last_error());
+        return NULL;
+    }
+    return peer;
+}
+
+void rw_passive_request(ropeway_connector_t *connector, rw_queue_t *queue,
+                        const rw_message_t *message, const uint8_t *payload, size_t length,
+                        ucp_ep_h reply) {
     ropeway_operation_t *operation = admit(connector, message, reply);
     size_t hello_length = message->request.hello_length;
     size_t rest = hello_length + RW_ID_BYTES;
     uint64_t grain = (message->flags & RW_FLAG_GRAIN) != 0 ? rw_message_grain(payload + rest) : 0;
-    uint8_t id[RW_ID_BYTES];
-    rw_hello_t hello;
     rw_peer_t *peer;
-    ropeway_error_t error;
 
     if (operation == NULL) {
         return;
@@ -197,19 +218,12 @@ void rw_passive_request(ropeway_connector_t *connector, const rw_message_t *mess
                           (unsigned long long)grain, RW_GRAIN_LEAST);
         return;
     }
-    error = rw_hello_decode(payload, hello_length, &hello);
-    if (error != ROPEWAY_OK) {
-        rw_passive_reject(connector, message, reply, error,
-                          "the request does not say properly who it comes from");
-        return;
-    }
-    rw_hello_id(payload, hello_length, id);
-    error = find_peer(connector, id, &hello, reply, &peer);
-    if (error != ROPEWAY_OK) {
-        rw_passive_reject(connector, message, reply, error, "%s", ropeway_last_error());
+    peer = queue != NULL ? queue->peer : find_sender(connector, message, payload, reply);
+    if (peer == NULL) {
         return;
     }
     rw_operation_bind(operation, peer, message->from);
+    operation->by_queue = queue != NULL;
     peer->heard = true;
     peer->last_heard = operation->last_moved;
     memcpy(peer->their_token, payload + hello_length, RW_ID_BYTES);

@@ -53,6 +53,7 @@ static void detach(rw_peer_t *peer) RW_LOCKED {
         peer->failed = true;
         rw_watch_stop(peer);
         rw_table_remove(&connector->peer_table, &peer->node);
+        rw_list_remove(&peer->asking);
         rw_list_remove(&peer->link);
         rw_list_append(&connector->broken, &peer->link);
         connector->stats.peers--;
@@ -107,6 +108,7 @@ static void on_error(void *argument, ucp_ep_h endpoint, ucs_status_t status) RW_
 
     (void)endpoint;
     peer->reported = true;
+    rw_queue_drain(peer->queue); /* it may have said more before its end */
     if (peer->leaving) {
         end_leaving(peer);
         return;
@@ -134,29 +136,21 @@ static ropeway_error_t no_path(const rw_peer_t *peer, const rw_hello_t *hello, c
 
 /* Tries to connect; the answer comes later. */
 static ropeway_error_t connect_to(rw_peer_t *peer, const rw_hello_t *hello) RW_LOCKED {
-    ucp_ep_params_t params = {.field_mask = UCP_EP_PARAM_FIELD_REMOTE_ADDRESS |
-                                            UCP_EP_PARAM_FIELD_ERR_HANDLING_MODE |
-                                            UCP_EP_PARAM_FIELD_ERR_HANDLER,
-                              .err_mode = UCP_ERR_HANDLING_MODE_PEER,
-                              .err_handler = {.cb = on_error, .arg = peer}};
-    /* UCX reads an address without knowing its length; a damaged one shall end in zeroes. */
-    uint8_t *address = calloc(1, hello->address_length + RW_ADDRESS_PAD);
-    char release[RW_UCX_RELEASE];
+    ropeway_connector_t *connector = peer->connector;
+    ucp_worker_h worker = peer->stock ? connector->nixl->worker : connector->worker;
+    char release[RW_UCX_RELEASE], why[64];
     const char *wrong;
-    ucs_status_t status;
-    bool good = rw_ucx_address_check(hello->address, hello->address_length, release, &wrong);
+    ropeway_error_t error;
 
+    rw_ucx_address_check(hello->address, hello->address_length, release, &wrong);
     snprintf(peer->ucx, sizeof peer->ucx, "%s", hello->ucx[0] != '\0' ? hello->ucx : release);
-    if (address == NULL || !good) {
-        free(address);
-        return good ? rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory") : no_path(peer, hello, wrong);
+    error = rw_ucx_connect(worker, hello->address, hello->address_length, on_error, peer,
+                           &peer->endpoint);
+    if (error == ROPEWAY_ERR_NO_PATH) {
+        snprintf(why, sizeof why, "%s", ropeway_last_error());
+        error = no_path(peer, hello, why);
     }
-    memcpy(address, hello->address, hello->address_length);
-    params.address = (const ucp_address_t *)address;
-    status = ucp_ep_create(peer->stock ? peer->connector->nixl->worker : peer->connector->worker,
-                           &params, &peer->endpoint);
-    free(address);
-    return status == UCS_OK ? ROPEWAY_OK : no_path(peer, hello, ucs_status_string(status));
+    return error;
 }
 
 static void say_goodbye(rw_peer_t *peer, uint16_t flags) RW_LOCKED {
@@ -227,6 +221,9 @@ static ropeway_error_t get(ropeway_connector_t *connector, const uint8_t id[RW_I
     }
     peer->connector = connector;
     peer->stock = stock;
+    memcpy(peer->instance, hello->instance, RW_ID_BYTES);
+    rw_list_init(&peer->operations);
+    rw_list_init(&peer->asking);
     if (stock && (peer->keys = rw_keys_new()) == NULL) {
         free(peer);
         return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
@@ -244,7 +241,6 @@ static ropeway_error_t get(ropeway_connector_t *connector, const uint8_t id[RW_I
     memcpy(peer->node.id, id, RW_ID_BYTES);
     randombytes_buf(peer->token, sizeof peer->token);
     snprintf(peer->name, sizeof peer->name, "%s", hello->name);
-    rw_list_init(&peer->operations);
     peer->references = 1;
     peer->last_heard = rw_now();
     rw_table_add(&connector->peer_table, &peer->node);
@@ -305,6 +301,9 @@ static void close_endpoint(rw_peer_t *peer, uint32_t flags) RW_LOCKED {
     ucp_ep_h endpoint = peer->endpoint;
     ucs_status_ptr_t request;
 
+    if (peer->queue != NULL) {
+        rw_queue_free(peer->queue);
+    }
     peer->endpoint = NULL;
     request = ucp_ep_close_nbx(endpoint, &param);
     if (UCS_PTR_IS_PTR(request)) {
@@ -430,7 +429,12 @@ void rw_peer_close_all(ropeway_connector_t *connector) {
     while (!rw_list_is_empty(&connector->peers)) {
         rw_peer_t *peer = RW_CONTAINER(connector->peers.next, rw_peer_t, link);
 
-        say_goodbye(peer, RW_FLAG_GONE);
+        if (peer->queue != NULL) {
+            rw_queue_flush(peer->queue, due);
+        }
+        if (!peer->failed) {
+            say_goodbye(peer, RW_FLAG_GONE);
+        }
         if (!peer->failed) { /* by what was sent to it */
             detach(peer);
             rw_list_remove(&peer->link);
@@ -449,8 +453,8 @@ void rw_peer_close_all(ropeway_connector_t *connector) {
 }
 
 /* Writes "tcp/lo cma/memory": each lane's transport and device, once. */
-static void write_path(rw_peer_t *peer, const ucp_transport_entry_t *entries,
-                       unsigned count) RW_LOCKED {
+static void write_path(char *path, size_t size, const ucp_transport_entry_t *entries,
+                       unsigned count) {
     size_t used = 0;
 
     for (unsigned i = 0; i < count; i++) {
@@ -458,24 +462,24 @@ static void write_path(rw_peer_t *peer, const ucp_transport_entry_t *entries,
         int length = snprintf(entry, sizeof entry, "%s/%s", entries[i].transport_name,
                               entries[i].device_name);
 
-        if (length <= 0 || strstr(peer->path, entry) != NULL ||
-            used + (size_t)length + 2 > sizeof peer->path) {
+        if (length <= 0 || strstr(path, entry) != NULL || used + (size_t)length + 2 > size) {
             continue;
         }
-        used += (size_t)snprintf(peer->path + used, sizeof peer->path - used, "%s%s",
-                                 used > 0 ? " " : "", entry);
+        used += (size_t)snprintf(path + used, size - used, "%s%s", used > 0 ? " " : "", entry);
     }
 }
 
-const char *rw_peer_path(rw_peer_t *peer) {
+const char *rw_peer_path(rw_peer_t *peer, bool by_queue) {
     ucp_transport_entry_t entries[16];
     ucp_ep_attr_t attributes = {
         .field_mask = UCP_EP_ATTR_FIELD_TRANSPORTS,
         .transports = {.entries = entries, .num_entries = 16, .entry_size = sizeof entries[0]}};
 
-    if (peer->path[0] == '\0' && peer->heard && peer->endpoint != NULL && !peer->failed &&
-        ucp_ep_query(peer->endpoint, &attributes) == UCS_OK) {
-        write_path(peer, entries, attributes.transports.num_entries);
+    char *path = by_queue ? peer->queue_path : peer->path;
+
+    if (path[0] == '\0' && peer->heard && peer->endpoint != NULL && !peer->failed &&
+        ucp_ep_query(by_queue ? peer->queue->endpoint : peer->endpoint, &attributes) == UCS_OK) {
+        write_path(path, sizeof peer->path, entries, attributes.transports.num_entries);
     }
-    return peer->path;
+    return path;
 }

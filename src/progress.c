@@ -31,6 +31,9 @@
 #define LINGER 100000u /* nanoseconds; the parked thread looks as often at a driver at work */
 #define BURST 32       /* calls of ucp_worker_progress() per step */
 #define ARM_TRIES 8    /* how often a posting thread polls before it gives up and wakes */
+#define FULL_STEP 8    /* of so many steps one is whole, when there are queues */
+#define LOOK_STEP 256  /* so often somebody may have asked for a queue without our notice */
+#define SULK_MS 5u     /* how often to look at a queue that can't be armed */
 #define MILLISECOND 1000000u
 
 static uint64_t spin_time(const ropeway_connector_t *connector) {
@@ -38,8 +41,8 @@ static uint64_t spin_time(const ropeway_connector_t *connector) {
 }
 
 bool rw_progress_reserve_timer(ropeway_connector_t *connector) {
-    return rw_timers_reserve(&connector->timers,
-                             connector->live_count + connector->leaving_count + 1) == 0;
+    return rw_timers_reserve(&connector->timers, connector->live_count + connector->leaving_count +
+                                                     connector->talk_count + 1) == 0;
 }
 
 static bool run_timers(ropeway_connector_t *connector) RW_LOCKED {
@@ -61,7 +64,7 @@ static bool run_timers(ropeway_connector_t *connector) RW_LOCKED {
 }
 
 bool rw_progress_step(ropeway_connector_t *connector) {
-    bool any = false;
+    bool any = rw_queue_progress(connector);
 
     for (int i = 0; i < BURST && ucp_worker_progress(connector->worker) != 0; i++) {
         any = true;
@@ -71,10 +74,24 @@ bool rw_progress_step(ropeway_connector_t *connector) {
          i++) {
         any = true;
     }
+    if (connector->knocked || !rw_list_is_empty(&connector->talks) ||
+        !rw_list_is_empty(&connector->asking) || ++connector->turns % LOOK_STEP == 0) {
+        connector->knocked = false;
+        rw_talk_look(connector);
+    }
     any |= rw_peer_bury(connector);
     any |= run_timers(connector);
     rw_send_feed(connector);
     return any;
+}
+
+/* A step without what a queue makes dispensable for a while: to ask the other transports costs
+ * several times what a message through a queue does. */
+static bool short_step(ropeway_connector_t *connector) RW_LOCKED {
+    if (rw_list_is_empty(&connector->queues) || ++connector->turns % FULL_STEP == 0) {
+        return rw_progress_step(connector);
+    }
+    return rw_queue_progress(connector);
 }
 
 void rw_progress_wake(ropeway_connector_t *connector) {
@@ -92,11 +109,11 @@ void rw_progress_wake(ropeway_connector_t *connector) {
 static bool wakes_in_time(const ropeway_connector_t *connector) RW_LOCKED {
     const rw_timer_t *timer = rw_timers_first(&connector->timers);
 
-    return timer == NULL || timer->due >= connector->sleep_until;
+    return (timer == NULL || timer->due >= connector->sleep_until) && !connector->sulking;
 }
 
 static bool arm(ropeway_connector_t *connector) RW_LOCKED {
-    return ucp_worker_arm(connector->worker) == UCS_OK &&
+    return rw_queue_arm(connector) && ucp_worker_arm(connector->worker) == UCS_OK &&
            (connector->nixl == NULL || ucp_worker_arm(connector->nixl->worker) == UCS_OK);
 }
 
@@ -126,6 +143,9 @@ static void sleep_armed(ropeway_connector_t *connector) RW_LOCKED {
     if (!arm(connector)) {
         return;
     }
+    if (connector->sulking && due > now + SULK_MS * MILLISECOND) {
+        due = now + SULK_MS * MILLISECOND;
+    }
     if (due != RW_NEVER) {
         uint64_t left = due > now ? (due - now + MILLISECOND - 1) / MILLISECOND : 0;
 
@@ -143,6 +163,10 @@ static void sleep_armed(ropeway_connector_t *connector) RW_LOCKED {
 
         if (fd == connector->wake_fd) {
             (void)!read(fd, &ignored, sizeof ignored);
+        } else if (rw_talk_owns(connector, fd)) {
+            connector->knocked = true;
+        } else if (rw_queue_owns(connector, fd)) {
+            continue;
         } else if (fd != connector->ucx_fd &&
                    (connector->nixl == NULL || fd != connector->nixl->fd)) {
             rw_watch_event(connector, fd);
@@ -174,7 +198,7 @@ static void *progress_main(void *argument) {
     while (!connector->stopping) {
         if (connector->drivers > 0) {
             park(connector);
-        } else if (rw_progress_step(connector)) {
+        } else if (short_step(connector)) {
             active = rw_now();
         } else if (rw_now() - active >= spin_time(connector)) {
             sleep_armed(connector);
@@ -209,7 +233,7 @@ static void drive(ropeway_operation_t *operation, uint64_t due) RW_LOCKED {
 
     connector->drivers++;
     while (live(operation) && now < due && now - active < spin_time(connector)) {
-        if (rw_progress_step(connector)) {
+        if (short_step(connector)) {
             active = now;
             rw_lock_yield(&connector->lock);
         } else {

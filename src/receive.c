@@ -127,7 +127,8 @@ static ucs_status_t fetch(ropeway_operation_t *operation, uint64_t offset, void 
         }
     } else {
         param.memory_type = rw_ucx_memory_type(operation->pieces[index].device);
-        if (operation->memories != NULL && operation->memories[index] != NULL) {
+        if (operation->memories != NULL && operation->memories[index] != NULL &&
+            !operation->by_queue) {
             param.op_attr_mask |= UCP_OP_ATTR_FIELD_MEMH;
             param.memh = operation->memories[index]->handle;
         }
@@ -136,7 +137,9 @@ static ucs_status_t fetch(ropeway_operation_t *operation, uint64_t offset, void 
     flight->offset = offset;
     flight->length = length;
     rw_flight_depart(flight);
-    request = ucp_am_recv_data_nbx(connector->worker, data, target, length, &param);
+    request = ucp_am_recv_data_nbx(operation->by_queue ? operation->peer->queue->worker
+                                                       : connector->worker,
+                                   data, target, length, &param);
     if (!UCS_PTR_IS_PTR(request)) {
         rw_flight_land(flight);
         received(flight, UCS_PTR_STATUS(request));

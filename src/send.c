@@ -121,8 +121,9 @@ static void on_sent(void *request, ucs_status_t status, void *argument) RW_UNCHE
 }
 
 static bool goes_eagerly(const ropeway_operation_t *operation, size_t length) RW_LOCKED {
-    return length <= RW_EAGER_MAX || (operation->total <= RW_EAGER_TOTAL &&
-                                      !operation->any_device && !operation->remote_device);
+    return length <= RW_EAGER_MAX ||
+           (operation->total <= RW_EAGER_TOTAL && !operation->any_device &&
+            !operation->remote_device && !operation->by_queue);
 }
 
 static ucp_request_param_t make_param(const ropeway_operation_t *operation, const rw_chunk_t *chunk,
@@ -138,7 +139,8 @@ static ucp_request_param_t make_param(const ropeway_operation_t *operation, cons
 
     if (chunk->buffer == NULL && chunk->length > 0) {
         param.memory_type = rw_ucx_memory_type(operation->pieces[chunk->piece].device);
-        if (operation->memories != NULL && operation->memories[chunk->piece] != NULL) {
+        if (operation->memories != NULL && operation->memories[chunk->piece] != NULL &&
+            !operation->by_queue) {
             param.op_attr_mask |= UCP_OP_ATTR_FIELD_MEMH;
             param.memh = operation->memories[chunk->piece]->handle;
         }
@@ -172,7 +174,7 @@ static bool post_chunk(ropeway_operation_t *operation) RW_LOCKED {
     param = make_param(operation, &chunk, flight);
     operation->pulled |= (param.flags & UCP_AM_SEND_FLAG_RNDV) != 0;
     rw_flight_depart(flight);
-    request = ucp_am_send_nbx(operation->peer->endpoint,
+    request = ucp_am_send_nbx(rw_native_endpoint(operation),
                               operation->remote_device ? RW_AM_DEVICE : RW_AM_HOST, flight->header,
                               RW_MESSAGE_BYTES, chunk.data, chunk.length, &param);
     if (!UCS_PTR_IS_PTR(request)) {
@@ -201,7 +203,7 @@ static bool send_sums(ropeway_operation_t *operation) RW_LOCKED {
         for (size_t i = 0; i < number; i++) {
             payload[i] = htole64(sums->mine[sums->sent + i]);
         }
-        if (rw_native_send(operation->connector, operation->peer->endpoint, &message, payload,
+        if (rw_native_send(operation->connector, rw_native_endpoint(operation), &message, payload,
                            number * sizeof *payload) != ROPEWAY_OK) {
             rw_operation_end(operation, ROPEWAY_STATUS_ERRORED, ROPEWAY_ERR_TRANSPORT, true,
                              "the checksums could not be sent to the peer \"%s\"",

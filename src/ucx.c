@@ -6,6 +6,7 @@
  */
 #include "error.h"
 #include "internal.h"
+#include "ucx_blob.h"
 
 #include <dlfcn.h>
 #include <signal.h>
@@ -237,6 +238,68 @@ ropeway_error_t rw_ucx_config(const char *transports, const char *net_devices,
         ucp_config_release(*config);
     }
     return error;
+}
+
+bool rw_ucx_can_queue(const char *transports, bool *large) {
+    bool ignored;
+
+    large = large != NULL ? large : &ignored;
+    if (queues_are_wanted(transports, false)) { /* the connector's worker has its own */
+        return false;
+    }
+    if (transports == NULL) {
+        transports = getenv("UCX_TLS");
+    }
+    if (transports == NULL || strcmp(transports, "all") == 0) {
+        return *large = true;
+    }
+    if (transports[0] == '^') {
+        *large = !lists(transports + 1, "cma");
+        return !lists(transports + 1, "posix") && !lists(transports + 1, "mm") &&
+               !lists(transports + 1, "sm") && !lists(transports + 1, "shm");
+    }
+    *large = lists(transports, "all") || lists(transports, "sm") || lists(transports, "shm") ||
+             lists(transports, "cma");
+    return lists(transports, "all") || lists(transports, "sm") || lists(transports, "shm") ||
+           lists(transports, "mm") || lists(transports, "posix");
+}
+
+ropeway_error_t rw_ucx_queue_config(const ropeway_connector_t *connector, ucp_config_t **config) {
+    bool large = false;
+    char list[64];
+
+    rw_ucx_can_queue(connector->options.transports, &large);
+    snprintf(list, sizeof list, "posix%s%s", large ? ",cma" : "",
+             connector->has_cuda ? ",cuda_copy" : "");
+    return rw_ucx_config(list, NULL, connector->options.keepalive_ms, false, config);
+}
+
+ropeway_error_t rw_ucx_connect(ucp_worker_h worker, const uint8_t *address, size_t length,
+                               ucp_err_handler_cb_t on_error, void *argument, ucp_ep_h *endpoint) {
+    ucp_ep_params_t params = {.field_mask = UCP_EP_PARAM_FIELD_REMOTE_ADDRESS |
+                                            UCP_EP_PARAM_FIELD_ERR_HANDLING_MODE |
+                                            UCP_EP_PARAM_FIELD_ERR_HANDLER,
+                              .err_mode = UCP_ERR_HANDLING_MODE_PEER,
+                              .err_handler = {.cb = on_error, .arg = argument}};
+    char release[RW_UCX_RELEASE];
+    const char *wrong;
+    uint8_t *padded;
+    ucs_status_t status;
+
+    if (!rw_ucx_address_check(address, length, release, &wrong)) {
+        return rw_fail(ROPEWAY_ERR_NO_PATH, "%s", wrong);
+    }
+    /* UCX reads an address without knowing its length; a damaged one shall end in zeroes. */
+    padded = calloc(1, length + RW_ADDRESS_PAD);
+    if (padded == NULL) {
+        return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
+    }
+    memcpy(padded, address, length);
+    params.address = (const ucp_address_t *)padded;
+    status = ucp_ep_create(worker, &params, endpoint);
+    free(padded);
+    return status == UCS_OK ? ROPEWAY_OK
+                            : rw_fail(ROPEWAY_ERR_NO_PATH, "%s", ucs_status_string(status));
 }
 
 static ropeway_error_t open_context(ropeway_connector_t *connector) {

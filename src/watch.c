@@ -74,6 +74,8 @@ ropeway_error_t rw_watch_start(rw_peer_t *peer, const rw_hello_t *hello) {
         event.data.fd = peer->process;
         if (epoll_ctl(connector->epoll_fd, EPOLL_CTL_ADD, peer->process, &event) != 0) {
             rw_watch_stop(peer);
+        } else {
+            peer->pid = (pid_t)hello->process;
         }
     }
     return ROPEWAY_OK;

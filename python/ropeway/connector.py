@@ -175,5 +175,5 @@ class Connector:
 
 _OPTIONS = frozenset(
     "quiet_ms keepalive_ms spin_us window chunk_size max_inflight max_metadata max_descriptors max_operations "
-    "max_peers".split()
+    "max_peers max_queues queue_after".split()
 )

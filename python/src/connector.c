@@ -41,6 +41,8 @@ static const option_t options_known[] = {
     RW_PY_OPTION(max_operations),
     RW_PY_OPTION(max_peers),
     RW_PY_OPTION(interop),
+    RW_PY_OPTION(max_queues),
+    RW_PY_OPTION(queue_after),
 };
 #define OPTIONS (sizeof options_known / sizeof options_known[0])
 
@@ -447,6 +449,7 @@ static PyObject *stats_dict(const ropeway_stats_t *stats) {
     RW_PY_COUNTER(messages_dropped);
     RW_PY_COUNTER(wakeups);
     RW_PY_COUNTER(memory_registered);
+    RW_PY_COUNTER(queues);
 #undef RW_PY_COUNTER
     if (!ok) {
         Py_CLEAR(dict);

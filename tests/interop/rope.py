@@ -32,7 +32,7 @@ class ConnectorOptions(ctypes.Structure):
         ("window", c_uint32), ("chunk_size", c_size_t), ("max_inflight", c_size_t),
         ("max_metadata", c_size_t), ("max_descriptors", c_uint32), ("max_operations", c_uint32),
         ("max_peers", c_uint32), ("transports", c_char_p), ("net_devices", c_char_p),
-        ("interop", c_uint32),
+        ("interop", c_uint32), ("max_queues", c_uint32), ("queue_after", c_uint32),
     ]  # fmt: skip
 
 

@@ -87,7 +87,9 @@ static void rule8_twenty_thousand_operations_leave_nothing_behind(void **state) 
     alarm(1200);
     ropeway_connector_t *connector = ts_connect("");
     ts_peer_t *peer = ts_new_peer("");
+    ts_warm_up(connector, peer);
     size_t count = ts_scaled(20000, 1000), i = 0;
+    uint64_t completed = ts_stats(connector).operations_completed;
     double start = ts_now();
     for (; i < count / 2; i++) {
         move_one(connector, peer, i);
@@ -100,7 +102,7 @@ static void rule8_twenty_thousand_operations_leave_nothing_behind(void **state) 
     assert_flat("here", here, ts_usage(0));
     assert_flat("the peer", there, ts_usage(peer->pid));
     ropeway_stats_t stats = ts_stats(connector);
-    assert_int_equal(stats.operations_completed, count);
+    assert_int_equal(stats.operations_completed - completed, count);
     assert_int_equal(stats.operations_live, 0);
     assert_int_equal(stats.bytes_inflight, 0);
     assert_int_equal(stats.peers, 1);

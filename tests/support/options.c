@@ -38,6 +38,9 @@ void ts_connector_options(const char *text, char name[256], ropeway_connector_op
     ropeway_connector_options_init(options, sizeof *options);
     options->transports = ts_transport_tls();
     options->net_devices = ts_transport_devices();
+    if (ts_transport_is("private")) {
+        options->queue_after = 1;
+    }
     char *log = getenv("ROPEWAY_TEST_LOG");
     if (log != NULL) {
         options->log = log_line;
@@ -63,6 +66,8 @@ void ts_connector_options(const char *text, char name[256], ropeway_connector_op
     FIELD(uint32_t, max_descriptors);
     FIELD(uint32_t, max_operations);
     FIELD(uint32_t, max_peers);
+    FIELD(uint32_t, max_queues);
+    FIELD(uint32_t, queue_after);
 #undef FIELD
 }
 

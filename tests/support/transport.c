@@ -14,9 +14,8 @@ typedef struct transport {
 } transport_t;
 
 static const transport_t transports[] = {
-    {"host", "tcp,cma,self", NULL},
-    {"queue", "posix,sysv,cma,self", NULL},
-    {"tcp", "tcp,self", "lo"},
+    {"host", "tcp,cma,self", NULL},       {"queue", "posix,sysv,cma,self", NULL},
+    {"private", "tcp,sm,self", NULL},     {"tcp", "tcp,self", "lo"},
     {"netns", "tcp,self", TS_VETH ",lo"},
 };
 
@@ -30,7 +29,7 @@ void ts_transport_init(const char *name) {
         }
     }
     if (chosen == NULL) {
-        fprintf(stderr, "no such transport: %s; use host, queue, tcp or netns\n", name);
+        fprintf(stderr, "no such transport: %s; use host, queue, private, tcp or netns\n", name);
         exit(2);
     }
     /* A peer process is told "netns" too, and is in the right namespace already. */
