@@ -41,9 +41,16 @@ static void answer_error(ropeway_error_t error) {
     }
 }
 
+/* With "user=ID" the process becomes that user's first. */
 static void run_open(slot_t *slot, char *arguments) {
     (void)slot;
     char name[256];
+    uid_t user = (uid_t)ts_option(arguments, "user", geteuid());
+    if (user != geteuid() &&
+        (setresgid(user, user, user) != 0 || setresuid(user, user, user) != 0)) {
+        fprintf(out, "failed to become user %u\n", (unsigned)user);
+        return;
+    }
     ropeway_connector_options_t options;
     ts_connector_options(arguments, name, &options);
     answer_error(ropeway_connector_create(&options, &connector));
@@ -223,9 +230,9 @@ static void run_stats(slot_t *slot, char *arguments) {
     (void)slot, (void)arguments;
     ropeway_stats_t s;
     ropeway_connector_stats(connector, &s, sizeof s);
-    fprintf(out, "ok %llu %llu %llu %llu\n", (unsigned long long)s.operations_live,
+    fprintf(out, "ok %llu %llu %llu %llu %llu\n", (unsigned long long)s.operations_live,
             (unsigned long long)s.bytes_inflight, (unsigned long long)s.peers,
-            (unsigned long long)s.requests_rejected);
+            (unsigned long long)s.requests_rejected, (unsigned long long)s.queues);
 }
 
 /* Ends without a word to anybody. */
