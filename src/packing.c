@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "packing.h"
 
+#include "base64.h"
 #include "error.h"
 
 #include <sodium.h>
@@ -56,15 +57,15 @@ ropeway_error_t rw_pack(const uint8_t *blob, size_t length, char **text, size_t 
     if (error != ROPEWAY_OK) {
         return error;
     }
-    size = sodium_base64_ENCODED_LEN(packed_length, sodium_base64_VARIANT_ORIGINAL);
+    size = RW_BASE64_LENGTH(packed_length) + 1;
     *text = malloc(PREFIX_LENGTH + size);
     if (*text == NULL) {
         free(packed);
         return no_memory(PREFIX_LENGTH + size);
     }
     memcpy(*text, RW_PACKING_PREFIX, PREFIX_LENGTH);
-    sodium_bin2base64(*text + PREFIX_LENGTH, size, packed, packed_length,
-                      sodium_base64_VARIANT_ORIGINAL);
+    rw_base64_encode(packed, packed_length, *text + PREFIX_LENGTH);
+    (*text)[PREFIX_LENGTH + size - 1] = '\0';
     free(packed);
     *text_length = PREFIX_LENGTH + size - 1;
     return ROPEWAY_OK;
@@ -75,19 +76,19 @@ static ropeway_error_t decode_text(const char *text, size_t text_length, uint8_t
     bool base64 =
         text_length >= PREFIX_LENGTH && memcmp(text, RW_PACKING_PREFIX, PREFIX_LENGTH) == 0;
     size_t capacity = text_length / 4 * 3 + 3;
-    int rc;
+    bool good;
 
     *packed = malloc(capacity);
     if (*packed == NULL) {
         return no_memory(capacity);
     }
     if (base64) {
-        rc = sodium_base642bin(*packed, capacity, text + PREFIX_LENGTH, text_length - PREFIX_LENGTH,
-                               NULL, packed_length, NULL, sodium_base64_VARIANT_ORIGINAL);
+        good = rw_base64_decode(text + PREFIX_LENGTH, text_length - PREFIX_LENGTH, *packed,
+                                packed_length);
     } else {
-        rc = sodium_hex2bin(*packed, capacity, text, text_length, NULL, packed_length, NULL);
+        good = sodium_hex2bin(*packed, capacity, text, text_length, NULL, packed_length, NULL) == 0;
     }
-    if (rc == 0) {
+    if (good) {
         return ROPEWAY_OK;
     }
     free(*packed);
