@@ -55,11 +55,6 @@ class IdleGoal(Goal):
 SMALL = (("kind", "read"), ("bytes", 4096), ("at_a_time", 1))
 MANY = (("kind", "read"), ("bytes", 65536), ("at_a_time", 256))
 
-ASKS = (
-    "A get of nixl's is a system call of the reader alone, into memory that the owner has opened to it. A READ asks the "
-    "owner, which checks the key and the sizes and sends the bytes; on one host by TCP, because a peer that dies can "
-    "block the queues in shared memory (rationale.md). So it takes a message there and one back, at least"
-)
 ASKS_TCP = (
     "Either is a message there and one back, and a get leaves out the check, the acknowledgement and the outcome of the "
     "owner. nixl's figure is that of an owner that polls all the time; an idle one of Ropeway sleeps"
@@ -75,18 +70,7 @@ BUSY = (
 COPIES = (("shm-sizes-read-64MiB", "vm"), ("shm-sizes-write-64MiB", "vm"), ("shm-sizes-read-64MiB", "ucx-get"))
 
 GOALS = [
-    Goal(
-        "READ 4 KiB, shared memory",
-        "shm-sizes-read-4KiB",
-        "nixl",
-        1.5,
-        why=ASKS,
-        limits=(
-            ("tcp-sizes-read-4KiB", "sockets"),
-            ("tcp-sizes-read-4KiB", "ucx-am"),
-            ("shm-sizes-read-4KiB", "ropeway-queue"),
-        ),
-    ),
+    Goal("READ 4 KiB, shared memory", "shm-sizes-read-4KiB", "nixl", 1.5),
     Goal(
         "READ 4 KiB, TCP",
         "tcp-sizes-read-4KiB",

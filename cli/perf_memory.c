@@ -104,9 +104,7 @@ const char *rw_perf_transports(const char *name, char *buffer, size_t size) {
         return NULL;
     }
     if (strcmp(name, "shm") == 0) {
-        name = "tcp,cma,self";
-    } else if (strcmp(name, "queue") == 0) {
-        name = "sm,self";
+        name = "tcp,sm,self";
     }
     snprintf(buffer, size, "%s", name);
     for (each = buffer; *each != '\0'; each++) {

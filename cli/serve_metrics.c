@@ -42,6 +42,7 @@ static void print_connector(FILE *out, const ropeway_stats_t *stats) {
          stats->messages_dropped},
         {"ropeway_wakeups_total", "counter", "Times that the progress thread woke from sleep.",
          stats->wakeups},
+        {"ropeway_queues", "gauge", "Peers with a queue in shared memory.", stats->queues},
         {"ropeway_registered_bytes", "gauge", "Memory registered ahead of operations.",
          stats->memory_registered},
     };

@@ -172,8 +172,8 @@ typedef struct ropeway_connector_options {
     uint32_t max_descriptors; /* per operation, or pieces of them; default 131072 */
     uint32_t max_operations;  /* alive at a time; default 1000000 */
     uint32_t max_peers;       /* connections at a time; default 4096; idle ones are closed first */
-    const char *transports;   /* as UCX_TLS, e.g. "tcp,self"; NULL (default): UCX_TLS, or all but
-                                 queues in shared memory (see ropeway(7)) */
+    const char *transports;   /* as UCX_TLS, e.g. "tcp,self"; NULL (default): UCX_TLS, or all; see
+                                 ropeway(7) for queues in shared memory */
     const char *net_devices;  /* as UCX_NET_DEVICES, e.g. "eth0"; NULL (default): that, or all */
     uint32_t interop;     /* 1: stock NIXL peers may use what this connector offers: its metadata
                              carries addresses and UCX remote keys, and any UCX peer that reaches
@@ -181,7 +181,7 @@ typedef struct ropeway_connector_options {
                              process (see SECURITY.md); default 0: Ropeway peers only. Operations
                              begun here on a stock peer's metadata work either way */
     uint32_t max_queues;  /* peers on this host that get a queue in shared memory of their own;
-                             default 16; 0: none. Each takes about 5 MB on either side */
+                             default 16; 0: none. Each takes about 6 MB on either side */
     uint32_t queue_after; /* operations begun on a peer and completed before it is asked for a
                              queue; default 8 */
 } ropeway_connector_options_t;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The benchmark's worker for Ropeway, on its public API. An offer is the list of metadata texts.
- * Variants: none, over "shm" whatever the library chooses on one host; "queue", the queues in
- * shared memory, for messages too.
+ * Variants: none, over "shm" whatever the library chooses on one host; "no-queue", the same without
+ * a queue in shared memory.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -33,8 +33,8 @@ static void open_connector(const struct bench_options *given, json_t *ready) {
     ropeway_connector_options_init(&options, sizeof options);
     if (strcmp(given->transport, "shm") != 0) {
         options.transports = "tcp,self";
-    } else if (given->variant != NULL && strcmp(given->variant, "queue") == 0) {
-        options.transports = "sm,self";
+    } else if (given->variant != NULL && strcmp(given->variant, "no-queue") == 0) {
+        options.max_queues = 0;
     }
     options.net_devices = given->device;
     check(ropeway_connector_create(&options, &connector), "connector");

@@ -58,7 +58,7 @@ class Stats(ctypes.Structure):
         for name in (
             "operations_created operations_completed operations_cancelled operations_errored "
             "operations_live bytes_sent bytes_received bytes_inflight peers peers_created "
-            "peers_failed requests_rejected messages_dropped wakeups memory_registered"
+            "peers_failed requests_rejected messages_dropped wakeups memory_registered queues"
         ).split()
     ]
 
