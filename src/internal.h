@@ -262,7 +262,8 @@ struct ropeway_connector {
     size_t talk_count RW_GUARDED;
     bool knocked RW_GUARDED;        /* somebody wants to talk about a queue */
     bool sulking RW_GUARDED;        /* a queue can't be armed, and has nothing to do */
-    unsigned turns RW_GUARDED;      /* steps of progress, for what need not be done in each */
+    unsigned turns RW_GUARDED;      /* of polling, most of which need not be whole steps */
+    unsigned steps RW_GUARDED;      /* whole ones */
     unsigned references RW_GUARDED; /* operations not freed, and 1 until destroyed */
     bool closed RW_GUARDED;         /* destroy has begun */
     bool stopping RW_GUARDED;       /* the progress thread shall end */
@@ -537,6 +538,8 @@ bool rw_peer_bury(ropeway_connector_t *connector) RW_LOCKED;
 /* Says goodbye to every peer and closes the connections; at most about quiet_ms. */
 void rw_peer_close_all(ropeway_connector_t *connector) RW_LOCKED;
 void rw_peer_drop(rw_peer_t *peer) RW_LOCKED;
+/* It is in use: others are closed before it when there is no room. */
+void rw_peer_use(rw_peer_t *peer) RW_LOCKED;
 rw_peer_t *rw_peer_find(ropeway_connector_t *connector, const uint8_t id[RW_ID_BYTES]) RW_LOCKED;
 /* The transports of its endpoint, or of its queue, as text; "" when unknown. */
 const char *rw_peer_path(rw_peer_t *peer, bool by_queue) RW_LOCKED;

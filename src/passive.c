@@ -222,6 +222,7 @@ void rw_passive_request(ropeway_connector_t *connector, rw_queue_t *queue,
     if (peer == NULL) {
         return;
     }
+    rw_peer_use(peer);
     rw_operation_bind(operation, peer, message->from);
     operation->by_queue = queue != NULL;
     peer->heard = true;

@@ -39,6 +39,11 @@ rw_peer_t *rw_peer_find(ropeway_connector_t *connector, const uint8_t id[RW_ID_B
     return node != NULL ? RW_CONTAINER(node, rw_peer_t, node) : NULL;
 }
 
+void rw_peer_use(rw_peer_t *peer) {
+    rw_list_remove(&peer->link);
+    rw_list_append(&peer->connector->peers, &peer->link);
+}
+
 void rw_peer_drop(rw_peer_t *peer) {
     if (--peer->references == 0) {
         free(peer);
@@ -202,8 +207,7 @@ static ropeway_error_t get(ropeway_connector_t *connector, const uint8_t id[RW_I
     ropeway_error_t error;
 
     if (peer != NULL) {
-        rw_list_remove(&peer->link);
-        rw_list_append(&connector->peers, &peer->link);
+        rw_peer_use(peer);
         *result = peer;
         return ROPEWAY_OK;
     }

@@ -75,7 +75,7 @@ bool rw_progress_step(ropeway_connector_t *connector) {
         any = true;
     }
     if (connector->knocked || !rw_list_is_empty(&connector->talks) ||
-        !rw_list_is_empty(&connector->asking) || ++connector->turns % LOOK_STEP == 0) {
+        !rw_list_is_empty(&connector->asking) || ++connector->steps % LOOK_STEP == 0) {
         connector->knocked = false;
         rw_talk_look(connector);
     }

@@ -32,10 +32,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define TALKS_MAX 64     /* at a time; more are turned away */
-#define ACCEPTS_MAX 8    /* per look */
-#define ADDRESS_MAX 4096 /* bytes of a UCX address */
-#define MILLISECOND 1000000u
+#define TALKS_MAX 64         /* at a time; more are turned away */
+#define ACCEPTS_MAX 8        /* per look */
+#define ADDRESS_MAX 4096     /* bytes of a UCX address */
+#define PATIENCE 5000000000u /* nanoseconds, with one who says nothing */
 
 /* Message: "RWQ1" type:1 zero:3 id:16 token:16 address */
 enum { AT_TYPE = 4, AT_ID = 8, AT_TOKEN = 24, AT_ADDRESS = 40 };
@@ -151,8 +151,7 @@ static rw_talk_t *begin_talk(ropeway_connector_t *connector, int fd, pid_t pid) 
     talk->timer.run = on_late;
     connector->talk_count++;
     rw_list_append(&connector->talks, &talk->link);
-    rw_timer_set(&connector->timers, &talk->timer,
-                 rw_now() + (uint64_t)connector->options.quiet_ms * MILLISECOND);
+    rw_timer_set(&connector->timers, &talk->timer, rw_now() + PATIENCE);
     return talk;
 }
 
@@ -387,6 +386,7 @@ void rw_talk_close(ropeway_connector_t *connector) {
         give_up(RW_CONTAINER(connector->talks.next, rw_talk_t, link));
     }
     if (connector->listen_fd >= 0) {
+        epoll_ctl(connector->epoll_fd, EPOLL_CTL_DEL, connector->listen_fd, NULL);
         close(connector->listen_fd);
         connector->listen_fd = -1;
     }
