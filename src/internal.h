@@ -172,6 +172,7 @@ struct rw_peer {
     bool asked;                       /* we have asked it for one */
     rw_link_t asking;                 /* in connector->asking, when it should be asked */
     uint32_t completed;               /* operations begun here without a queue, since we asked */
+    unsigned put_off;                 /* how often the time until the next ask was doubled */
     bool stock;                       /* a NIXL agent, on the second worker */
     rw_keys_t *keys;                  /* stock: remote keys that were unpacked */
     bool failed;                      /* new operations need a fresh peer */
@@ -217,12 +218,13 @@ struct rw_queue {
     rw_link_t link; /* in connector->queues, once it is connected */
     rw_peer_t *peer;
     ucp_worker_h worker;
-    ucp_ep_h endpoint; /* NULL until connected */
-    int fd;            /* readable when the worker has work */
-    unsigned refusals; /* how often in a row UCX could not be armed, and had nothing to do */
-    bool usable;       /* the peer is ready too: operations may begin on it */
-    bool running;      /* UCX is at work on it */
-    bool muted;        /* it is not waited for, as it can't be armed */
+    ucp_ep_h endpoint;      /* NULL until connected */
+    int fd;                 /* readable when the worker has work */
+    unsigned refusals;      /* how often in a row UCX could not be armed, and had nothing to do */
+    bool usable;            /* the peer is ready too: operations may begin on it */
+    bool running;           /* UCX is at work on it */
+    ucs_status_ptr_t flush; /* that it is emptied, while the connector closes */
+    bool muted;             /* it is not waited for, as it can't be armed */
 };
 
 typedef struct rw_grave {
@@ -261,9 +263,11 @@ struct ropeway_connector {
     rw_link_t asking RW_GUARDED; /* peers that should be asked for a queue */
     size_t talk_count RW_GUARDED;
     bool knocked RW_GUARDED;        /* somebody wants to talk about a queue */
+    bool deaf RW_GUARDED;           /* nobody who wants to can be let in */
     bool sulking RW_GUARDED;        /* a queue can't be armed, and has nothing to do */
     unsigned turns RW_GUARDED;      /* of polling, most of which need not be whole steps */
     unsigned steps RW_GUARDED;      /* whole ones */
+    uint64_t last_step RW_GUARDED;  /* when the last of these was, if there are queues */
     unsigned references RW_GUARDED; /* operations not freed, and 1 until destroyed */
     bool closed RW_GUARDED;         /* destroy has begun */
     bool stopping RW_GUARDED;       /* the progress thread shall end */
@@ -561,8 +565,8 @@ bool rw_queue_arm(ropeway_connector_t *connector) RW_LOCKED;
 bool rw_queue_owns(const ropeway_connector_t *connector, int fd) RW_LOCKED;
 /* Takes what the peer has put into it so far. NULL: nothing. */
 void rw_queue_drain(rw_queue_t *queue) RW_LOCKED;
-/* Waits until all that was sent is in the peer's hands; at most until due. */
-void rw_queue_flush(rw_queue_t *queue, uint64_t due) RW_LOCKED;
+/* Waits until all that was sent through queues is in the peers' hands; at most until due. */
+void rw_queue_flush(ropeway_connector_t *connector, uint64_t due) RW_LOCKED;
 /* Gives back what is in flight. Not from within UCX. */
 void rw_queue_free(rw_queue_t *queue) RW_LOCKED;
 void rw_queue_close_context(ropeway_connector_t *connector) RW_LOCKED;

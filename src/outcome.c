@@ -361,8 +361,11 @@ void ropeway_operation_release(ropeway_operation_t *operation) RW_UNCHECKED {
         return;
     }
     rw_lock(&connector->lock);
-    rw_operation_abort(operation);
-    rw_progress_wait(operation, RW_NEVER);
+    if (operation->phase != RW_PHASE_TERMINAL) {
+        rw_operation_abort(operation);
+        rw_progress_wait(operation, RW_NEVER);
+        rw_progress_kick(connector); /* what was sent may wait for room */
+    }
     rw_callback_finish(operation);
     rw_list_remove(&operation->event);
     rw_operation_drop(operation);

@@ -3,6 +3,7 @@
 #include "error.h"
 #include "internal.h"
 
+#include <sodium.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -171,6 +172,7 @@ static ropeway_error_t find_peer(ropeway_connector_t *connector, const uint8_t i
 
     if (known != NULL && reply != NULL && known->endpoint != reply &&
         memcmp(id, connector->id, RW_ID_BYTES) != 0) {
+        rw_queue_drain(known->queue); /* what it has sent there came before */
         known->leave = RW_LEAVE_FLUSHED;
         rw_peer_fail(known, ROPEWAY_ERR_PEER_LOST, "it has made a new connection");
     }
@@ -219,7 +221,8 @@ void rw_passive_request(ropeway_connector_t *connector, rw_queue_t *queue,
         return;
     }
     peer = queue != NULL ? queue->peer : find_sender(connector, message, payload, reply);
-    if (peer == NULL) {
+    if (peer == NULL || (queue != NULL && sodium_memcmp(peer->their_token, payload + hello_length,
+                                                        RW_ID_BYTES) != 0)) {
         return;
     }
     rw_peer_use(peer);

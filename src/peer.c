@@ -428,17 +428,14 @@ static bool is_flushing(const ropeway_connector_t *connector) RW_LOCKED {
 }
 
 void rw_peer_close_all(ropeway_connector_t *connector) {
-    uint64_t due = rw_now() + (uint64_t)connector->options.quiet_ms * MILLISECOND;
+    uint64_t quiet = (uint64_t)connector->options.quiet_ms * MILLISECOND;
+    uint64_t due = rw_now() + quiet;
 
+    rw_queue_flush(connector, due - quiet / 2);
     while (!rw_list_is_empty(&connector->peers)) {
         rw_peer_t *peer = RW_CONTAINER(connector->peers.next, rw_peer_t, link);
 
-        if (peer->queue != NULL) {
-            rw_queue_flush(peer->queue, due);
-        }
-        if (!peer->failed) {
-            say_goodbye(peer, RW_FLAG_GONE);
-        }
+        say_goodbye(peer, RW_FLAG_GONE);
         if (!peer->failed) { /* by what was sent to it */
             detach(peer);
             rw_list_remove(&peer->link);
@@ -450,10 +447,12 @@ void rw_peer_close_all(ropeway_connector_t *connector) {
         rw_progress_step(connector);
         rw_lock_yield(&connector->lock);
     }
-    while (!rw_list_is_empty(&connector->leaving)) {
-        end_leaving(RW_CONTAINER(connector->leaving.next, rw_peer_t, link));
-    }
-    rw_progress_step(connector);
+    do {
+        while (!rw_list_is_empty(&connector->leaving)) {
+            end_leaving(RW_CONTAINER(connector->leaving.next, rw_peer_t, link));
+        }
+        rw_progress_step(connector);
+    } while (!rw_list_is_empty(&connector->leaving) || !rw_list_is_empty(&connector->broken));
 }
 
 /* Writes "tcp/lo cma/memory": each lane's transport and device, once. */

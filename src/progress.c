@@ -28,12 +28,13 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define LINGER 100000u /* nanoseconds; the parked thread looks as often at a driver at work */
-#define BURST 32       /* calls of ucp_worker_progress() per step */
-#define ARM_TRIES 8    /* how often a posting thread polls before it gives up and wakes */
-#define FULL_STEP 8    /* of so many steps one is whole, when there are queues */
-#define LOOK_STEP 256  /* so often somebody may have asked for a queue without our notice */
-#define SULK_MS 5u     /* how often to look at a queue that can't be armed */
+#define LINGER 100000u   /* nanoseconds; the parked thread looks as often at a driver at work */
+#define BURST 32         /* calls of ucp_worker_progress() per step */
+#define ARM_TRIES 8      /* how often a posting thread polls before it gives up and wakes */
+#define FULL_STEP 8      /* of so many steps one is whole, when there are queues */
+#define STEP_LATE 20000u /* nanoseconds; the next one is whole after so long in any case */
+#define LOOK_STEP 256    /* so often somebody may have asked for a queue without our notice */
+#define SULK_MS 5u       /* how often to look at a queue that can't be armed */
 #define MILLISECOND 1000000u
 
 static uint64_t spin_time(const ropeway_connector_t *connector) {
@@ -79,6 +80,9 @@ bool rw_progress_step(ropeway_connector_t *connector) {
         connector->knocked = false;
         rw_talk_look(connector);
     }
+    if (!rw_list_is_empty(&connector->queues)) {
+        connector->last_step = rw_now();
+    }
     any |= rw_peer_bury(connector);
     any |= run_timers(connector);
     rw_send_feed(connector);
@@ -88,7 +92,8 @@ bool rw_progress_step(ropeway_connector_t *connector) {
 /* A step without what a queue makes dispensable for a while: to ask the other transports costs
  * several times what a message through a queue does. */
 static bool short_step(ropeway_connector_t *connector) RW_LOCKED {
-    if (rw_list_is_empty(&connector->queues) || ++connector->turns % FULL_STEP == 0) {
+    if (rw_list_is_empty(&connector->queues) || ++connector->turns % FULL_STEP == 0 ||
+        rw_now() - connector->last_step > STEP_LATE) {
         return rw_progress_step(connector);
     }
     return rw_queue_progress(connector);
@@ -201,7 +206,10 @@ static void *progress_main(void *argument) {
         } else if (short_step(connector)) {
             active = rw_now();
         } else if (rw_now() - active >= spin_time(connector)) {
-            sleep_armed(connector);
+            /* The last turns may have been short ones. */
+            if (!rw_progress_step(connector)) {
+                sleep_armed(connector);
+            }
             active = rw_now();
         } else {
             rw_lock_pause(&connector->lock);

@@ -204,15 +204,37 @@ void rw_queue_drain(rw_queue_t *queue) {
     }
 }
 
-void rw_queue_flush(rw_queue_t *queue, uint64_t due) {
-    ucp_request_param_t param = {0};
-    ucs_status_ptr_t request = ucp_ep_flush_nbx(queue->endpoint, &param);
+static bool is_flushing(const ropeway_connector_t *connector) RW_LOCKED {
+    for (rw_link_t *link = connector->queues.next; link != &connector->queues; link = link->next) {
+        const rw_queue_t *queue = RW_CONTAINER(link, rw_queue_t, link);
 
-    if (UCS_PTR_IS_PTR(request)) {
-        while (ucp_request_check_status(request) == UCS_INPROGRESS && rw_now() < due) {
-            progress(queue, BURST);
+        if (UCS_PTR_IS_PTR(queue->flush) &&
+            ucp_request_check_status(queue->flush) == UCS_INPROGRESS) {
+            return true;
         }
-        ucp_request_free(request);
+    }
+    return false;
+}
+
+void rw_queue_flush(ropeway_connector_t *connector, uint64_t due) {
+    rw_link_t *queues = &connector->queues;
+    ucp_request_param_t param = {0};
+
+    for (rw_link_t *link = queues->next; link != queues; link = link->next) {
+        rw_queue_t *queue = RW_CONTAINER(link, rw_queue_t, link);
+
+        queue->flush = ucp_ep_flush_nbx(queue->endpoint, &param);
+    }
+    while (is_flushing(connector) && rw_now() < due) {
+        rw_queue_progress(connector);
+    }
+    for (rw_link_t *link = queues->next; link != queues; link = link->next) {
+        rw_queue_t *queue = RW_CONTAINER(link, rw_queue_t, link);
+
+        if (UCS_PTR_IS_PTR(queue->flush)) {
+            ucp_request_free(queue->flush);
+        }
+        queue->flush = NULL;
     }
 }
 

@@ -5,8 +5,9 @@
  * completed queue_after operations with a peer on this host asks it there for a queue:
  *
  *   ASK    who asks (its hello's id), the peer's token for their connection, a UCX address
- *   GRANT  a UCX address
- *   BUSY   not now (the peer has asked us, and goes first); or
+ *   GRANT  a UCX address, which is answered by
+ *   TAKEN  the queue is connected; without it the other side frees its half; or
+ *   BUSY   not now (the peer has asked too, and goes first; or there is no room); or
  *   REFUSE never
  *
  * The kernel says who is at the other end: only processes of our own user are listened to, and both
@@ -34,20 +35,22 @@
 
 #define TALKS_MAX 64         /* at a time; more are turned away */
 #define ACCEPTS_MAX 8        /* per look */
+#define PUT_OFF_MAX 16       /* doublings of the time until the next ask */
 #define ADDRESS_MAX 4096     /* bytes of a UCX address */
 #define PATIENCE 5000000000u /* nanoseconds, with one who says nothing */
 
 /* Message: "RWQ1" type:1 zero:3 id:16 token:16 address */
 enum { AT_TYPE = 4, AT_ID = 8, AT_TOKEN = 24, AT_ADDRESS = 40 };
-enum { ASK = 1, GRANT = 2, BUSY = 3, REFUSE = 4 };
+enum { ASK = 1, GRANT = 2, BUSY = 3, REFUSE = 4, TAKEN = 5 };
 
 typedef struct rw_talk {
     rw_link_t link; /* in connector->talks */
     ropeway_connector_t *connector;
     rw_timer_t timer; /* when our patience ends */
     int fd;
-    rw_peer_t *peer;   /* whom we have asked, with a reference; NULL: we are asked */
-    rw_queue_t *queue; /* what we have made for it */
+    bool asks;         /* this side does */
+    rw_peer_t *peer;   /* with whom, with a reference; NULL: not known yet */
+    rw_queue_t *queue; /* asks: what we have made for it; else: what we have granted, if it lives */
     pid_t pid;         /* the process at the other end */
 } rw_talk_t;
 
@@ -110,25 +113,32 @@ static void end_talk(rw_talk_t *talk) RW_LOCKED {
     rw_list_remove(&talk->link);
     connector->talk_count--;
     if (talk->peer != NULL) {
-        talk->peer->asked = false;
+        talk->peer->asked &= !talk->asks;
         rw_peer_drop(talk->peer);
     }
     free(talk);
 }
 
+/* A queue that was granted may have ended with its connection. */
 static void give_up(rw_talk_t *talk) RW_LOCKED {
-    if (talk->queue != NULL) {
+    if (talk->queue != NULL && (talk->asks || talk->queue == talk->peer->queue)) {
         rw_queue_free(talk->queue);
     }
     end_talk(talk);
+}
+
+/* The next time to ask comes later each time. */
+static void ask_later(rw_peer_t *peer) RW_LOCKED {
+    peer->completed = 0;
+    peer->put_off += peer->put_off < PUT_OFF_MAX;
 }
 
 static void on_late(rw_timer_t *timer, uint64_t now) RW_LOCKED {
     rw_talk_t *talk = RW_CONTAINER(timer, rw_talk_t, timer);
 
     (void)now;
-    if (talk->peer != NULL) {
-        talk->peer->queue_refused = true;
+    if (talk->asks) {
+        ask_later(talk->peer);
     }
     give_up(talk);
 }
@@ -202,11 +212,12 @@ static void ask(rw_peer_t *peer) RW_LOCKED {
     uint8_t *address = NULL;
     size_t length = 0;
 
-    peer->completed = 0;
     if (talk == NULL) {
-        peer->queue_refused = !again;
+        peer->queue_refused = fd < 0 && !again;
+        ask_later(peer);
         return;
     }
+    talk->asks = true;
     talk->peer = peer;
     peer->references++;
     peer->asked = true;
@@ -214,7 +225,7 @@ static void ask(rw_peer_t *peer) RW_LOCKED {
         !say(talk, ASK, peer->their_token, address, length)) {
         rw_log(connector, ROPEWAY_LOG_INFO, "no queue in shared memory with \"%s\": %s", peer->name,
                ropeway_last_error());
-        peer->queue_refused = true;
+        ask_later(peer);
         give_up(talk);
     }
     free(address);
@@ -224,12 +235,26 @@ static bool may_have(const rw_peer_t *peer) RW_LOCKED {
     const ropeway_connector_t *connector = peer->connector;
 
     return connector->listen_fd >= 0 && peer->pid != 0 && !peer->failed && peer->queue == NULL &&
-           !peer->queue_refused && connector->stats.queues < connector->options.max_queues;
+           !peer->queue_refused;
+}
+
+/* besides: a talk that has room already, or NULL. */
+static bool has_room(const ropeway_connector_t *connector, const rw_talk_t *besides) RW_LOCKED {
+    size_t queues = connector->stats.queues;
+
+    for (rw_link_t *link = connector->talks.next; link != &connector->talks; link = link->next) {
+        const rw_talk_t *talk = RW_CONTAINER(link, rw_talk_t, link);
+
+        queues += talk->asks && talk != besides;
+    }
+    return queues < connector->options.max_queues;
 }
 
 void rw_talk_count(rw_peer_t *peer) {
-    if (++peer->completed >= peer->connector->options.queue_after && may_have(peer) &&
-        !peer->asked && rw_list_is_empty(&peer->asking)) {
+    uint64_t wanted = (uint64_t)peer->connector->options.queue_after << peer->put_off;
+
+    if (++peer->completed >= wanted && may_have(peer) && !peer->asked &&
+        rw_list_is_empty(&peer->asking)) {
         rw_list_append(&peer->connector->asking, &peer->asking);
     }
 }
@@ -240,8 +265,10 @@ static rw_talk_t *find_own(rw_peer_t *peer) RW_LOCKED {
     rw_link_t *talks = &peer->connector->talks;
 
     for (rw_link_t *link = talks->next; link != talks; link = link->next) {
-        if (RW_CONTAINER(link, rw_talk_t, link)->peer == peer) {
-            return RW_CONTAINER(link, rw_talk_t, link);
+        rw_talk_t *talk = RW_CONTAINER(link, rw_talk_t, link);
+
+        if (talk->asks && talk->peer == peer) {
+            return talk;
         }
     }
     return NULL;
@@ -257,7 +284,8 @@ static rw_peer_t *identify(const rw_talk_t *talk, const uint8_t *bytes) RW_LOCKE
                : NULL;
 }
 
-static void grant(rw_talk_t *talk, rw_peer_t *peer, const uint8_t *theirs,
+/* Returns whether the talk goes on. */
+static bool grant(rw_talk_t *talk, rw_peer_t *peer, const uint8_t *theirs,
                   size_t length) RW_LOCKED {
     rw_queue_t *queue = NULL;
     uint8_t *address = NULL;
@@ -270,10 +298,16 @@ static void grant(rw_talk_t *talk, rw_peer_t *peer, const uint8_t *theirs,
                peer->name, ropeway_last_error());
         say(talk, REFUSE, NULL, NULL, 0);
     }
-    if (queue != NULL && (!granted || !say(talk, GRANT, NULL, address, own))) {
+    granted = granted && say(talk, GRANT, NULL, address, own);
+    if (granted) {
+        talk->peer = peer;
+        talk->queue = queue;
+        peer->references++;
+    } else if (queue != NULL) {
         rw_queue_free(queue);
     }
     free(address);
+    return granted;
 }
 
 static void on_ask(rw_talk_t *talk, const uint8_t *bytes, size_t length) RW_LOCKED {
@@ -282,13 +316,16 @@ static void on_ask(rw_talk_t *talk, const uint8_t *bytes, size_t length) RW_LOCK
 
     if (peer == NULL || !may_have(peer)) {
         say(talk, REFUSE, NULL, NULL, 0);
-    } else if (own != NULL && memcmp(talk->connector->id, peer->node.id, RW_ID_BYTES) < 0) {
+    } else if (!has_room(talk->connector, own) ||
+               (own != NULL && memcmp(talk->connector->id, peer->node.id, RW_ID_BYTES) < 0)) {
         say(talk, BUSY, NULL, NULL, 0);
     } else {
         if (own != NULL) {
             give_up(own);
         }
-        grant(talk, peer, bytes + AT_ADDRESS, length - AT_ADDRESS);
+        if (grant(talk, peer, bytes + AT_ADDRESS, length - AT_ADDRESS)) {
+            return;
+        }
     }
     end_talk(talk);
 }
@@ -297,14 +334,16 @@ static void on_answer(rw_talk_t *talk, const uint8_t *bytes, size_t length) RW_L
     rw_peer_t *peer = talk->peer;
 
     if (length > AT_ADDRESS && bytes[AT_TYPE] == GRANT && may_have(peer) &&
-        rw_queue_connect(talk->queue, bytes + AT_ADDRESS, length - AT_ADDRESS) == ROPEWAY_OK) {
+        rw_queue_connect(talk->queue, bytes + AT_ADDRESS, length - AT_ADDRESS) == ROPEWAY_OK &&
+        say(talk, TAKEN, NULL, NULL, 0)) {
         talk->queue->usable = true;
         rw_log(peer->connector, ROPEWAY_LOG_INFO, "a queue in shared memory serves \"%s\" now",
                peer->name);
         end_talk(talk);
         return;
     }
-    peer->queue_refused = length < AT_ADDRESS || bytes[AT_TYPE] != BUSY;
+    peer->queue_refused = length >= AT_ADDRESS && bytes[AT_TYPE] == REFUSE;
+    ask_later(peer);
     give_up(talk);
 }
 
@@ -320,12 +359,27 @@ static void listen_to(rw_talk_t *talk) RW_LOCKED {
     if (length < 0 && (errno == EAGAIN || errno == EINTR)) {
         return;
     }
-    if (talk->peer != NULL) {
+    if (talk->asks) {
         on_answer(talk, bytes, whole ? (size_t)length : 0);
+    } else if (talk->peer != NULL && whole && bytes[AT_TYPE] == TAKEN) {
+        end_talk(talk);
+    } else if (talk->peer != NULL) {
+        give_up(talk);
     } else if (whole && length > AT_ADDRESS && bytes[AT_TYPE] == ASK) {
         on_ask(talk, bytes, (size_t)length);
     } else {
         end_talk(talk);
+    }
+}
+
+/* Whether knocking wakes a sleeping thread: not while there are no descriptors to let anybody in.
+ */
+static void hear(ropeway_connector_t *connector, bool hears) RW_LOCKED {
+    struct epoll_event event = {.events = hears ? EPOLLIN : 0, .data.fd = connector->listen_fd};
+
+    if (connector->deaf == hears) {
+        epoll_ctl(connector->epoll_fd, EPOLL_CTL_MOD, connector->listen_fd, &event);
+        connector->deaf = !hears;
     }
 }
 
@@ -335,6 +389,7 @@ static void accept_some(ropeway_connector_t *connector) RW_LOCKED {
         pid_t pid = fd >= 0 ? other_end(fd) : 0;
 
         if (fd < 0) {
+            hear(connector, errno != EMFILE && errno != ENFILE);
             return;
         }
         if (pid == 0) {
@@ -375,8 +430,10 @@ void rw_talk_look(ropeway_connector_t *connector) {
     while ((link = rw_list_take(&connector->asking)) != NULL) {
         rw_peer_t *peer = RW_CONTAINER(link, rw_peer_t, asking);
 
-        if (may_have(peer) && !peer->asked) {
+        if (may_have(peer) && !peer->asked && has_room(connector, NULL)) {
             ask(peer);
+        } else {
+            ask_later(peer);
         }
     }
 }

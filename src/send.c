@@ -210,6 +210,9 @@ static bool send_sums(ropeway_operation_t *operation) RW_LOCKED {
                              operation->peer->name);
             return false;
         }
+        if (operation->phase != RW_PHASE_MOVING) { /* by what the sending showed */
+            return false;
+        }
         sums->sent += number;
     }
     return true;

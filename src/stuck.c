@@ -26,7 +26,8 @@ static bool is_stuck(int fd, uint32_t ms) {
 
     return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 &&
            info.tcpi_state != TCP_SYN_SENT && info.tcpi_state != TCP_SYN_RECV &&
-           (info.tcpi_last_data_sent >= ms || info.tcpi_retransmits > 0);
+           (info.tcpi_last_data_sent >= ms ||
+            (info.tcpi_retransmits > 0 && info.tcpi_last_ack_recv >= ms));
 }
 
 static unsigned cut_in(int epoll_fd, uint32_t ms, unsigned nesting) {

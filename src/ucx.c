@@ -95,6 +95,12 @@ static const char *const stock_settings[][2] = {{"RNDV_THRESH", "inf"}, {"ADDRES
 static const char *const stock_segments[][2] = {{"TCP_TX_SEG_SIZE", "64k"},
                                                 {"TCP_RX_SEG_SIZE", "2m"}};
 
+/* The end of a peer's process is noticed without a keep-alive, and in an order that lets its last
+ * messages be read. An interface that UCX puts to sleep by itself would end the process when a
+ * stranger writes to its socket. */
+static const char *const queue_settings[][2] = {{"KEEPALIVE_INTERVAL", "inf"},
+                                                {"ADAPTIVE_PROGRESS", "n"}};
+
 /* Whether the user wants longer segments than ours, and forgot the receiving side. */
 static bool sends_longer_than_receives(void) {
     size_t size;
@@ -267,11 +273,20 @@ bool rw_ucx_can_queue(const char *transports, bool *large) {
 ropeway_error_t rw_ucx_queue_config(const ropeway_connector_t *connector, ucp_config_t **config) {
     bool large = false;
     char list[64];
+    ropeway_error_t error;
 
     rw_ucx_can_queue(connector->options.transports, &large);
     snprintf(list, sizeof list, "posix%s%s", large ? ",cma" : "",
              connector->has_cuda ? ",cuda_copy" : "");
-    return rw_ucx_config(list, NULL, connector->options.keepalive_ms, false, config);
+    error = rw_ucx_config(list, NULL, connector->options.keepalive_ms, false, config);
+    for (size_t i = 0; i < sizeof queue_settings / sizeof *queue_settings && error == ROPEWAY_OK;
+         i++) {
+        error = rw_ucx_set(*config, queue_settings[i][0], queue_settings[i][1]);
+        if (error != ROPEWAY_OK) {
+            ucp_config_release(*config);
+        }
+    }
+    return error;
 }
 
 ropeway_error_t rw_ucx_connect(ucp_worker_h worker, const uint8_t *address, size_t length,

@@ -164,7 +164,119 @@ static void another_users_process_is_served_without_a_queue(void **state) {
     assert_int_equal(peers_queues(peer), 0);
 }
 
+/* Two peers are asked at a time, and there is room for one queue: nobody keeps half of one. */
+static void room_for_one_queue_is_given_once(void **state) {
+    (void)state;
+    if (!about_queues()) {
+        return;
+    }
+    for (int round = 0; round < 5; round++) {
+        ropeway_connector_t *connector = ts_connect("max_queues=1");
+        ts_peer_t *peers[2] = {ts_new_peer(""), ts_new_peer("")};
+        ropeway_operation_t *reads[2];
+        for (int i = 0; i < 2; i++) {
+            size_t length;
+            ts_peer_ask(peers[i], "readable 0 1 1");
+            char *metadata = ts_peer_metadata(peers[i], 0, &length);
+            reads[i] = ts_begin(connector, ROPEWAY_OPERATION_READ, "1", 1, "", metadata, length);
+            free(metadata);
+        }
+        for (int i = 0; i < 2; i++) {
+            assert_complete(ts_wait(reads[i]));
+            ts_release(reads[i]);
+            ts_peer_ask(peers[i], "release 0");
+        }
+        assert_true(await_queues(connector, 1));
+        double end = ts_now() + TS_BOUND_MS / 1000.0;
+        while (peers_queues(peers[0]) + peers_queues(peers[1]) != 1) {
+            assert_true(ts_now() < end);
+        }
+        assert_int_equal(ts_stats(connector).queues, 1);
+        ts_disconnect(connector);
+        ts_drop_peer(peers[0]);
+        ts_drop_peer(peers[1]);
+    }
+}
+
+static void the_room_of_a_peer_that_left_is_given_to_the_next(void **state) {
+    (void)state;
+    if (!about_queues()) {
+        return;
+    }
+    ropeway_connector_t *connector = ts_connect("max_queues=1 quiet_ms=50");
+    ts_peer_t *first = ts_new_peer(""), *next = ts_new_peer("");
+    ts_warm_up(connector, first);
+    for (int i = 0; i < 3; i++) {
+        assert_non_null(strstr(read_one(connector, next), "tcp"));
+    }
+    ts_drop_peer(first);
+    assert_true(await_queues(connector, 0));
+    double end = ts_now() + TS_BOUND_MS / 1000.0;
+    while (strstr(read_one(connector, next), "posix") == NULL) {
+        assert_true(ts_now() < end);
+    }
+}
+
+/* Nobody polls, nothing but the operations wakes anybody, and one waits for the other's room. */
+static void a_queue_works_without_polling(void **state) {
+    (void)state;
+    static const char *const options =
+        "spin_us=0 chunk_size=65536 max_inflight=65536 keepalive_ms=100000000";
+    if (!about_queues()) {
+        return;
+    }
+    ropeway_connector_t *connector = ts_connect(options);
+    ts_peer_t *peer = ts_new_peer(options);
+    for (int kind = ROPEWAY_OPERATION_READABLE; kind <= ROPEWAY_OPERATION_WRITE; kind++) {
+        ts_pair_t pairs[4];
+        for (int i = 0; i < 4; i++) {
+            pairs[i] = ts_pair_make(connector, peer, i, (ropeway_operation_kind_t)kind, "4194304",
+                                    "stall_ms=0");
+        }
+        for (int i = 0; i < 4; i++) {
+            ts_pair_finish(&pairs[i]);
+        }
+    }
+    assert_int_equal(ts_stats(connector).queues, 1);
+}
+
 /* ---- strangers at the socket ---- */
+
+/* Sends an empty datagram to each socket of this process by which UCX wakes it. */
+static int wake_all(void) {
+    int woken = 0, from = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    assert_true(from >= 0);
+    for (int fd = 3; fd < 1024; fd++) {
+        struct sockaddr_un address;
+        socklen_t length = sizeof address, size = sizeof(int);
+        int type = 0;
+        if (fd != from && getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 &&
+            type == SOCK_DGRAM && getsockname(fd, (struct sockaddr *)&address, &length) == 0 &&
+            address.sun_family == AF_UNIX && length > sizeof address.sun_family) {
+            woken += sendto(from, "", 0, 0, (struct sockaddr *)&address, length) == 0;
+        }
+    }
+    close(from);
+    return woken;
+}
+
+static void empty_datagrams_to_a_queue_do_no_harm(void **state) {
+    (void)state;
+    if (!about_queues()) {
+        return;
+    }
+    ropeway_connector_t *connector = ts_connect("");
+    for (int round = 0; round < 5; round++) {
+        ts_peer_t *peer = ts_new_peer("");
+        ts_warm_up(connector, peer);
+        assert_true(wake_all() > 0);
+        ts_assert_works(connector, peer);
+        wake_all();
+        wake_all();
+        ts_drop_peer(peer);
+        assert_true(await_queues(connector, 0));
+    }
+}
 
 /* The socket on which the only connector of this process listens. */
 static struct sockaddr_un find_socket(socklen_t *length) {
@@ -241,7 +353,11 @@ static const struct CMUnitTest tests[] = {
     TS_TEST(no_queue_is_had_past_the_limit),
     TS_TEST(two_that_ask_each_other_get_one_queue),
     TS_TEST(another_users_process_is_served_without_a_queue),
+    TS_TEST(room_for_one_queue_is_given_once),
+    TS_TEST(the_room_of_a_peer_that_left_is_given_to_the_next),
+    TS_TEST(a_queue_works_without_polling),
     TS_TEST(strangers_at_the_socket_get_nothing),
+    TS_TEST(empty_datagrams_to_a_queue_do_no_harm),
 };
 
 TS_LIST(ts_list_queue, tests);
