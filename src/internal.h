@@ -160,29 +160,29 @@ struct rw_peer {
     ropeway_connector_t *connector;
     rw_link_t link;             /* in connector->peers, ->broken or ->leaving */
     rw_link_t operations;       /* live ones */
+    ucp_ep_h endpoint;          /* NULL once closing began */
     unsigned references;        /* operations that point here, and 1 while the endpoint is open */
+    int process;                /* its process, when it is on this host; -1: unknown */
+    pid_t pid;                  /* the same, by number; 0: not on this host, or this one */
+    rw_leave_t leave;           /* how to close the endpoint, once failed */
+    bool stock;                 /* a NIXL agent, on the second worker */
+    bool heard;                 /* it has sent us something */
+    bool failed;                /* new operations need a fresh peer */
+    bool reported;              /* UCX itself says that it is broken */
+    bool leaving;               /* in connector->leaving */
+    bool flushing;              /* what we have sent has not all left yet */
+    bool queue_refused;         /* there will be no queue */
+    bool asked;                 /* we have asked it for one */
     uint8_t token[RW_ID_BYTES]; /* what we call the connection */
     uint8_t their_token[RW_ID_BYTES]; /* what the peer calls it; zeroes until heard */
-    ucp_ep_h endpoint;                /* NULL once closing began */
-    int process;                      /* its process, when it is on this host; -1: unknown */
-    pid_t pid;                        /* the same, by number; 0: not on this host, or this one */
     uint8_t instance[RW_ID_BYTES];    /* from its hello */
+    rw_keys_t *keys;                  /* stock: remote keys that were unpacked */
     rw_queue_t *queue;                /* in shared memory, theirs alone; or NULL */
-    bool queue_refused;               /* there will be none */
-    bool asked;                       /* we have asked it for one */
-    rw_link_t asking;                 /* in connector->asking, when it should be asked */
+    rw_link_t asking;                 /* in connector->asking, when it should be asked for one */
     uint32_t completed;               /* operations begun here without a queue, since we asked */
     unsigned put_off;                 /* how often the time until the next ask was doubled */
-    bool stock;                       /* a NIXL agent, on the second worker */
-    rw_keys_t *keys;                  /* stock: remote keys that were unpacked */
-    bool failed;                      /* new operations need a fresh peer */
-    bool reported;                    /* UCX itself says that it is broken */
-    rw_leave_t leave;                 /* how to close the endpoint, once failed */
-    bool leaving;                     /* in connector->leaving */
-    bool flushing;                    /* what we have sent has not all left yet */
-    uint64_t left;                    /* when it began to leave */
     rw_timer_t timer;                 /* when leaving ends, or is looked at */
-    bool heard;                       /* it has sent us something */
+    uint64_t left;                    /* when it began to leave */
     uint64_t last_heard;              /* when, or when the connection was made */
     char path[128];                   /* transports; "" until asked for */
     char queue_path[128];             /* those of the queue */

@@ -361,13 +361,11 @@ static void listen_to(rw_talk_t *talk) RW_LOCKED {
     }
     if (talk->asks) {
         on_answer(talk, bytes, whole ? (size_t)length : 0);
-    } else if (talk->peer != NULL && whole && bytes[AT_TYPE] == TAKEN) {
-        end_talk(talk);
-    } else if (talk->peer != NULL) {
-        give_up(talk);
-    } else if (whole && length > AT_ADDRESS && bytes[AT_TYPE] == ASK) {
+    } else if (talk->peer == NULL && whole && length > AT_ADDRESS && bytes[AT_TYPE] == ASK) {
         on_ask(talk, bytes, (size_t)length);
-    } else {
+    } else if (talk->peer != NULL && (!whole || bytes[AT_TYPE] != TAKEN)) {
+        give_up(talk);
+    } else { /* a queue is taken, or it is no language of ours */
         end_talk(talk);
     }
 }
