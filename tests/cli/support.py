@@ -110,8 +110,9 @@ class Server:
     def __exit__(self, kind, *_):
         running = self.process.poll() is None
         if running:
-            # The second signal ends it at once.
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCONT):
+            # The last signal ends it at once. LeakSanitizer stops the process at its end by SIGSTOP, and waits
+            # for ever when SIGCONT comes in between.
+            for number in (signal.SIGCONT, signal.SIGTERM, signal.SIGINT):
                 self.process.send_signal(number)
         _, errors = self.process.communicate(timeout=PATIENCE)
         if running and kind is None and self.process.returncode != 0:
