@@ -93,7 +93,7 @@ tsan: build/tsan/build.ninja ## run the library's tests under ThreadSanitizer
 	TSAN_OPTIONS=$(TSAN) \
 	$(MESON_TEST) -C build/tsan --timeout-multiplier 8 --suite unit --suite fuzz
 	TSAN_OPTIONS=$(TSAN) $(MESON_TEST) -C build/tsan --timeout-multiplier 8 \
-	    conformance-host conformance-tcp faults-host faults-netns soak-host
+	    conformance-host conformance-private conformance-tcp faults-host faults-netns soak-host
 
 build/tsan/build.ninja:
 	tools/bootstrap lint
