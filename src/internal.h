@@ -172,7 +172,6 @@ struct rw_peer {
     bool leaving;               /* in connector->leaving */
     bool flushing;              /* what we have sent has not all left yet */
     bool queue_refused;         /* there will be no queue */
-    bool asked;                 /* we have asked it for one */
     uint8_t token[RW_ID_BYTES]; /* what we call the connection */
     uint8_t their_token[RW_ID_BYTES]; /* what the peer calls it; zeroes until heard */
     uint8_t instance[RW_ID_BYTES];    /* from its hello */
@@ -343,6 +342,10 @@ ropeway_error_t rw_ucx_config(const char *transports, const char *net_devices,
 bool rw_ucx_can_queue(const char *transports, bool *large);
 /* The configuration of the queues' workers. */
 ropeway_error_t rw_ucx_queue_config(const ropeway_connector_t *connector, ucp_config_t **config);
+/* Makes a worker; *fd: its descriptor, readable when it has work. */
+ropeway_error_t rw_ucx_open_worker(ucp_context_h context, ucp_worker_h *worker, int *fd);
+/* *copy: the worker's address, to be freed. */
+ropeway_error_t rw_ucx_copy_address(ucp_worker_h worker, uint8_t **copy, size_t *length);
 /* Connects a worker to the one of this address, which came from a peer. Errors: ERR_NO_PATH with
  * the reason alone as sentence, ERR_NO_MEMORY. */
 ropeway_error_t rw_ucx_connect(ucp_worker_h worker, const uint8_t *address, size_t length,

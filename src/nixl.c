@@ -81,8 +81,6 @@ static ropeway_error_t open_context(ropeway_connector_t *connector, rw_nixl_t *n
 }
 
 static ropeway_error_t open_worker(ropeway_connector_t *connector, rw_nixl_t *nixl) RW_LOCKED {
-    ucp_worker_params_t params = {.field_mask = UCP_WORKER_PARAM_FIELD_THREAD_MODE,
-                                  .thread_mode = UCS_THREAD_MODE_SERIALIZED};
     ucp_am_handler_param_t handler = {
         .field_mask = UCP_AM_HANDLER_PARAM_FIELD_ID | UCP_AM_HANDLER_PARAM_FIELD_FLAGS |
                       UCP_AM_HANDLER_PARAM_FIELD_CB | UCP_AM_HANDLER_PARAM_FIELD_ARG,
@@ -90,28 +88,18 @@ static ropeway_error_t open_worker(ropeway_connector_t *connector, rw_nixl_t *ni
         .flags = UCP_AM_FLAG_WHOLE_MSG,
         .cb = on_notification,
         .arg = connector};
-    ucp_address_t *address;
-    ucs_status_t status = ucp_worker_create(nixl->context, &params, &nixl->worker);
+    ropeway_error_t error = rw_ucx_open_worker(nixl->context, &nixl->worker, &nixl->fd);
+    ucs_status_t status;
 
-    if (status == UCS_OK) {
-        status = ucp_worker_set_am_recv_handler(nixl->worker, &handler);
+    if (error != ROPEWAY_OK) {
+        return error;
     }
-    if (status == UCS_OK) {
-        status = ucp_worker_get_efd(nixl->worker, &nixl->fd);
-    }
-    if (status == UCS_OK) {
-        status = ucp_worker_get_address(nixl->worker, &address, &nixl->address_length);
-    }
+    status = ucp_worker_set_am_recv_handler(nixl->worker, &handler);
     if (status != UCS_OK) {
-        return rw_fail(ROPEWAY_ERR_TRANSPORT, "UCX can't make a worker for NIXL peers: %s",
+        return rw_fail(ROPEWAY_ERR_TRANSPORT, "UCX takes no handler for NIXL's notifications: %s",
                        ucs_status_string(status));
     }
-    nixl->address = malloc(nixl->address_length);
-    if (nixl->address != NULL) {
-        memcpy(nixl->address, address, nixl->address_length);
-    }
-    ucp_worker_release_address(nixl->worker, address);
-    return nixl->address != NULL ? ROPEWAY_OK : rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
+    return rw_ucx_copy_address(nixl->worker, &nixl->address, &nixl->address_length);
 }
 
 static void free_nixl(rw_nixl_t *nixl) {

@@ -147,7 +147,9 @@ static ropeway_error_t connect_to(rw_peer_t *peer, const rw_hello_t *hello) RW_L
     const char *wrong;
     ropeway_error_t error;
 
-    rw_ucx_address_check(hello->address, hello->address_length, release, &wrong);
+    if (hello->ucx[0] == '\0') { /* only the address tells */
+        rw_ucx_address_check(hello->address, hello->address_length, release, &wrong);
+    }
     snprintf(peer->ucx, sizeof peer->ucx, "%s", hello->ucx[0] != '\0' ? hello->ucx : release);
     error = rw_ucx_connect(worker, hello->address, hello->address_length, on_error, peer,
                            &peer->endpoint);

@@ -13,10 +13,8 @@
  */
 #include "error.h"
 #include "internal.h"
-#include "ucx_blob.h"
 
 #include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 
 #define BURST 32         /* calls of ucp_worker_progress() for a queue per step */
@@ -56,30 +54,15 @@ void rw_queue_close_context(ropeway_connector_t *connector) {
 }
 
 /* Makes the queue's worker, and copies its address. */
-static ropeway_error_t open_worker(rw_queue_t *queue, uint8_t **copy, size_t *length) RW_LOCKED {
+static ropeway_error_t open_worker(rw_queue_t *queue, uint8_t **address, size_t *length) RW_LOCKED {
     ropeway_connector_t *connector = queue->peer->connector;
-    ucp_worker_params_t params = {.field_mask = UCP_WORKER_PARAM_FIELD_THREAD_MODE,
-                                  .thread_mode = UCS_THREAD_MODE_SERIALIZED};
-    ucp_address_t *address;
-    ucs_status_t status = ucp_worker_create(connector->queue_context, &params, &queue->worker);
+    ropeway_error_t error =
+        rw_ucx_open_worker(connector->queue_context, &queue->worker, &queue->fd);
 
-    if (status == UCS_OK) {
-        status = ucp_worker_get_efd(queue->worker, &queue->fd);
+    if (error == ROPEWAY_OK) {
+        error = rw_ucx_copy_address(queue->worker, address, length);
     }
-    if (status == UCS_OK) {
-        status = ucp_worker_get_address(queue->worker, &address, length);
-    }
-    if (status != UCS_OK) {
-        return rw_fail(ROPEWAY_ERR_TRANSPORT, "UCX can't make a queue: %s",
-                       ucs_status_string(status));
-    }
-    *copy = malloc(*length);
-    if (*copy != NULL) {
-        memcpy(*copy, address, *length);
-    }
-    ucp_worker_release_address(queue->worker, address);
-    return *copy != NULL ? rw_native_listen(connector, queue)
-                         : rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
+    return error == ROPEWAY_OK ? rw_native_listen(connector, queue) : error;
 }
 
 ropeway_error_t rw_queue_new(rw_peer_t *peer, rw_queue_t **result, uint8_t **address,

@@ -113,7 +113,6 @@ static void end_talk(rw_talk_t *talk) RW_LOCKED {
     rw_list_remove(&talk->link);
     connector->talk_count--;
     if (talk->peer != NULL) {
-        talk->peer->asked &= !talk->asks;
         rw_peer_drop(talk->peer);
     }
     free(talk);
@@ -220,7 +219,6 @@ static void ask(rw_peer_t *peer) RW_LOCKED {
     talk->asks = true;
     talk->peer = peer;
     peer->references++;
-    peer->asked = true;
     if (rw_queue_new(peer, &talk->queue, &address, &length) != ROPEWAY_OK ||
         !say(talk, ASK, peer->their_token, address, length)) {
         rw_log(connector, ROPEWAY_LOG_INFO, "no queue in shared memory with \"%s\": %s", peer->name,
@@ -229,6 +227,20 @@ static void ask(rw_peer_t *peer) RW_LOCKED {
         give_up(talk);
     }
     free(address);
+}
+
+/* The talk in which we ask it, or NULL. */
+static rw_talk_t *find_own(rw_peer_t *peer) RW_LOCKED {
+    rw_link_t *talks = &peer->connector->talks;
+
+    for (rw_link_t *link = talks->next; link != talks; link = link->next) {
+        rw_talk_t *talk = RW_CONTAINER(link, rw_talk_t, link);
+
+        if (talk->asks && talk->peer == peer) {
+            return talk;
+        }
+    }
+    return NULL;
 }
 
 static bool may_have(const rw_peer_t *peer) RW_LOCKED {
@@ -253,26 +265,13 @@ static bool has_room(const ropeway_connector_t *connector, const rw_talk_t *besi
 void rw_talk_count(rw_peer_t *peer) {
     uint64_t wanted = (uint64_t)peer->connector->options.queue_after << peer->put_off;
 
-    if (++peer->completed >= wanted && may_have(peer) && !peer->asked &&
+    if (++peer->completed >= wanted && may_have(peer) && find_own(peer) == NULL &&
         rw_list_is_empty(&peer->asking)) {
         rw_list_append(&peer->connector->asking, &peer->asking);
     }
 }
 
 /* ---- being asked ---- */
-
-static rw_talk_t *find_own(rw_peer_t *peer) RW_LOCKED {
-    rw_link_t *talks = &peer->connector->talks;
-
-    for (rw_link_t *link = talks->next; link != talks; link = link->next) {
-        rw_talk_t *talk = RW_CONTAINER(link, rw_talk_t, link);
-
-        if (talk->asks && talk->peer == peer) {
-            return talk;
-        }
-    }
-    return NULL;
-}
 
 /* Who asks, or NULL. */
 static rw_peer_t *identify(const rw_talk_t *talk, const uint8_t *bytes) RW_LOCKED {
@@ -428,7 +427,7 @@ void rw_talk_look(ropeway_connector_t *connector) {
     while ((link = rw_list_take(&connector->asking)) != NULL) {
         rw_peer_t *peer = RW_CONTAINER(link, rw_peer_t, asking);
 
-        if (may_have(peer) && !peer->asked && has_room(connector, NULL)) {
+        if (may_have(peer) && find_own(peer) == NULL && has_room(connector, NULL)) {
             ask(peer);
         } else {
             ask_later(peer);

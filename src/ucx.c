@@ -347,27 +347,49 @@ static ropeway_error_t open_context(ropeway_connector_t *connector) {
     return ROPEWAY_OK;
 }
 
-ropeway_error_t rw_ucx_open(ropeway_connector_t *connector) RW_UNCHECKED {
+ropeway_error_t rw_ucx_open_worker(ucp_context_h context, ucp_worker_h *worker, int *fd) {
     ucp_worker_params_t params = {.field_mask = UCP_WORKER_PARAM_FIELD_THREAD_MODE,
                                   .thread_mode = UCS_THREAD_MODE_SERIALIZED};
-    ucs_status_t status;
-    ropeway_error_t error = open_context(connector);
+    ucs_status_t status = ucp_worker_create(context, &params, worker);
 
-    if (error != ROPEWAY_OK) {
-        return error;
-    }
-    status = ucp_worker_create(connector->context, &params, &connector->worker);
     if (status == UCS_OK) {
-        status = ucp_worker_get_efd(connector->worker, &connector->ucx_fd);
+        status = ucp_worker_get_efd(*worker, fd);
         if (status == UCS_OK) {
             return ROPEWAY_OK;
         }
-        ucp_worker_destroy(connector->worker);
+        ucp_worker_destroy(*worker);
     }
-    ucp_cleanup(connector->context);
-    connector->context = NULL;
-    connector->worker = NULL;
+    *worker = NULL;
     return rw_fail(ROPEWAY_ERR_TRANSPORT, "UCX can't make a worker: %s", ucs_status_string(status));
+}
+
+ropeway_error_t rw_ucx_copy_address(ucp_worker_h worker, uint8_t **copy, size_t *length) {
+    ucp_address_t *address;
+    ucs_status_t status = ucp_worker_get_address(worker, &address, length);
+
+    if (status != UCS_OK) {
+        return rw_fail(ROPEWAY_ERR_TRANSPORT, "UCX gives the worker no address: %s",
+                       ucs_status_string(status));
+    }
+    *copy = malloc(*length);
+    if (*copy != NULL) {
+        memcpy(*copy, address, *length);
+    }
+    ucp_worker_release_address(worker, address);
+    return *copy != NULL ? ROPEWAY_OK : rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
+}
+
+ropeway_error_t rw_ucx_open(ropeway_connector_t *connector) RW_UNCHECKED {
+    ropeway_error_t error = open_context(connector);
+
+    if (error == ROPEWAY_OK) {
+        error = rw_ucx_open_worker(connector->context, &connector->worker, &connector->ucx_fd);
+        if (error != ROPEWAY_OK) {
+            ucp_cleanup(connector->context);
+            connector->context = NULL;
+        }
+    }
+    return error;
 }
 
 void rw_ucx_close(ropeway_connector_t *connector) RW_UNCHECKED {
