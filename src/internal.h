@@ -16,15 +16,15 @@
 #ifndef RW_INTERNAL_H
 #define RW_INTERNAL_H
 
-#include "agent.h"
-#include "extent.h"
-#include "list.h"
-#include "lock.h"
-#include "message.h"
-#include "metadata.h"
+#include "text/agent.h"
+#include "base/extent.h"
+#include "base/list.h"
+#include "base/lock.h"
+#include "native/message.h"
+#include "text/metadata.h"
 #include "ropeway.h"
-#include "table.h"
-#include "timer.h"
+#include "base/table.h"
+#include "base/timer.h"
 
 #include <stdarg.h>
 #include <ucp/api/ucp.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Agent blobs, without the zlib and base64 around them, whose checks keep a fuzzer out. */
 #include "fuzz.h"
-#include "serdes.h"
-#include "ucx_blob.h"
+#include "text/serdes.h"
+#include "ucx/ucx_blob.h"
 
 #include <stdlib.h>
 #include <string.h>

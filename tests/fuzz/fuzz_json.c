@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* JSON strings: accepted when jansson accepts them, with the same meaning. */
+#include "base/json.h"
 #include "fuzz.h"
-#include "json.h"
 
 #include <jansson.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* RdmaMetadata texts. What is accepted is sane, and JSON to jansson as well. */
 #include "fuzz.h"
-#include "metadata.h"
+#include "text/metadata.h"
 
 #include <jansson.h>
 #include <string.h>

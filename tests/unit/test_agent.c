@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a connector keeps of the agents whose metadata it saw. */
-#include "agent.h"
-#include "packing.h"
+#include "text/agent.h"
+#include "text/packing.h"
 #include "unit.h"
 
 #define MAX ((size_t)1 << 20)

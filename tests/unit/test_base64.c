@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Base64 against libsodium's. */
-#include "base64.h"
+#include "base/base64.h"
 #include "unit.h"
 
 #include <sodium.h>

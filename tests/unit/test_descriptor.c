@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Devices as text, and the checks on lists of descriptors. */
-#include "descriptor.h"
+#include "text/descriptor.h"
 #include "unit.h"
 
 static void every_device_text_has_its_meaning(void **state) {

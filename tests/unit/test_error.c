@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The list of errors, and each thread's sentence. */
-#include "error.h"
+#include "base/error.h"
 #include "unit.h"
 
 #include <pthread.h>

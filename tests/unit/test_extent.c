@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The tracker of received bytes, held against a map with one flag per byte. */
-#include "extent.h"
+#include "base/extent.h"
 #include "unit.h"
 
 #define BYTES 2000

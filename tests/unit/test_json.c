@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The JSON reader's strings and integers, held against tables and against jansson. What the objects
  * and arrays of metadata may look like is in test_metadata_errors.c. */
-#include "json.h"
+#include "base/json.h"
 #include "unit.h"
 
 #include <jansson.h>

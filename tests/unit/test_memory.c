@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Running out of memory at any step of reading or writing metadata is an error like others, and
  * leaks nothing. The linker sends the library's allocations through the functions below. */
-#include "extent.h"
-#include "message.h"
-#include "timer.h"
+#include "base/extent.h"
+#include "base/timer.h"
+#include "native/message.h"
 #include "unit.h"
 
 static size_t calls;

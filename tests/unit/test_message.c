@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The native protocol's bytes: what is sent is what is received, and what no Ropeway sends is
  * refused. */
-#include "message.h"
+#include "native/message.h"
 #include "unit.h"
 
 #define ALL_TYPES 7

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What metadata texts carry from one side to the other, and the limits on them. */
-#include "packing.h"
-#include "serdes.h"
+#include "text/packing.h"
+#include "text/serdes.h"
 #include "unit.h"
 
 #include <sodium.h>

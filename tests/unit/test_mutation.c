@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Damaged metadata is refused with a sentence, or read to something sane; it never does harm. Run
  * under a sanitizer, this finds reads past the end as well. */
-#include "packing.h"
-#include "serdes.h"
+#include "text/packing.h"
+#include "text/serdes.h"
 #include "unit.h"
 
 #define ROUNDS 40000

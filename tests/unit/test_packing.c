@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Packing and unpacking of blobs of every size, and of what unpacks to more than is allowed. */
-#include "packing.h"
+#include "text/packing.h"
 #include "unit.h"
 
 #include <sodium.h>

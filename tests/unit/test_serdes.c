@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The agent blob: its bytes, what is skipped in it, and each way in which it can be wrong. */
-#include "serdes.h"
+#include "text/serdes.h"
 #include "unit.h"
 
 /* A blob that is put together piece by piece, right or wrong. */

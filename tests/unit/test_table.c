@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The table of ids, held against plain flags. */
-#include "table.h"
+#include "base/table.h"
 #include "unit.h"
 
 #define NODES 5000

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The heap of timers, held against a search through all of them. */
-#include "timer.h"
+#include "base/timer.h"
 #include "unit.h"
 
 #define TIMERS 300

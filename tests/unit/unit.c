@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "unit.h"
 
-#include "serdes.h"
+#include "text/serdes.h"
 
 static uint64_t random_state;
 

@@ -4,8 +4,8 @@
 #ifndef UNIT_H
 #define UNIT_H
 
-#include "metadata.h"
 #include "process.h"
+#include "text/metadata.h"
 
 #include <inttypes.h>
 #include <setjmp.h>

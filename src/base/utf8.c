@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/utf8.h"
+
+size_t rw_utf8_length(const char *bytes, size_t length) {
+    const unsigned char *at = (const unsigned char *)bytes;
+    size_t needed = at[0] < 0x80 ? 1 : at[0] < 0xe0 ? 2 : at[0] < 0xf0 ? 3 : 4;
+
+    if (needed == 1) {
+        return 1;
+    }
+    if (at[0] < 0xc2 || at[0] > 0xf4 || length < needed) {
+        return 0;
+    }
+    for (size_t i = 1; i < needed; i++) {
+        if ((at[i] & 0xc0) != 0x80) {
+            return 0;
+        }
+    }
+    /* Overlong forms, surrogates, and what lies past the last character. */
+    if ((at[0] == 0xe0 && at[1] < 0xa0) || (at[0] == 0xed && at[1] > 0x9f) ||
+        (at[0] == 0xf0 && at[1] < 0x90) || (at[0] == 0xf4 && at[1] > 0x8f)) {
+        return 0;
+    }
+    return needed;
+}
+
+size_t rw_utf8_size(uint32_t character) {
+    return character < 0x80 ? 1 : character < 0x800 ? 2 : character < 0x10000 ? 3 : 4;
+}
+
+char *rw_utf8_put(char *at, uint32_t character) {
+    static const uint8_t lead[] = {0, 0, 0xc0, 0xe0, 0xf0};
+    size_t size = rw_utf8_size(character);
+
+    for (size_t i = size; i-- > 1; character >>= 6) {
+        at[i] = (char)(0x80 | (character & 0x3f));
+    }
+    at[0] = (char)(lead[size] | character);
+    return at + size;
+}

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The native protocol's messages: what travels between two Ropeway connectors as UCX active
+ * messages. docs/wire.md tells the conversation; this file holds the bytes. All integers are
+ * little-endian. Everything read here comes from the network: lengths are checked before use.
+ */
+#ifndef RW_MESSAGE_H
+#define RW_MESSAGE_H
+
+#include "base/table.h"
+#include "ropeway.h"
+
+#include <stdbool.h>
+
+#define RW_PROTOCOL_VERSION 1
+#define RW_MESSAGE_BYTES 64
+#define RW_TEXT_MAX 512 /* longest sentence in a FIN */
+#define RW_SUMS_MAX 512 /* checksums in one SUMS */
+
+typedef enum rw_message_type {
+    RW_REQUEST = 1, /* active to passive: begin; payload: hello, token, perhaps grain or data */
+    RW_ACCEPT = 2,  /* passive receiver to active sender: send */
+    RW_DATA = 3,    /* sender to receiver: payload goes to offset */
+    RW_SUMS = 4,    /* sender to receiver: checksums of descriptors */
+    RW_DONE = 5,    /* receiver to sender: every byte is here (and verified) */
+    RW_FIN = 6,     /* either: the outcome that I have decided; payload: sentence */
+    RW_BYE = 7      /* either: I close the connection of this token */
+} rw_message_type_t;
+
+enum {
+    RW_FLAG_READ = 1u << 0,      /* REQUEST: a READ, else a WRITE */
+    RW_FLAG_INTEGRITY = 1u << 1, /* REQUEST, ACCEPT, DATA: checksums are wanted or will come */
+    RW_FLAG_DEVICE = 1u << 2,    /* REQUEST, ACCEPT: my memory is not all host memory */
+    RW_FLAG_INLINE = 1u << 3,    /* REQUEST: the data follows the token */
+    RW_FLAG_GONE = 1u << 4,      /* BYE: my connector closes, for good */
+    RW_FLAG_GRAIN = 1u << 5      /* REQUEST of a READ: the grain follows the token */
+};
+
+/* The header of every message. */
+typedef struct rw_message {
+    uint8_t type;    /* rw_message_type_t */
+    uint8_t version; /* of the sender */
+    uint16_t flags;
+    uint8_t to[RW_ID_BYTES];   /* the receiver's operation */
+    uint8_t from[RW_ID_BYTES]; /* the sender's operation; BYE: the sender's hello id */
+    /* What the sender calls this connection, for the receiver's eyes only: who repeats it in a BYE
+     * is the one who said it before. */
+    uint8_t token[RW_ID_BYTES];
+    union {
+        struct {
+            uint64_t total, digest; /* of the descriptors' sizes */
+            uint32_t count, hello_length;
+        } request;
+        struct {
+            uint64_t grain; /* see rw_message_grain(); 0: no wish */
+        } accept;
+        struct {
+            uint64_t offset; /* in the descriptors laid end to end */
+        } data;
+        struct {
+            uint64_t first; /* index of the first checksum in the payload */
+        } sums;
+        struct {
+            uint32_t status, error; /* ropeway_status_t, ropeway_error_t */
+        } fin;
+    };
+} rw_message_t;
+
+void rw_message_encode(const rw_message_t *message, uint8_t bytes[RW_MESSAGE_BYTES]);
+
+/* The token of a REQUEST lies in the payload: it stays zero here.
+ * ROPEWAY_OK; ERR_PROTOCOL (too short, no such type, a field out of range); ERR_VERSION (type,
+ * version and ids are filled in, so that it can be answered). payload_length is checked against the
+ * type. */
+ropeway_error_t rw_message_decode(const void *bytes, size_t length, size_t payload_length,
+                                  rw_message_t *message);
+
+/* Copies a peer's sentence: cut to size at a character, bytes that are unprintable or no
+ * UTF-8 replaced by '?', NUL-terminated. */
+void rw_message_text(const void *bytes, size_t length, char *text, size_t size);
+
+/* A receiver whose descriptors lie in pieces says how messages should be cut: none shall be longer
+ * than the grain, or cross a multiple of it in a descriptor. In the payload of a REQUEST it has
+ * RW_GRAIN_BYTES. */
+#define RW_GRAIN_BYTES 8
+/* The least grain that a sender follows. */
+#define RW_GRAIN_LEAST 16384
+void rw_message_put_grain(uint64_t grain, uint8_t bytes[RW_GRAIN_BYTES]);
+uint64_t rw_message_grain(const uint8_t bytes[RW_GRAIN_BYTES]);
+
+/* Digest of the descriptors' sizes. */
+uint64_t rw_message_digest(const ropeway_descriptor_t *descriptors, size_t count);
+
+/* Who a connector is and how to reach it: the native connection of the metadata, and part of every
+ * request. */
+typedef struct rw_hello {
+    uint8_t version;
+    uint8_t instance[RW_ID_BYTES]; /* random, new with every connector */
+    char name[256];
+    char ucx[32];               /* UCX release */
+    uint32_t process;           /* PID; 0: unknown */
+    uint8_t scope[RW_ID_BYTES]; /* host and PID namespace in which the PID means something */
+    const uint8_t *address;     /* UCX worker address; when decoded: points into the input */
+    size_t address_length;
+} rw_hello_t;
+
+/* Identity of the connector that a hello describes: a hash of all of it. Nobody can make another
+ * hello, with another address, that has the same. */
+void rw_hello_id(const uint8_t *bytes, size_t length, uint8_t id[RW_ID_BYTES]);
+
+#define RW_HELLO_MAX 65536 /* longest hello that is accepted */
+#define RW_ADDRESS_PAD 512 /* zero bytes to put behind an address before UCX reads it */
+
+/* malloc'ed; NULL: out of memory. */
+uint8_t *rw_hello_encode(const rw_hello_t *hello, size_t *length);
+/* ROPEWAY_OK, ERR_PROTOCOL (malformed or damaged), ERR_VERSION. */
+ropeway_error_t rw_hello_decode(const uint8_t *bytes, size_t length, rw_hello_t *hello);
+
+#endif
