@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What this process can use: ropeway_describe(). */
 #include "base/error.h"
-#include "internal.h"
+#include "base/log.h"
+#include "ucx/ucx.h"
 
 #include <dlfcn.h>
 #include <jansson.h>
@@ -116,48 +117,37 @@ static json_t *list_settings(const ucp_config_t *config) {
     return settings;
 }
 
-static ropeway_error_t open_context(const char *transports, const char *net_devices,
-                                    json_t **settings, ucp_context_h *context) {
-    ucp_params_t params = {.field_mask = UCP_PARAM_FIELD_FEATURES,
-                           .features = UCP_FEATURE_AM | UCP_FEATURE_WAKEUP};
-    ucp_config_t *config;
-    ucs_status_t status;
-    ropeway_error_t error = rw_ucx_config(transports, net_devices, 1000, false, &config);
-
-    if (error != ROPEWAY_OK) {
-        return error;
-    }
-    *settings = list_settings(config);
-    status = ucp_init(&params, config, context);
-    ucp_config_release(config);
-    if (status == UCS_OK) {
-        return ROPEWAY_OK;
-    }
-    json_decref(*settings);
-    return rw_fail(ROPEWAY_ERR_TRANSPORT,
-                   "UCX can't start: %s (transports \"%s\", devices \"%s\"); name others, or none "
-                   "for all that this machine has",
-                   ucs_status_string(status), transports != NULL ? transports : "all",
-                   net_devices != NULL ? net_devices : "all");
-}
-
 ropeway_error_t ropeway_describe(const char *transports, const char *net_devices, char **json) {
     ropeway_connector_t quiet = {.options = {.log_level = ROPEWAY_LOG_ERROR}};
+    rw_ucx_wish_t wish = {.purpose = RW_UCX_MESSAGES,
+                          .transports = transports,
+                          .net_devices = net_devices,
+                          .keepalive_ms = 1000};
     ucp_context_h context;
-    json_t *settings, *root;
+    ucp_config_t *config;
+    json_t *root;
     ropeway_error_t error;
 
     if (json == NULL) {
         return rw_fail(ROPEWAY_ERR_INVALID_ARGUMENT, "the place for the text is null");
     }
     *json = NULL;
+    rw_ucx_log_to(rw_log_to_all);
+    rw_list_init(&quiet.logging);
     rw_log_attach(&quiet); /* without a callback: UCX's lines go nowhere */
-    error = open_context(transports, net_devices, &settings, &context);
+    error = rw_ucx_open_context(&wish, &context);
+    if (error == ROPEWAY_OK) {
+        error = rw_ucx_read_config(&wish, &config);
+        if (error != ROPEWAY_OK) {
+            ucp_cleanup(context);
+        }
+    }
     if (error == ROPEWAY_OK) {
         root = json_pack("{s:s, s:{s:s, s:s, s:o}, s:o, s:o}", "ropeway", ropeway_version(), "ucx",
                          "version", ropeway_ucx_version(), "library", ucx_library(), "settings",
-                         settings, "memory_types", list_memory_types(context), "transports",
-                         list_transports(context));
+                         list_settings(config), "memory_types", list_memory_types(context),
+                         "transports", list_transports(context));
+        ucp_config_release(config);
         ucp_cleanup(context);
         *json = json_dumps(root, JSON_INDENT(2));
         json_decref(root);

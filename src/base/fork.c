@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Tells a forked child from its parent, without a system call per check. */
-#include "internal.h"
+#include "base/env.h"
 
 #include <pthread.h>
 #include <stdatomic.h>

@@ -6,21 +6,21 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-typedef struct rw_link {
-    struct rw_link *next, *previous;
-} rw_link_t;
+typedef struct rw_node {
+    struct rw_node *next, *previous;
+} rw_node_t;
 
 #define RW_CONTAINER(link, type, member) ((type *)((char *)(link)-offsetof(type, member)))
 
-static inline void rw_list_init(rw_link_t *link) {
+static inline void rw_list_init(rw_node_t *link) {
     link->next = link->previous = link;
 }
 
-static inline bool rw_list_is_empty(const rw_link_t *list) {
+static inline bool rw_list_is_empty(const rw_node_t *list) {
     return list->next == list;
 }
 
-static inline void rw_list_append(rw_link_t *list, rw_link_t *link) {
+static inline void rw_list_append(rw_node_t *list, rw_node_t *link) {
     link->previous = list->previous;
     link->next = list;
     list->previous->next = link;
@@ -28,15 +28,15 @@ static inline void rw_list_append(rw_link_t *list, rw_link_t *link) {
 }
 
 /* Unlinking an unlinked node does nothing. */
-static inline void rw_list_remove(rw_link_t *link) {
+static inline void rw_list_remove(rw_node_t *link) {
     link->previous->next = link->next;
     link->next->previous = link->previous;
     rw_list_init(link);
 }
 
 /* Takes the first node off, or returns NULL. */
-static inline rw_link_t *rw_list_take(rw_link_t *list) {
-    rw_link_t *link = list->next;
+static inline rw_node_t *rw_list_take(rw_node_t *list) {
+    rw_node_t *link = list->next;
 
     if (link == list) {
         return NULL;

@@ -1,39 +1,37 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Timers in a binary heap. */
 #include "base/timer.h"
 
+#include "base/assert.h"
+
 #include <stdlib.h>
-#include <time.h>
 
-uint64_t rw_now(void) {
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-int rw_timers_reserve(rw_timers_t *timers, size_t capacity) {
-    size_t wanted = timers->capacity > 0 ? timers->capacity : 64;
+bool rw_timer_promise(rw_timers_t *timers) {
+    size_t wanted = timers->capacity > 0 ? timers->capacity * 2 : 64;
     rw_timer_t **heap;
 
-    if (capacity <= timers->capacity) {
-        return 0;
+    if (timers->promised == timers->capacity) {
+        heap = realloc(timers->heap, wanted * sizeof(*heap));
+        if (heap == NULL) {
+            return false;
+        }
+        timers->heap = heap;
+        timers->capacity = wanted;
     }
-    while (wanted < capacity) {
-        wanted *= 2;
-    }
-    heap = realloc(timers->heap, wanted * sizeof(*heap));
-    if (heap == NULL) {
-        return -1;
-    }
-    timers->heap = heap;
-    timers->capacity = wanted;
-    return 0;
+    timers->promised++;
+    return true;
+}
+
+void rw_timer_return(rw_timers_t *timers, rw_timer_t *timer) {
+    rw_assert(timers->promised > 0);
+    rw_timer_set(timers, timer, RW_NEVER);
+    timers->promised--;
 }
 
 void rw_timers_free(rw_timers_t *timers) {
     free(timers->heap);
     timers->heap = NULL;
-    timers->count = timers->capacity = 0;
+    timers->count = timers->capacity = timers->promised = 0;
 }
 
 static void place(rw_timers_t *timers, size_t index, rw_timer_t *timer) {
@@ -95,6 +93,7 @@ void rw_timer_set(rw_timers_t *timers, rw_timer_t *timer, uint64_t due) {
     }
     timer->due = due;
     if (timer->place == 0) {
+        rw_assert(timers->count < timers->promised);
         sift_up(timers, timers->count++, timer);
     } else {
         settle(timers, timer->place - 1, timer);

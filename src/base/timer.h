@@ -3,10 +3,11 @@
 #ifndef RW_TIMER_H
 #define RW_TIMER_H
 
+#include "base/env.h"
+
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#define RW_NEVER UINT64_MAX
 
 /* Part of the object that it times; zeroed before first use. */
 typedef struct rw_timer {
@@ -18,17 +19,16 @@ typedef struct rw_timer {
 typedef struct rw_timers {
     rw_timer_t **heap;
     size_t count, capacity;
+    size_t promised; /* timers that can be set at any time */
 } rw_timers_t;
 
-/* Makes room for capacity timers, so that rw_timer_set() can't fail.
- * 0: done; -1: out of memory. */
-int rw_timers_reserve(rw_timers_t *timers, size_t capacity);
+/* Makes room for one more timer, so that rw_timer_set() can't fail for it. false: out of memory. */
+bool rw_timer_promise(rw_timers_t *timers);
+/* Unsets the timer and gives its room back. */
+void rw_timer_return(rw_timers_t *timers, rw_timer_t *timer);
 void rw_timers_free(rw_timers_t *timers);
-/* Sets or moves a timer; RW_NEVER unsets it. Room must have been reserved. */
+/* Sets or moves a timer; RW_NEVER unsets it. Room must have been promised. */
 void rw_timer_set(rw_timers_t *timers, rw_timer_t *timer, uint64_t due);
 /* The earliest, or NULL. */
 rw_timer_t *rw_timers_first(const rw_timers_t *timers);
-/* Nanoseconds, CLOCK_MONOTONIC. */
-uint64_t rw_now(void);
-
 #endif

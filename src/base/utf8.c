@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* UTF-8, a character at a time. */
 #include "base/utf8.h"
+
+#include <string.h>
 
 size_t rw_utf8_length(const char *bytes, size_t length) {
     const unsigned char *at = (const unsigned char *)bytes;
@@ -37,4 +40,27 @@ char *rw_utf8_put(char *at, uint32_t character) {
     }
     at[0] = (char)(lead[size] | character);
     return at + size;
+}
+
+void rw_printable(const void *bytes, size_t length, char *text, size_t size) {
+    const char *from = bytes;
+    size_t used = 0, step;
+
+    for (size_t at = 0; at < length; at += step) {
+        step = rw_utf8_length(from + at, length - at);
+        if (step == 0 || (unsigned char)from[at] < 0x20 || from[at] == 0x7f) {
+            step = 1;
+            if (used + 1 >= size) {
+                break;
+            }
+            text[used++] = '?';
+        } else {
+            if (used + step >= size) {
+                break;
+            }
+            memcpy(text + used, from + at, step);
+            used += step;
+        }
+    }
+    text[used] = '\0';
 }

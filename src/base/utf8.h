@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* UTF-8 from strangers: checked, written, made printable. */
 #ifndef RW_UTF8_H
 #define RW_UTF8_H
 
@@ -11,6 +12,10 @@ size_t rw_utf8_length(const char *bytes, size_t length);
 
 /* How many bytes character takes. */
 size_t rw_utf8_size(uint32_t character);
+
+/* Copies a peer's words: cut to size at a character, bytes that are unprintable or no UTF-8
+ * replaced by '?', NUL-terminated. */
+void rw_printable(const void *bytes, size_t length, char *text, size_t size);
 
 /* Writes character, and returns the place behind it. */
 char *rw_utf8_put(char *at, uint32_t character);

@@ -1,49 +1,97 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * Who drives UCX, and when it may sleep.
- *
- * UCX moves only while somebody calls ucp_worker_progress(). The connector's progress thread does,
- * and sleeps in epoll when there is nothing to do: ucp_worker_arm() makes UCX's descriptor readable
- * at the next event. Three things make that fast:
- *
- *  - After activity the thread polls for spin_us more before it sleeps.
- *  - A thread in ropeway_operation_wait() drives UCX itself for a while (it is then a "driver"), so
- *    that a short operation needs no thread switch. Two threads that poll would only fight for the
- *    lock, so the progress thread parks while there is a driver. It stays parked for LINGER after
- *    the last driver left, because a program that waits for one operation is likely to begin and
- *    wait for another. It looks by itself whether the driver is still there: to wake it when the
- *    driver leaves would cost more than a small operation.
- *  - A thread that posts while the progress thread sleeps (UCX armed) polls and arms UCX again
- *    itself, and wakes the thread only when UCX stays busy or a timer became due sooner.
- *
- * The states of the progress thread: polling (neither flag), sleeping, parked. Both flags change
- * only under the lock. A state in which nobody polls and UCX is not armed lasts LINGER at most.
- */
+/* The progress thread, threads that wait, and who of them polls; progress.h tells how. */
+#include "link/progress.h"
+
+#include "base/assert.h"
 #include "base/error.h"
-#include "internal.h"
+#include "link/link.h"
 
 #include <errno.h>
-#include <string.h>
+#include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #define LINGER 100000u   /* nanoseconds; the parked thread looks as often at a driver at work */
-#define BURST 32         /* calls of ucp_worker_progress() per step */
 #define ARM_TRIES 8      /* how often a posting thread polls before it gives up and wakes */
-#define FULL_STEP 8      /* of so many steps one is whole, when there are queues */
+#define WHOLE_STEP 8     /* of so many steps one is whole, when there are quick pollers */
 #define STEP_LATE 20000u /* nanoseconds; the next one is whole after so long in any case */
-#define LOOK_STEP 256    /* so often somebody may have asked for a queue without our notice */
-#define SULK_MS 5u       /* how often to look at a queue that can't be armed */
-#define MILLISECOND 1000000u
+#define LOOK_AGAIN_MS 5u /* how often to look at what can't be armed */
+#define EVENT_STEP 256   /* so often threads that poll look at descriptors */
 
 static uint64_t spin_time(const ropeway_connector_t *connector) {
     return (uint64_t)connector->options.spin_us * 1000;
 }
 
-bool rw_progress_reserve_timer(ropeway_connector_t *connector) {
-    return rw_timers_reserve(&connector->timers, connector->live_count + connector->leaving_count +
-                                                     connector->talk_count + 1) == 0;
+/* ---- pollers ---- */
+
+void rw_poller_add(ropeway_connector_t *connector, rw_poller_t *poller) {
+    rw_node_t *pollers = &connector->progress->pollers;
+
+    rw_assert(poller->poll != NULL);
+    if (poller->quick) {
+        rw_list_append(pollers->next, &poller->node); /* in front of the first */
+    } else {
+        rw_list_append(pollers, &poller->node);
+    }
+    rw_progress_wake(connector); /* it must arm this one, too */
+}
+
+void rw_poller_remove(rw_poller_t *poller) {
+    rw_list_remove(&poller->node);
+}
+
+void rw_poller_call(ropeway_connector_t *connector, rw_poller_t *poller) {
+    rw_assert(poller->apart);
+    poller->pending = true;
+    rw_progress_wake(connector);
+}
+
+static bool has_quick(const struct rw_progress *progress) RW_LOCKED {
+    return !rw_list_is_empty(&progress->pollers) &&
+           RW_CONTAINER(progress->pollers.next, rw_poller_t, node)->quick;
+}
+
+/* A poller may add others, and remove others than its own successor. */
+static bool poll_all(struct rw_progress *progress, bool only_quick) RW_LOCKED {
+    bool any = false;
+
+    for (rw_node_t *node = progress->pollers.next; node != &progress->pollers; node = node->next) {
+        rw_poller_t *poller = RW_CONTAINER(node, rw_poller_t, node);
+
+        if (only_quick && !poller->quick) {
+            break;
+        }
+        any |= !poller->apart && poller->poll(poller);
+    }
+    return any;
+}
+
+/* What only the progress thread does. */
+static void poll_apart(struct rw_progress *progress) RW_LOCKED {
+    for (rw_node_t *node = progress->pollers.next; node != &progress->pollers; node = node->next) {
+        rw_poller_t *poller = RW_CONTAINER(node, rw_poller_t, node);
+
+        if (poller->apart && poller->pending) {
+            poller->pending = false;
+            poller->poll(poller);
+        }
+    }
+}
+
+/* false: there is something to do first. */
+static bool arm_all(struct rw_progress *progress) RW_LOCKED {
+    progress->look_again = false;
+    for (rw_node_t *node = progress->pollers.next; node != &progress->pollers; node = node->next) {
+        rw_poller_t *poller = RW_CONTAINER(node, rw_poller_t, node);
+        rw_rest_t rest = poller->arm != NULL ? poller->arm(poller) : RW_ARMED;
+
+        if (rest == RW_BUSY || (poller->apart && poller->pending)) {
+            return false;
+        }
+        progress->look_again |= rest == RW_LOOK_AGAIN;
+    }
+    return true;
 }
 
 static bool run_timers(ropeway_connector_t *connector) RW_LOCKED {
@@ -65,70 +113,70 @@ static bool run_timers(ropeway_connector_t *connector) RW_LOCKED {
 }
 
 bool rw_progress_step(ropeway_connector_t *connector) {
-    bool any = rw_queue_progress(connector);
+    struct rw_progress *progress = connector->progress;
+    bool any = poll_all(progress, false);
 
-    for (int i = 0; i < BURST && ucp_worker_progress(connector->worker) != 0; i++) {
-        any = true;
+    if (has_quick(progress)) {
+        progress->last_step = rw_now();
     }
-    for (int i = 0;
-         connector->nixl != NULL && i < BURST && ucp_worker_progress(connector->nixl->worker) != 0;
-         i++) {
-        any = true;
-    }
-    if (connector->knocked || !rw_list_is_empty(&connector->talks) ||
-        !rw_list_is_empty(&connector->asking) || ++connector->steps % LOOK_STEP == 0) {
-        connector->knocked = false;
-        rw_talk_look(connector);
-    }
-    if (!rw_list_is_empty(&connector->queues)) {
-        connector->last_step = rw_now();
-    }
-    any |= rw_peer_bury(connector);
     any |= run_timers(connector);
-    rw_send_feed(connector);
+    if (++progress->steps % EVENT_STEP == 0 && !progress->looking) {
+        progress->looking = true; /* what an event calls may step */
+        rw_events_look(&connector->events);
+        progress->looking = false;
+    }
+    connector->links->user->on_room(connector);
     return any;
 }
 
-/* A step without what a queue makes dispensable for a while: to ask the other transports costs
- * several times what a message through a queue does. */
+/* A step without what quick pollers make dispensable for a while. */
 static bool short_step(ropeway_connector_t *connector) RW_LOCKED {
-    if (rw_list_is_empty(&connector->queues) || ++connector->turns % FULL_STEP == 0 ||
-        rw_now() - connector->last_step > STEP_LATE) {
+    struct rw_progress *progress = connector->progress;
+
+    if (!has_quick(progress) || ++progress->turns % WHOLE_STEP == 0 ||
+        rw_now() - progress->last_step > STEP_LATE) {
         return rw_progress_step(connector);
     }
-    return rw_queue_progress(connector);
+    return poll_all(progress, true);
 }
 
+/* ---- sleeping and waking ---- */
+
 void rw_progress_wake(ropeway_connector_t *connector) {
+    struct rw_progress *progress = connector->progress;
     uint64_t one = 1;
 
-    if (connector->parked) {
-        connector->unparking = true;
-        pthread_cond_signal(&connector->unpark);
-    } else if (connector->sleeping) {
-        (void)!write(connector->wake_fd, &one, sizeof one);
+    if (progress->parked) {
+        progress->unparking = true;
+        pthread_cond_signal(&progress->unpark);
+    } else if (progress->sleeping) {
+        (void)!write(progress->waker.fd, &one, sizeof one);
     }
+}
+
+static void on_wake(rw_watcher_t *waker) {
+    uint64_t ignored;
+
+    (void)!read(waker->fd, &ignored, sizeof ignored);
 }
 
 /* Whether the sleeping thread will be up in time for the next timer. */
 static bool wakes_in_time(const ropeway_connector_t *connector) RW_LOCKED {
     const rw_timer_t *timer = rw_timers_first(&connector->timers);
 
-    return (timer == NULL || timer->due >= connector->sleep_until) && !connector->sulking;
-}
-
-static bool arm(ropeway_connector_t *connector) RW_LOCKED {
-    return rw_queue_arm(connector) && ucp_worker_arm(connector->worker) == UCS_OK &&
-           (connector->nixl == NULL || ucp_worker_arm(connector->nixl->worker) == UCS_OK);
+    return (timer == NULL || timer->due >= connector->progress->sleep_until) &&
+           !connector->progress->look_again;
 }
 
 void rw_progress_kick(ropeway_connector_t *connector) {
-    if (connector->drivers > 0 || connector->parked || !connector->sleeping) {
+    struct rw_progress *progress = connector->progress;
+
+    if (progress->drivers > 0 || progress->parked || !progress->sleeping) {
         return;
     }
     for (int i = 0; i < ARM_TRIES; i++) {
-        /* What a step did may call for another, of which UCX's descriptor tells nothing. */
-        if (!rw_progress_step(connector) && arm(connector)) {
+        /* What a step did may call for another, of which no descriptor tells. */
+        if (!rw_progress_step(connector) && arm_all(progress)) {
             if (wakes_in_time(connector)) {
                 return;
             }
@@ -138,70 +186,59 @@ void rw_progress_kick(ropeway_connector_t *connector) {
     rw_progress_wake(connector);
 }
 
-/* Sleeps until UCX, rw_progress_wake() or a timer. Returns at once when UCX is busy. */
+/* Sleeps until an event, rw_progress_wake() or a timer. Returns at once when there is something to
+ * do. */
 static void sleep_armed(ropeway_connector_t *connector) RW_LOCKED {
+    struct rw_progress *progress = connector->progress;
     const rw_timer_t *timer = rw_timers_first(&connector->timers);
-    struct epoll_event events[3];
-    uint64_t due = timer != NULL ? timer->due : RW_NEVER, now = rw_now(), ignored;
-    int timeout = -1, count;
+    uint64_t due = timer != NULL ? timer->due : RW_NEVER, now = rw_now();
+    int timeout = -1;
 
-    if (!arm(connector)) {
+    if (!arm_all(progress)) {
         return;
     }
-    if (connector->sulking && due > now + SULK_MS * MILLISECOND) {
-        due = now + SULK_MS * MILLISECOND;
+    if (progress->look_again && due > now + LOOK_AGAIN_MS * RW_NANOSECONDS_PER_MS) {
+        due = now + LOOK_AGAIN_MS * RW_NANOSECONDS_PER_MS;
     }
     if (due != RW_NEVER) {
-        uint64_t left = due > now ? (due - now + MILLISECOND - 1) / MILLISECOND : 0;
+        uint64_t left =
+            due > now ? (due - now + RW_NANOSECONDS_PER_MS - 1) / RW_NANOSECONDS_PER_MS : 0;
 
         timeout = left > INT32_MAX ? INT32_MAX : (int)left;
     }
-    connector->sleep_until = due;
-    connector->sleeping = true;
-    rw_unlock(&connector->lock);
-    count = epoll_wait(connector->epoll_fd, events, 3, timeout);
-    rw_lock(&connector->lock);
-    connector->sleeping = false;
+    progress->sleep_until = due;
+    progress->sleeping = true;
+    rw_events_wait(&connector->events, &connector->lock, timeout, &progress->sleeping);
     connector->stats.wakeups++;
-    for (int i = 0; i < count; i++) {
-        int fd = events[i].data.fd;
-
-        if (fd == connector->wake_fd) {
-            (void)!read(fd, &ignored, sizeof ignored);
-        } else if (rw_talk_owns(connector, fd)) {
-            connector->knocked = true;
-        } else if (rw_queue_owns(connector, fd)) {
-            continue;
-        } else if (fd != connector->ucx_fd &&
-                   (connector->nixl == NULL || fd != connector->nixl->fd)) {
-            rw_watch_event(connector, fd);
-        }
-    }
 }
 
 /* Leaves the driving to the waiters, while there are any and for LINGER after. */
 static void park(ropeway_connector_t *connector) RW_LOCKED {
-    connector->parked = true;
-    connector->unparking = false;
-    while (!connector->unparking && !connector->stopping) {
+    struct rw_progress *progress = connector->progress;
+
+    progress->parked = true;
+    progress->unparking = false;
+    while (!progress->unparking && !progress->stopping) {
         uint64_t now = rw_now();
 
-        if (connector->drivers == 0 && now >= connector->last_driven + LINGER) {
+        if (progress->drivers == 0 && now >= progress->last_driven + LINGER) {
             break;
         }
-        rw_condition_wait(&connector->unpark, &connector->lock,
-                          connector->drivers > 0 ? now + LINGER : connector->last_driven + LINGER);
+        rw_condition_wait(&progress->unpark, &connector->lock,
+                          progress->drivers > 0 ? now + LINGER : progress->last_driven + LINGER);
     }
-    connector->parked = false;
+    progress->parked = false;
 }
 
-static void *progress_main(void *argument) {
+static void *run(void *argument) {
     ropeway_connector_t *connector = argument;
+    struct rw_progress *progress = connector->progress;
     uint64_t active = 0;
 
     rw_lock(&connector->lock);
-    while (!connector->stopping) {
-        if (connector->drivers > 0) {
+    while (!progress->stopping) {
+        poll_apart(progress);
+        if (progress->drivers > 0) {
             park(connector);
         } else if (short_step(connector)) {
             active = rw_now();
@@ -220,27 +257,15 @@ static void *progress_main(void *argument) {
     return NULL;
 }
 
-ropeway_error_t rw_progress_start(ropeway_connector_t *connector) {
-    int problem = pthread_create(&connector->thread, NULL, progress_main, connector);
+/* ---- waiting ---- */
 
-    if (problem != 0) {
-        return rw_fail(ROPEWAY_ERR_SYSTEM, "the progress thread can't be started: %s",
-                       strerror(problem));
-    }
-    return ROPEWAY_OK;
-}
-
-static bool live(const ropeway_operation_t *operation) RW_LOCKED {
-    return operation->phase != RW_PHASE_TERMINAL;
-}
-
-/* Polls for the operation until nothing has happened for spin_us. */
-static void drive(ropeway_operation_t *operation, uint64_t due) RW_LOCKED {
-    ropeway_connector_t *connector = operation->connector;
+/* Polls for what is waited for until nothing has happened for spin_us. */
+static void drive(ropeway_connector_t *connector, const rw_wait_t *wait, uint64_t due) RW_LOCKED {
+    struct rw_progress *progress = connector->progress;
     uint64_t now = rw_now(), active = now;
 
-    connector->drivers++;
-    while (live(operation) && now < due && now - active < spin_time(connector)) {
+    progress->drivers++;
+    while (!wait->is_over(wait->arg) && now < due && now - active < spin_time(connector)) {
         if (short_step(connector)) {
             active = now;
             rw_lock_yield(&connector->lock);
@@ -248,20 +273,20 @@ static void drive(ropeway_operation_t *operation, uint64_t due) RW_LOCKED {
             rw_lock_pause(&connector->lock);
         }
         now = rw_now();
-        connector->last_driven = now;
+        progress->last_driven = now;
     }
-    connector->drivers--;
+    progress->drivers--;
 }
 
-void rw_progress_wait(ropeway_operation_t *operation, uint64_t due) {
-    ropeway_connector_t *connector = operation->connector;
+void rw_progress_wait(ropeway_connector_t *connector, const rw_wait_t *wait, uint64_t due) {
+    struct rw_progress *progress = connector->progress;
 
-    if (!live(operation) || rw_now() >= due) {
+    if (wait->is_over(wait->arg) || rw_now() >= due) {
         return;
     }
-    if (connector->drivers == 0 && spin_time(connector) > 0) {
-        drive(operation, due);
-        if (connector->parked && connector->live_count > 0) {
+    if (progress->drivers == 0 && spin_time(connector) > 0) {
+        drive(connector, wait, due);
+        if (progress->parked && connector->stats.operations_live > 0) {
             rw_progress_wake(connector);
         } else {
             rw_progress_kick(connector);
@@ -269,7 +294,58 @@ void rw_progress_wait(ropeway_operation_t *operation, uint64_t due) {
     } else {
         rw_progress_kick(connector);
     }
-    while (live(operation) && rw_now() < due) {
-        rw_condition_wait(&operation->changed, &connector->lock, due);
+    while (!wait->is_over(wait->arg) && rw_now() < due) {
+        rw_condition_wait(wait->changed, &connector->lock, due);
     }
+}
+
+/* ---- life ---- */
+
+ropeway_error_t rw_progress_open(ropeway_connector_t *connector) RW_UNCHECKED {
+    struct rw_progress *progress = calloc(1, sizeof *progress);
+
+    if (progress == NULL) {
+        return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
+    }
+    connector->progress = progress;
+    rw_list_init(&progress->pollers);
+    rw_condition_init(&progress->unpark);
+    progress->sleep_until = RW_NEVER;
+    progress->waker.on_event = on_wake;
+    progress->waker.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (progress->waker.fd >= 0 && rw_events_watch(&connector->events, &progress->waker, EPOLLIN)) {
+        return ROPEWAY_OK;
+    }
+    return rw_fail(ROPEWAY_ERR_SYSTEM,
+                   "the connector's event descriptors can't be made: %m; raise the limit on open "
+                   "files (ulimit -n)");
+}
+
+ropeway_error_t rw_progress_start(ropeway_connector_t *connector) {
+    return rw_spawn(&connector->progress->thread, run, connector, "the progress thread");
+}
+
+void rw_progress_stop(ropeway_connector_t *connector) {
+    connector->progress->stopping = true;
+    rw_progress_wake(connector);
+}
+
+void rw_progress_join(ropeway_connector_t *connector) {
+    pthread_join(connector->progress->thread, NULL);
+}
+
+void rw_progress_free(ropeway_connector_t *connector) RW_UNCHECKED {
+    struct rw_progress *progress = connector->progress;
+
+    if (progress == NULL) {
+        return;
+    }
+    rw_assert(rw_list_is_empty(&progress->pollers));
+    if (progress->waker.fd >= 0) {
+        rw_events_forget(&connector->events, &progress->waker);
+        close(progress->waker.fd);
+    }
+    pthread_cond_destroy(&progress->unpark);
+    free(progress);
+    connector->progress = NULL;
 }

@@ -1,20 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * A queue in shared memory between two connectors on one host, theirs alone: a pair of UCX workers,
- * one on each side. The queue of a worker that serves all peers is blocked for all of them when one
- * is killed while it writes to it; this one is blocked for those two only, and goes when its
- * connection does. queue_talk.c tells how two connectors agree on one, and docs/rationale.md why.
- *
- * An operation uses the queue for all its messages, or not at all (by_queue).
- *
- * A peer that is stopped while it writes leaves the queue neither empty nor readable: UCX can't be
- * armed, and has nothing to do. Such a queue is left alone for SULK_MS at a time, so that the
- * progress thread can sleep.
- */
+/* Queues in shared memory: the workers, the links over them, their poller and their end. */
+#include "link/queue.h"
+
+#include "base/assert.h"
 #include "base/error.h"
-#include "internal.h"
+#include "link/ucx_port.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 
 #define BURST 32         /* calls of ucp_worker_progress() for a queue per step */
@@ -22,100 +15,31 @@
 #define CLOSE_MAX 100000 /* the same, until UCX has given up the endpoint */
 #define REFUSALS_MAX 64  /* how often UCX may have neither work nor rest */
 
-static ropeway_error_t open_context(ropeway_connector_t *connector) RW_LOCKED {
-    ucp_params_t params = {.field_mask = UCP_PARAM_FIELD_FEATURES | UCP_PARAM_FIELD_NAME |
-                                         UCP_PARAM_FIELD_ESTIMATED_NUM_EPS,
-                           .features = UCP_FEATURE_AM | UCP_FEATURE_WAKEUP,
-                           .estimated_num_eps = 1,
-                           .name = "ropeway-queue"};
-    ucp_config_t *config;
-    ucs_status_t status;
-    ropeway_error_t error;
-
-    if (connector->queue_context != NULL) {
-        return ROPEWAY_OK;
-    }
-    error = rw_ucx_queue_config(connector, &config);
-    if (error != ROPEWAY_OK) {
-        return error;
-    }
-    status = ucp_init(&params, config, &connector->queue_context);
-    ucp_config_release(config);
-    return status == UCS_OK ? ROPEWAY_OK
-                            : rw_fail(ROPEWAY_ERR_TRANSPORT, "UCX can't start for queues: %s",
-                                      ucs_status_string(status));
+static rw_queue_t *queue_of(rw_link_t *link) {
+    return (rw_queue_t *)link;
 }
 
-void rw_queue_close_context(ropeway_connector_t *connector) {
-    if (connector->queue_context != NULL) {
-        ucp_cleanup(connector->queue_context);
-        connector->queue_context = NULL;
-    }
+/* ---- the link ---- */
+
+static ropeway_error_t send_frame(rw_link_t *link, rw_flight_t *flight) RW_LOCKED {
+    flight->registration = NULL; /* it is another context's */
+    return rw_am_send(link, queue_of(link)->endpoint, flight);
 }
 
-/* Makes the queue's worker, and copies its address. */
-static ropeway_error_t open_worker(rw_queue_t *queue, uint8_t **address, size_t *length) RW_LOCKED {
-    ropeway_connector_t *connector = queue->peer->connector;
-    ropeway_error_t error =
-        rw_ucx_open_worker(connector->queue_context, &queue->worker, &queue->fd);
-
-    if (error == ROPEWAY_OK) {
-        error = rw_ucx_copy_address(queue->worker, address, length);
-    }
-    return error == ROPEWAY_OK ? rw_native_listen(connector, queue) : error;
+/* UCX gives nothing back before its time. */
+static void abandon(rw_link_t *link, void *tag) {
+    (void)link, (void)tag;
 }
 
-ropeway_error_t rw_queue_new(rw_peer_t *peer, rw_queue_t **result, uint8_t **address,
-                             size_t *length) {
-    ropeway_error_t error = open_context(peer->connector);
-    rw_queue_t *queue = calloc(1, sizeof *queue);
-
-    *address = NULL;
-    if (queue == NULL) {
-        return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
-    }
-    queue->peer = peer;
-    queue->fd = -1;
-    rw_list_init(&queue->link);
-    if (error == ROPEWAY_OK) {
-        error = open_worker(queue, address, length);
-    }
-    if (error != ROPEWAY_OK) {
-        free(*address);
-        *address = NULL;
-        rw_queue_free(queue);
-        return error;
-    }
-    *result = queue;
-    return ROPEWAY_OK;
+/* It goes with the peer's first link. */
+static void close_link(rw_link_t *link, rw_close_t how) {
+    (void)link, (void)how;
 }
 
-static void on_error(void *argument, ucp_ep_h endpoint, ucs_status_t status) RW_UNCHECKED {
-    rw_queue_t *queue = argument;
-
-    (void)endpoint;
-    rw_peer_fail(queue->peer, ROPEWAY_ERR_PEER_LOST,
-                 "UCX says \"%s\" of the queue in shared memory; has its process gone?",
-                 ucs_status_string(status));
-}
-
-ropeway_error_t rw_queue_connect(rw_queue_t *queue, const uint8_t *address, size_t length) {
-    ropeway_connector_t *connector = queue->peer->connector;
-    struct epoll_event event = {.events = EPOLLIN, .data.fd = queue->fd};
-    ropeway_error_t error =
-        rw_ucx_connect(queue->worker, address, length, on_error, queue, &queue->endpoint);
-
-    if (error == ROPEWAY_OK &&
-        epoll_ctl(connector->epoll_fd, EPOLL_CTL_ADD, queue->fd, &event) != 0) {
-        error = rw_fail(ROPEWAY_ERR_SYSTEM, "the queue can't be watched: %m");
+static void write_path(rw_link_t *link) RW_LOCKED {
+    if (queue_of(link)->endpoint != NULL) {
+        rw_ucx_write_path(queue_of(link)->endpoint, link->path, sizeof link->path);
     }
-    if (error == ROPEWAY_OK) {
-        queue->peer->queue = queue;
-        rw_list_append(&connector->queues, &queue->link);
-        connector->stats.queues++;
-        rw_progress_wake(connector); /* it must arm the new worker, too */
-    }
-    return error;
 }
 
 /* Lets UCX work on one queue, at most so often. Returns whether it did. */
@@ -134,62 +58,168 @@ static bool progress(rw_queue_t *queue, int most) RW_LOCKED {
     return any;
 }
 
-bool rw_queue_progress(ropeway_connector_t *connector) {
+static const rw_link_kind_t queue_kind = {
+    .name = "queue",
+    .pieces = 1,
+    .is_private = true,
+    .is_quick = true,
+    .send = send_frame,
+    .abandon = abandon,
+    .close = close_link,
+    .path = write_path,
+};
+
+/* ---- the beginning ---- */
+
+static ropeway_error_t open_context(rw_queues_t *queues) RW_LOCKED {
+    const ropeway_connector_options_t *options = &queues->connector->options;
+    rw_ucx_wish_t wish = {.purpose = RW_UCX_QUEUES,
+                          .transports = options->transports,
+                          .keepalive_ms = options->keepalive_ms,
+                          .has_cuda = queues->connector->links->has_cuda};
+
+    return queues->context != NULL ? ROPEWAY_OK : rw_ucx_open_context(&wish, &queues->context);
+}
+
+/* A message has come: the peer is ready too. */
+static bool is_open(rw_am_receiver_t *receiver) RW_LOCKED {
+    rw_queue_t *queue = queue_of(receiver->link);
+    rw_peer_t *peer = queue->base.peer;
+
+    if (peer->asker.queue != queue || peer->failed) {
+        return false; /* not connected yet, or not any more */
+    }
+    rw_queue_use(queue);
+    return true;
+}
+
+static void on_ready(rw_watcher_t *watcher) {
+    (void)watcher;
+}
+
+/* Makes the queue's worker, and copies its address. */
+static ropeway_error_t open_worker(rw_queue_t *queue, uint8_t **address, size_t *length) RW_LOCKED {
+    rw_queues_t *queues = rw_queues(queue->base.peer->connector);
+    ropeway_error_t error = rw_ucx_open_worker(queues->context, &queue->worker, &queue->watcher.fd);
+
+    if (error == ROPEWAY_OK) {
+        error = rw_ucx_copy_address(queue->worker, address, length);
+    }
+    queue->receiver = (rw_am_receiver_t){.connector = queues->connector,
+                                         .worker = queue->worker,
+                                         .link = &queue->base,
+                                         .is_open = is_open};
+    return error == ROPEWAY_OK ? rw_am_listen(&queue->receiver) : error;
+}
+
+ropeway_error_t rw_queue_new(rw_peer_t *peer, rw_queue_t **result, uint8_t **address,
+                             size_t *length) {
+    ropeway_error_t error = open_context(rw_queues(peer->connector));
+    rw_queue_t *queue = calloc(1, sizeof *queue);
+
+    *address = NULL;
+    if (queue == NULL) {
+        return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
+    }
+    rw_link_init(&queue->base, &queue_kind, peer);
+    queue->watcher = (rw_watcher_t){.fd = -1, .on_event = on_ready};
+    rw_list_init(&queue->node);
+    if (error == ROPEWAY_OK) {
+        error = open_worker(queue, address, length);
+    }
+    if (error != ROPEWAY_OK) {
+        free(*address);
+        *address = NULL;
+        rw_queue_free(queue);
+        return error;
+    }
+    *result = queue;
+    return ROPEWAY_OK;
+}
+
+static void on_error(void *argument, ucp_ep_h endpoint, ucs_status_t status) RW_UNCHECKED {
+    rw_queue_t *queue = argument;
+
+    (void)endpoint;
+    rw_peer_fail(queue->base.peer, RW_CLOSE_NOW, ROPEWAY_ERR_PEER_LOST,
+                 "UCX says \"%s\" of the queue in shared memory; has its process gone?",
+                 ucs_status_string(status));
+}
+
+ropeway_error_t rw_queue_connect(rw_queue_t *queue, const uint8_t *address, size_t length) {
+    rw_peer_t *peer = queue->base.peer;
+    ropeway_connector_t *connector = peer->connector;
+    ropeway_error_t error =
+        rw_ucx_connect(queue->worker, address, length, on_error, queue, &queue->endpoint);
+
+    if (error == ROPEWAY_OK && !rw_events_watch(&connector->events, &queue->watcher, EPOLLIN)) {
+        error = rw_fail(ROPEWAY_ERR_SYSTEM, "the queue can't be watched: %m");
+    }
+    if (error == ROPEWAY_OK) {
+        rw_assert(peer->asker.queue == NULL);
+        peer->asker.queue = queue;
+        if (rw_list_is_empty(&rw_queues(connector)->list)) {
+            rw_poller_add(connector, &rw_queues(connector)->poller);
+        }
+        rw_list_append(&rw_queues(connector)->list, &queue->node);
+        connector->stats.queues++;
+        rw_progress_wake(connector); /* it must arm the new worker, too */
+    }
+    return error;
+}
+
+void rw_queue_use(rw_queue_t *queue) {
+    if (!queue->base.peer->failed) {
+        queue->base.peer->quick = &queue->base;
+    }
+}
+
+/* ---- progress ---- */
+
+static bool poll_queues(rw_poller_t *poller) RW_LOCKED {
+    rw_queues_t *queues = RW_CONTAINER(poller, rw_queues_t, poller);
     bool any = false;
 
-    for (rw_link_t *link = connector->queues.next; link != &connector->queues; link = link->next) {
-        any |= progress(RW_CONTAINER(link, rw_queue_t, link), BURST);
+    for (rw_node_t *node = queues->list.next; node != &queues->list; node = node->next) {
+        any |= progress(RW_CONTAINER(node, rw_queue_t, node), BURST);
     }
     return any;
 }
 
 /* Whether a sleeping thread shall hear of it. */
 static void mute(rw_queue_t *queue, bool muted) RW_LOCKED {
-    struct epoll_event event = {.events = muted ? 0 : EPOLLIN, .data.fd = queue->fd};
-
     if (queue->muted != muted) {
-        epoll_ctl(queue->peer->connector->epoll_fd, EPOLL_CTL_MOD, queue->fd, &event);
+        rw_events_watch(&queue->base.peer->connector->events, &queue->watcher, muted ? 0 : EPOLLIN);
         queue->muted = muted;
     }
 }
 
-bool rw_queue_arm(ropeway_connector_t *connector) {
-    connector->sulking = false;
-    for (rw_link_t *link = connector->queues.next; link != &connector->queues; link = link->next) {
-        rw_queue_t *queue = RW_CONTAINER(link, rw_queue_t, link);
+static rw_rest_t arm(rw_poller_t *poller) RW_LOCKED {
+    rw_queues_t *queues = RW_CONTAINER(poller, rw_queues_t, poller);
+    rw_rest_t rest = RW_ARMED;
+
+    for (rw_node_t *node = queues->list.next; node != &queues->list; node = node->next) {
+        rw_queue_t *queue = RW_CONTAINER(node, rw_queue_t, node);
 
         if (ucp_worker_arm(queue->worker) == UCS_OK) {
             queue->refusals = 0;
             mute(queue, false);
         } else if (queue->refusals < REFUSALS_MAX) {
             queue->refusals++;
-            return false;
+            return RW_BUSY;
         } else {
-            connector->sulking = true;
+            rest = RW_LOOK_AGAIN;
             mute(queue, true);
         }
     }
-    return true;
+    return rest;
 }
 
-bool rw_queue_owns(const ropeway_connector_t *connector, int fd) {
-    for (rw_link_t *link = connector->queues.next; link != &connector->queues; link = link->next) {
-        if (RW_CONTAINER(link, rw_queue_t, link)->fd == fd) {
-            return true;
-        }
-    }
-    return false;
-}
+/* ---- the end ---- */
 
-void rw_queue_drain(rw_queue_t *queue) {
-    if (queue != NULL) {
-        progress(queue, DRAIN_MAX);
-    }
-}
-
-static bool is_flushing(const ropeway_connector_t *connector) RW_LOCKED {
-    for (rw_link_t *link = connector->queues.next; link != &connector->queues; link = link->next) {
-        const rw_queue_t *queue = RW_CONTAINER(link, rw_queue_t, link);
+static bool is_flushing(const rw_queues_t *queues) RW_LOCKED {
+    for (rw_node_t *node = queues->list.next; node != &queues->list; node = node->next) {
+        const rw_queue_t *queue = RW_CONTAINER(node, rw_queue_t, node);
 
         if (UCS_PTR_IS_PTR(queue->flush) &&
             ucp_request_check_status(queue->flush) == UCS_INPROGRESS) {
@@ -199,39 +229,25 @@ static bool is_flushing(const ropeway_connector_t *connector) RW_LOCKED {
     return false;
 }
 
-void rw_queue_flush(ropeway_connector_t *connector, uint64_t due) {
-    rw_link_t *queues = &connector->queues;
+void rw_queues_flush(rw_queues_t *queues, uint64_t due) {
     ucp_request_param_t param = {0};
 
-    for (rw_link_t *link = queues->next; link != queues; link = link->next) {
-        rw_queue_t *queue = RW_CONTAINER(link, rw_queue_t, link);
+    for (rw_node_t *node = queues->list.next; node != &queues->list; node = node->next) {
+        rw_queue_t *queue = RW_CONTAINER(node, rw_queue_t, node);
 
         queue->flush = ucp_ep_flush_nbx(queue->endpoint, &param);
     }
-    while (is_flushing(connector) && rw_now() < due) {
-        rw_queue_progress(connector);
+    while (is_flushing(queues) && rw_now() < due) {
+        poll_queues(&queues->poller);
     }
-    for (rw_link_t *link = queues->next; link != queues; link = link->next) {
-        rw_queue_t *queue = RW_CONTAINER(link, rw_queue_t, link);
+    for (rw_node_t *node = queues->list.next; node != &queues->list; node = node->next) {
+        rw_queue_t *queue = RW_CONTAINER(node, rw_queue_t, node);
 
         if (UCS_PTR_IS_PTR(queue->flush)) {
             ucp_request_free(queue->flush);
         }
         queue->flush = NULL;
     }
-}
-
-static bool holds_memory(const rw_queue_t *queue) RW_LOCKED {
-    const rw_link_t *operations = &queue->peer->operations;
-
-    for (const rw_link_t *link = operations->next; link != operations; link = link->next) {
-        const ropeway_operation_t *operation = RW_CONTAINER(link, ropeway_operation_t, of_peer);
-
-        if (operation->by_queue && operation->inflight > 0) {
-            return true;
-        }
-    }
-    return false;
 }
 
 /* Closes the endpoint by force. UCX gives back what is in flight while it works on, also after it
@@ -242,7 +258,7 @@ static void disconnect(rw_queue_t *queue) RW_LOCKED {
     ucs_status_ptr_t request = ucp_ep_close_nbx(queue->endpoint, &param);
     bool closing = UCS_PTR_IS_PTR(request), busy = true;
 
-    for (int i = 0; i < CLOSE_MAX && (busy || closing || holds_memory(queue)); i++) {
+    for (int i = 0; i < CLOSE_MAX && (busy || closing || queue->base.flights > 0); i++) {
         busy = ucp_worker_progress(queue->worker) != 0;
         closing = closing && ucp_request_check_status(request) == UCS_INPROGRESS;
     }
@@ -252,21 +268,57 @@ static void disconnect(rw_queue_t *queue) RW_LOCKED {
 }
 
 void rw_queue_free(rw_queue_t *queue) {
-    ropeway_connector_t *connector = queue->peer->connector;
+    rw_peer_t *peer = queue->base.peer;
 
-    if (queue->peer->queue == queue) {
-        queue->peer->queue = NULL;
-        connector->stats.queues--;
+    if (peer->asker.queue == queue) {
+        peer->asker.queue = NULL;
+        peer->quick = NULL;
+        peer->connector->stats.queues--;
     }
-    rw_list_remove(&queue->link);
+    rw_list_remove(&queue->node);
+    if (rw_list_is_empty(&rw_queues(peer->connector)->list)) {
+        rw_poller_remove(&rw_queues(peer->connector)->poller);
+    }
+    rw_link_path(&queue->base); /* may be asked for afterwards */
     if (queue->endpoint != NULL) {
         disconnect(queue);
+        queue->endpoint = NULL;
     }
-    if (queue->fd >= 0) {
-        epoll_ctl(connector->epoll_fd, EPOLL_CTL_DEL, queue->fd, NULL);
-    }
+    rw_events_forget(&peer->connector->events, &queue->watcher);
     if (queue->worker != NULL) {
         ucp_worker_destroy(queue->worker);
+        queue->worker = NULL;
     }
-    free(queue);
+    rw_link_drop(&queue->base);
+}
+
+void rw_queue_drain(rw_peer_t *peer) {
+    if (peer->asker.queue != NULL) {
+        progress(peer->asker.queue, DRAIN_MAX);
+    }
+}
+
+void rw_queue_close(rw_peer_t *peer) {
+    if (peer->asker.queue != NULL) {
+        rw_queue_free(peer->asker.queue);
+    }
+}
+
+void rw_queues_init(rw_queues_t *queues, ropeway_connector_t *connector) {
+    memset(queues, 0, sizeof *queues);
+    queues->connector = connector;
+    rw_list_init(&queues->list);
+    rw_list_init(&queues->talks);
+    rw_list_init(&queues->asking);
+    /* Added while there are queues. */
+    queues->poller = (rw_poller_t){.poll = poll_queues, .arm = arm, .quick = true};
+    rw_list_init(&queues->poller.node);
+    rw_talk_listen(queues);
+}
+
+void rw_queues_free(rw_queues_t *queues) {
+    rw_assert(rw_list_is_empty(&queues->list));
+    if (queues->context != NULL) {
+        ucp_cleanup(queues->context);
+    }
 }

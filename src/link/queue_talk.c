@@ -20,7 +20,8 @@
  * here, as from another network namespace, stays without a queue.
  */
 #include "base/error.h"
-#include "internal.h"
+#include "base/log.h"
+#include "link/queue.h"
 
 #include <errno.h>
 #include <sodium.h>
@@ -38,16 +39,17 @@
 #define PUT_OFF_MAX 16       /* doublings of the time until the next ask */
 #define ADDRESS_MAX 4096     /* bytes of a UCX address */
 #define PATIENCE 5000000000u /* nanoseconds, with one who says nothing */
+#define RETRY 20000000u      /* nanoseconds, until there may be descriptors again */
 
 /* Message: "RWQ1" type:1 zero:3 id:16 token:16 address */
 enum { AT_TYPE = 4, AT_ID = 8, AT_TOKEN = 24, AT_ADDRESS = 40 };
 enum { ASK = 1, GRANT = 2, BUSY = 3, REFUSE = 4, TAKEN = 5 };
 
 typedef struct rw_talk {
-    rw_link_t link; /* in connector->talks */
-    ropeway_connector_t *connector;
+    rw_node_t node; /* in queues->talks */
+    rw_queues_t *queues;
     rw_timer_t timer; /* when our patience ends */
-    int fd;
+    rw_watcher_t watcher;
     bool asks;         /* this side does */
     rw_peer_t *peer;   /* with whom, with a reference; NULL: not known yet */
     rw_queue_t *queue; /* asks: what we have made for it; else: what we have granted, if it lives */
@@ -65,32 +67,16 @@ static socklen_t name_socket(const uint8_t instance[RW_ID_BYTES], struct sockadd
     return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)length);
 }
 
-static bool watch(ropeway_connector_t *connector, int fd) {
-    struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
+static void on_knock(rw_watcher_t *watcher) RW_LOCKED {
+    rw_queues_t *queues = RW_CONTAINER(watcher, rw_queues_t, listener);
 
-    return epoll_ctl(connector->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
+    rw_poller_call(queues->connector, &queues->talker);
 }
 
-void rw_talk_listen(ropeway_connector_t *connector) {
-    struct sockaddr_un address;
-    socklen_t length = name_socket(connector->instance, &address);
-    int fd;
+static void on_word(rw_watcher_t *watcher) RW_LOCKED {
+    rw_queues_t *queues = RW_CONTAINER(watcher, rw_talk_t, watcher)->queues;
 
-    if (connector->options.max_queues == 0 ||
-        !rw_ucx_can_queue(connector->options.transports, NULL)) {
-        return;
-    }
-    fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd >= 0 && bind(fd, (struct sockaddr *)&address, length) == 0 &&
-        listen(fd, SOMAXCONN) == 0 && watch(connector, fd)) {
-        connector->listen_fd = fd;
-        return;
-    }
-    rw_log(connector, ROPEWAY_LOG_INFO,
-           "no queues in shared memory: the socket to agree on them can't be made: %m");
-    if (fd >= 0) {
-        close(fd);
-    }
+    rw_poller_call(queues->connector, &queues->talker);
 }
 
 /* The process at the other end; 0: it is another user's. */
@@ -105,13 +91,13 @@ static pid_t other_end(int fd) {
 
 /* Without its queue, which is freed or has found its use. */
 static void end_talk(rw_talk_t *talk) RW_LOCKED {
-    ropeway_connector_t *connector = talk->connector;
+    ropeway_connector_t *connector = talk->queues->connector;
 
-    epoll_ctl(connector->epoll_fd, EPOLL_CTL_DEL, talk->fd, NULL);
-    close(talk->fd);
-    rw_timer_set(&connector->timers, &talk->timer, RW_NEVER);
-    rw_list_remove(&talk->link);
-    connector->talk_count--;
+    rw_events_forget(&connector->events, &talk->watcher);
+    close(talk->watcher.fd);
+    rw_timer_return(&connector->timers, &talk->timer);
+    rw_list_remove(&talk->node);
+    talk->queues->talk_count--;
     if (talk->peer != NULL) {
         rw_peer_drop(talk->peer);
     }
@@ -120,7 +106,7 @@ static void end_talk(rw_talk_t *talk) RW_LOCKED {
 
 /* A queue that was granted may have ended with its connection. */
 static void give_up(rw_talk_t *talk) RW_LOCKED {
-    if (talk->queue != NULL && (talk->asks || talk->queue == talk->peer->queue)) {
+    if (talk->queue != NULL && (talk->asks || talk->queue == talk->peer->asker.queue)) {
         rw_queue_free(talk->queue);
     }
     end_talk(talk);
@@ -128,8 +114,8 @@ static void give_up(rw_talk_t *talk) RW_LOCKED {
 
 /* The next time to ask comes later each time. */
 static void ask_later(rw_peer_t *peer) RW_LOCKED {
-    peer->completed = 0;
-    peer->put_off += peer->put_off < PUT_OFF_MAX;
+    peer->asker.completed = 0;
+    peer->asker.put_off += peer->asker.put_off < PUT_OFF_MAX;
 }
 
 static void on_late(rw_timer_t *timer, uint64_t now) RW_LOCKED {
@@ -143,25 +129,27 @@ static void on_late(rw_timer_t *timer, uint64_t now) RW_LOCKED {
 }
 
 /* Takes the socket. NULL: there is no room; it is closed. */
-static rw_talk_t *begin_talk(ropeway_connector_t *connector, int fd, pid_t pid) RW_LOCKED {
-    rw_talk_t *talk = NULL;
+static rw_talk_t *begin_talk(rw_queues_t *queues, int fd, pid_t pid) RW_LOCKED {
+    ropeway_connector_t *connector = queues->connector;
+    rw_talk_t *talk = queues->talk_count < TALKS_MAX ? calloc(1, sizeof *talk) : NULL;
 
-    if (connector->talk_count < TALKS_MAX && rw_progress_reserve_timer(connector) &&
-        watch(connector, fd)) {
-        talk = calloc(1, sizeof *talk);
+    if (talk != NULL) {
+        talk->queues = queues;
+        talk->watcher = (rw_watcher_t){.fd = fd, .on_event = on_word};
+        talk->pid = pid;
+        talk->timer.run = on_late;
+        if (rw_events_watch(&connector->events, &talk->watcher, EPOLLIN) &&
+            rw_timer_promise(&connector->timers)) {
+            queues->talk_count++;
+            rw_list_append(&queues->talks, &talk->node);
+            rw_timer_set(&connector->timers, &talk->timer, rw_now() + PATIENCE);
+            return talk;
+        }
+        rw_events_forget(&connector->events, &talk->watcher);
     }
-    if (talk == NULL) {
-        close(fd);
-        return NULL;
-    }
-    talk->connector = connector;
-    talk->fd = fd;
-    talk->pid = pid;
-    talk->timer.run = on_late;
-    connector->talk_count++;
-    rw_list_append(&connector->talks, &talk->link);
-    rw_timer_set(&connector->timers, &talk->timer, rw_now() + PATIENCE);
-    return talk;
+    free(talk);
+    close(fd);
+    return NULL;
 }
 
 static bool say(const rw_talk_t *talk, uint8_t type, const uint8_t token[RW_ID_BYTES],
@@ -172,14 +160,14 @@ static bool say(const rw_talk_t *talk, uint8_t type, const uint8_t token[RW_ID_B
         return false;
     }
     bytes[AT_TYPE] = type;
-    memcpy(bytes + AT_ID, talk->connector->id, RW_ID_BYTES);
+    memcpy(bytes + AT_ID, talk->queues->connector->links->id, RW_ID_BYTES);
     if (token != NULL) {
         memcpy(bytes + AT_TOKEN, token, RW_ID_BYTES);
     }
     if (length > 0) {
         memcpy(bytes + AT_ADDRESS, address, length);
     }
-    return send(talk->fd, bytes, AT_ADDRESS + length, MSG_NOSIGNAL) ==
+    return send(talk->watcher.fd, bytes, AT_ADDRESS + length, MSG_NOSIGNAL) ==
            (ssize_t)(AT_ADDRESS + length);
 }
 
@@ -207,12 +195,12 @@ static void ask(rw_peer_t *peer) RW_LOCKED {
     ropeway_connector_t *connector = peer->connector;
     bool again = false;
     int fd = reach(peer, &again);
-    rw_talk_t *talk = fd >= 0 ? begin_talk(connector, fd, peer->pid) : NULL;
+    rw_talk_t *talk = fd >= 0 ? begin_talk(rw_queues(connector), fd, peer->pid) : NULL;
     uint8_t *address = NULL;
     size_t length = 0;
 
     if (talk == NULL) {
-        peer->queue_refused = fd < 0 && !again;
+        peer->asker.refused = fd < 0 && !again;
         ask_later(peer);
         return;
     }
@@ -231,10 +219,10 @@ static void ask(rw_peer_t *peer) RW_LOCKED {
 
 /* The talk in which we ask it, or NULL. */
 static rw_talk_t *find_own(rw_peer_t *peer) RW_LOCKED {
-    rw_link_t *talks = &peer->connector->talks;
+    rw_node_t *talks = &rw_queues(peer->connector)->talks;
 
-    for (rw_link_t *link = talks->next; link != talks; link = link->next) {
-        rw_talk_t *talk = RW_CONTAINER(link, rw_talk_t, link);
+    for (rw_node_t *node = talks->next; node != talks; node = node->next) {
+        rw_talk_t *talk = RW_CONTAINER(node, rw_talk_t, node);
 
         if (talk->asks && talk->peer == peer) {
             return talk;
@@ -244,30 +232,30 @@ static rw_talk_t *find_own(rw_peer_t *peer) RW_LOCKED {
 }
 
 static bool may_have(const rw_peer_t *peer) RW_LOCKED {
-    const ropeway_connector_t *connector = peer->connector;
-
-    return connector->listen_fd >= 0 && peer->pid != 0 && !peer->failed && peer->queue == NULL &&
-           !peer->queue_refused;
+    return rw_queues(peer->connector)->listener.fd >= 0 && peer->pid != 0 && !peer->failed &&
+           peer->asker.queue == NULL && !peer->asker.refused;
 }
 
 /* besides: a talk that has room already, or NULL. */
-static bool has_room(const ropeway_connector_t *connector, const rw_talk_t *besides) RW_LOCKED {
-    size_t queues = connector->stats.queues;
+static bool has_room(const rw_queues_t *queues, const rw_talk_t *besides) RW_LOCKED {
+    size_t count = queues->connector->stats.queues;
 
-    for (rw_link_t *link = connector->talks.next; link != &connector->talks; link = link->next) {
-        const rw_talk_t *talk = RW_CONTAINER(link, rw_talk_t, link);
+    for (rw_node_t *node = queues->talks.next; node != &queues->talks; node = node->next) {
+        const rw_talk_t *talk = RW_CONTAINER(node, rw_talk_t, node);
 
-        queues += talk->asks && talk != besides;
+        count += talk->asks && talk != besides;
     }
-    return queues < connector->options.max_queues;
+    return count < queues->connector->options.max_queues;
 }
 
 void rw_talk_count(rw_peer_t *peer) {
-    uint64_t wanted = (uint64_t)peer->connector->options.queue_after << peer->put_off;
+    rw_queues_t *queues = rw_queues(peer->connector);
+    uint64_t wanted = (uint64_t)peer->connector->options.queue_after << peer->asker.put_off;
 
-    if (++peer->completed >= wanted && may_have(peer) && find_own(peer) == NULL &&
-        rw_list_is_empty(&peer->asking)) {
-        rw_list_append(&peer->connector->asking, &peer->asking);
+    if (++peer->asker.completed >= wanted && may_have(peer) && find_own(peer) == NULL &&
+        rw_list_is_empty(&peer->asker.node)) {
+        rw_list_append(&queues->asking, &peer->asker.node);
+        rw_poller_call(peer->connector, &queues->talker);
     }
 }
 
@@ -275,9 +263,9 @@ void rw_talk_count(rw_peer_t *peer) {
 
 /* Who asks, or NULL. */
 static rw_peer_t *identify(const rw_talk_t *talk, const uint8_t *bytes) RW_LOCKED {
-    rw_peer_t *peer = rw_peer_find(talk->connector, bytes + AT_ID);
+    rw_peer_t *peer = rw_peer_find(talk->queues->connector, bytes + AT_ID);
 
-    return peer != NULL && !peer->stock && peer->pid == talk->pid &&
+    return peer != NULL && peer->pid == talk->pid &&
                    sodium_memcmp(peer->token, bytes + AT_TOKEN, RW_ID_BYTES) == 0
                ? peer
                : NULL;
@@ -293,8 +281,8 @@ static bool grant(rw_talk_t *talk, rw_peer_t *peer, const uint8_t *theirs,
                    rw_queue_connect(queue, theirs, length) == ROPEWAY_OK;
 
     if (!granted) {
-        rw_log(talk->connector, ROPEWAY_LOG_INFO, "no queue in shared memory with \"%s\": %s",
-               peer->name, ropeway_last_error());
+        rw_log(talk->queues->connector, ROPEWAY_LOG_INFO,
+               "no queue in shared memory with \"%s\": %s", peer->name, ropeway_last_error());
         say(talk, REFUSE, NULL, NULL, 0);
     }
     granted = granted && say(talk, GRANT, NULL, address, own);
@@ -315,8 +303,9 @@ static void on_ask(rw_talk_t *talk, const uint8_t *bytes, size_t length) RW_LOCK
 
     if (peer == NULL || !may_have(peer)) {
         say(talk, REFUSE, NULL, NULL, 0);
-    } else if (!has_room(talk->connector, own) ||
-               (own != NULL && memcmp(talk->connector->id, peer->node.id, RW_ID_BYTES) < 0)) {
+    } else if (!has_room(talk->queues, own) ||
+               (own != NULL &&
+                memcmp(talk->queues->connector->links->id, peer->node.id, RW_ID_BYTES) < 0)) {
         say(talk, BUSY, NULL, NULL, 0);
     } else {
         if (own != NULL) {
@@ -335,13 +324,13 @@ static void on_answer(rw_talk_t *talk, const uint8_t *bytes, size_t length) RW_L
     if (length > AT_ADDRESS && bytes[AT_TYPE] == GRANT && may_have(peer) &&
         rw_queue_connect(talk->queue, bytes + AT_ADDRESS, length - AT_ADDRESS) == ROPEWAY_OK &&
         say(talk, TAKEN, NULL, NULL, 0)) {
-        talk->queue->usable = true;
+        rw_queue_use(talk->queue);
         rw_log(peer->connector, ROPEWAY_LOG_INFO, "a queue in shared memory serves \"%s\" now",
                peer->name);
         end_talk(talk);
         return;
     }
-    peer->queue_refused = length >= AT_ADDRESS && bytes[AT_TYPE] == REFUSE;
+    peer->asker.refused = length >= AT_ADDRESS && bytes[AT_TYPE] == REFUSE;
     ask_later(peer);
     give_up(talk);
 }
@@ -351,7 +340,7 @@ static void on_answer(rw_talk_t *talk, const uint8_t *bytes, size_t length) RW_L
 /* Takes a message from the socket, if there is one. */
 static void listen_to(rw_talk_t *talk) RW_LOCKED {
     uint8_t bytes[AT_ADDRESS + ADDRESS_MAX];
-    ssize_t length = recv(talk->fd, bytes, sizeof bytes, MSG_DONTWAIT | MSG_TRUNC);
+    ssize_t length = recv(talk->watcher.fd, bytes, sizeof bytes, MSG_DONTWAIT | MSG_TRUNC);
     bool whole =
         length >= AT_ADDRESS && length <= (ssize_t)sizeof bytes && memcmp(bytes, "RWQ1", 4) == 0;
 
@@ -370,78 +359,109 @@ static void listen_to(rw_talk_t *talk) RW_LOCKED {
 }
 
 /* Whether knocking wakes a sleeping thread: not while there are no descriptors to let anybody in.
- */
-static void hear(ropeway_connector_t *connector, bool hears) RW_LOCKED {
-    struct epoll_event event = {.events = hears ? EPOLLIN : 0, .data.fd = connector->listen_fd};
+ * Then we look again after a while. */
+static void turn_away(rw_queues_t *queues, bool away) RW_LOCKED {
+    ropeway_connector_t *connector = queues->connector;
 
-    if (connector->deaf == hears) {
-        epoll_ctl(connector->epoll_fd, EPOLL_CTL_MOD, connector->listen_fd, &event);
-        connector->deaf = !hears;
+    if (queues->turns_away != away) {
+        rw_events_watch(&connector->events, &queues->listener, away ? 0 : EPOLLIN);
+        queues->turns_away = away;
     }
+    rw_timer_set(&connector->timers, &queues->retry, away ? rw_now() + RETRY : RW_NEVER);
 }
 
-static void accept_some(ropeway_connector_t *connector) RW_LOCKED {
+static void on_retry(rw_timer_t *timer, uint64_t now) RW_LOCKED {
+    rw_queues_t *queues = RW_CONTAINER(timer, rw_queues_t, retry);
+
+    (void)now;
+    rw_poller_call(queues->connector, &queues->talker);
+}
+
+static void accept_some(rw_queues_t *queues) RW_LOCKED {
     for (int i = 0; i < ACCEPTS_MAX; i++) {
-        int fd = accept4(connector->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int fd = accept4(queues->listener.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         pid_t pid = fd >= 0 ? other_end(fd) : 0;
 
         if (fd < 0) {
-            hear(connector, errno != EMFILE && errno != ENFILE);
+            turn_away(queues, errno == EMFILE || errno == ENFILE);
             return;
         }
         if (pid == 0) {
             close(fd);
         } else {
-            begin_talk(connector, fd, pid);
+            begin_talk(queues, fd, pid);
         }
     }
 }
 
-bool rw_talk_owns(const ropeway_connector_t *connector, int fd) {
-    if (fd == connector->listen_fd) {
-        return true;
-    }
-    for (rw_link_t *link = connector->talks.next; link != &connector->talks; link = link->next) {
-        if (RW_CONTAINER(link, rw_talk_t, link)->fd == fd) {
-            return true;
-        }
-    }
-    return false;
-}
+/* Goes on with all talks, and begins those that are due. */
+static bool look(rw_poller_t *poller) RW_LOCKED {
+    rw_queues_t *queues = RW_CONTAINER(poller, rw_queues_t, talker);
+    rw_node_t *node;
 
-void rw_talk_look(ropeway_connector_t *connector) {
-    rw_link_t *link;
-
-    if (connector->listen_fd < 0) {
-        return;
+    if (queues->listener.fd < 0) {
+        return false;
     }
-    accept_some(connector);
-    for (size_t left = connector->talk_count; left > 0; left--) {
-        link = rw_list_take(&connector->talks);
-        if (link == NULL) {
+    accept_some(queues);
+    for (size_t left = queues->talk_count; left > 0; left--) {
+        node = rw_list_take(&queues->talks);
+        if (node == NULL) {
             break; /* one has ended another */
         }
-        rw_list_append(&connector->talks, link);
-        listen_to(RW_CONTAINER(link, rw_talk_t, link));
+        rw_list_append(&queues->talks, node);
+        listen_to(RW_CONTAINER(node, rw_talk_t, node));
     }
-    while ((link = rw_list_take(&connector->asking)) != NULL) {
-        rw_peer_t *peer = RW_CONTAINER(link, rw_peer_t, asking);
+    while ((node = rw_list_take(&queues->asking)) != NULL) {
+        rw_peer_t *peer = RW_CONTAINER(node, rw_peer_t, asker.node);
 
-        if (may_have(peer) && find_own(peer) == NULL && has_room(connector, NULL)) {
+        if (may_have(peer) && find_own(peer) == NULL && has_room(queues, NULL)) {
             ask(peer);
         } else {
             ask_later(peer);
         }
     }
+    return true;
 }
 
-void rw_talk_close(ropeway_connector_t *connector) {
-    while (!rw_list_is_empty(&connector->talks)) {
-        give_up(RW_CONTAINER(connector->talks.next, rw_talk_t, link));
+void rw_talk_listen(rw_queues_t *queues) {
+    ropeway_connector_t *connector = queues->connector;
+    struct sockaddr_un address;
+    socklen_t length = name_socket(connector->instance, &address);
+    rw_watcher_t *listener = &queues->listener;
+
+    *listener = (rw_watcher_t){.fd = -1, .on_event = on_knock};
+    queues->talker = (rw_poller_t){.poll = look, .apart = true};
+    rw_poller_add(connector, &queues->talker);
+    queues->retry.run = on_retry;
+    if (connector->options.max_queues == 0 ||
+        !rw_ucx_can_queue(connector->options.transports, NULL) ||
+        !rw_timer_promise(&connector->timers)) {
+        return;
     }
-    if (connector->listen_fd >= 0) {
-        epoll_ctl(connector->epoll_fd, EPOLL_CTL_DEL, connector->listen_fd, NULL);
-        close(connector->listen_fd);
-        connector->listen_fd = -1;
+    listener->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (listener->fd >= 0 && bind(listener->fd, (struct sockaddr *)&address, length) == 0 &&
+        listen(listener->fd, SOMAXCONN) == 0 &&
+        rw_events_watch(&connector->events, listener, EPOLLIN)) {
+        return;
+    }
+    rw_log(connector, ROPEWAY_LOG_INFO,
+           "no queues in shared memory: the socket to agree on them can't be made: %m");
+    if (listener->fd >= 0) {
+        close(listener->fd);
+        listener->fd = -1;
+    }
+    rw_timer_return(&connector->timers, &queues->retry);
+}
+
+void rw_talk_close(rw_queues_t *queues) {
+    while (!rw_list_is_empty(&queues->talks)) {
+        give_up(RW_CONTAINER(queues->talks.next, rw_talk_t, node));
+    }
+    rw_poller_remove(&queues->talker);
+    if (queues->listener.fd >= 0) {
+        rw_events_forget(&queues->connector->events, &queues->listener);
+        close(queues->listener.fd);
+        queues->listener.fd = -1;
+        rw_timer_return(&queues->connector->timers, &queues->retry);
     }
 }

@@ -1,82 +1,81 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Memory that the user registered ahead of its use. */
+/* Registrations of memory, and who uses them. */
+#include "mover/memory.h"
+
+#include "base/assert.h"
 #include "base/error.h"
-#include "internal.h"
-#include "text/descriptor.h"
 
 #include <stdlib.h>
 
-static ropeway_error_t map(ropeway_memory_t *memory) RW_LOCKED {
-    ucp_mem_map_params_t params = {.field_mask = UCP_MEM_MAP_PARAM_FIELD_ADDRESS |
-                                                 UCP_MEM_MAP_PARAM_FIELD_LENGTH |
-                                                 UCP_MEM_MAP_PARAM_FIELD_MEMORY_TYPE,
-                                   .address = memory->ptr,
-                                   .length = memory->size,
-                                   .memory_type = rw_ucx_memory_type(memory->device)};
-    ucs_status_t status = ucp_mem_map(memory->connector->context, &params, &memory->handle);
-
-    if (status == UCS_OK) {
-        return ROPEWAY_OK;
+ropeway_error_t rw_memories_open(ropeway_connector_t *connector) RW_UNCHECKED {
+    connector->memories = calloc(1, sizeof *connector->memories);
+    if (connector->memories == NULL) {
+        return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
     }
-    return rw_fail(ROPEWAY_ERR_TRANSPORT,
-                   "UCX can't register %zu bytes: %s; check the limit on locked memory (ulimit -l)",
-                   memory->size, ucs_status_string(status));
+    rw_list_init(&connector->memories->list);
+    return ROPEWAY_OK;
 }
 
-ropeway_error_t ropeway_memory_register(ropeway_connector_t *connector, void *ptr, size_t size,
-                                        ropeway_device_t device,
-                                        ropeway_memory_t **result) RW_UNCHECKED {
-    ropeway_descriptor_t descriptor = {.ptr = ptr, .size = size, .device = device};
-    ropeway_memory_t *memory;
-    ropeway_error_t error;
+ropeway_error_t rw_memory_add(ropeway_connector_t *connector, const ropeway_descriptor_t *place,
+                              ropeway_memory_t **result) {
+    const rw_link_kind_t *kind = connector->links->kind;
+    ropeway_memory_t *memory = calloc(1, sizeof *memory);
+    ropeway_error_t error = ROPEWAY_OK;
 
-    if (result == NULL || size == 0) {
-        return rw_fail(ROPEWAY_ERR_INVALID_ARGUMENT,
-                       "memory of %zu bytes can't be registered, and the place for the "
-                       "registration must not be null",
-                       size);
-    }
-    *result = NULL;
-    error = rw_descriptors_check(&descriptor, 1, 1, NULL);
-    if (error != ROPEWAY_OK) {
-        return error;
-    }
-    memory = calloc(1, sizeof *memory);
     if (memory == NULL) {
         return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
     }
-    error = rw_connector_enter(connector);
+    memory->connector = connector;
+    memory->place = *place;
+    memory->references = 1;
+    if (kind->register_memory != NULL) {
+        error = kind->register_memory(connector, place, &memory->registration);
+    }
     if (error != ROPEWAY_OK) {
         free(memory);
         return error;
     }
-    *memory = (ropeway_memory_t){
-        .connector = connector, .ptr = ptr, .size = size, .device = device, .references = 1};
-    error = rw_device_check(connector, device);
-    if (error == ROPEWAY_OK) {
-        error = map(memory);
-    }
-    if (error == ROPEWAY_OK) {
-        rw_list_append(&connector->memories, &memory->link);
-        connector->stats.memory_registered += size;
-        *result = memory;
-    }
-    rw_unlock(&connector->lock);
-    if (error != ROPEWAY_OK) {
-        free(memory);
-    }
-    return error;
+    rw_list_append(&connector->memories->list, &memory->node);
+    connector->stats.memory_registered += place->size;
+    *result = memory;
+    return ROPEWAY_OK;
 }
 
-ropeway_memory_t *rw_memory_find(ropeway_connector_t *connector, const void *ptr, size_t size) {
-    const char *start = ptr;
+static void forget(ropeway_memory_t *memory) RW_LOCKED {
+    ropeway_connector_t *connector = memory->connector;
 
-    for (rw_link_t *link = connector->memories.next; link != &connector->memories;
-         link = link->next) {
-        ropeway_memory_t *memory = RW_CONTAINER(link, ropeway_memory_t, link);
+    rw_list_remove(&memory->node);
+    connector->stats.memory_registered -= memory->place.size;
+    if (memory->registration != NULL) {
+        connector->links->kind->unregister_memory(connector, memory->registration);
+    }
+    free(memory);
+}
 
-        if (!memory->released && size > 0 && start >= memory->ptr && size <= memory->size &&
-            (size_t)(start - memory->ptr) <= memory->size - size) {
+static void drop(ropeway_memory_t *memory) RW_LOCKED {
+    rw_assert(memory->references > 0);
+    if (--memory->references == 0) {
+        forget(memory);
+    }
+}
+
+void rw_memory_release(ropeway_memory_t *memory) {
+    memory->released = true;
+    drop(memory);
+}
+
+/* The registration that covers a range, kept once more, or NULL. */
+static ropeway_memory_t *find(ropeway_connector_t *connector,
+                              const ropeway_descriptor_t *piece) RW_LOCKED {
+    const char *start = piece->ptr;
+    rw_node_t *list = &connector->memories->list;
+
+    for (rw_node_t *node = list->next; node != list && piece->size > 0; node = node->next) {
+        ropeway_memory_t *memory = RW_CONTAINER(node, ropeway_memory_t, node);
+        const char *first = memory->place.ptr;
+
+        if (!memory->released && start >= first && piece->size <= memory->place.size &&
+            (size_t)(start - first) <= memory->place.size - piece->size) {
             memory->references++;
             return memory;
         }
@@ -84,29 +83,41 @@ ropeway_memory_t *rw_memory_find(ropeway_connector_t *connector, const void *ptr
     return NULL;
 }
 
-void rw_memory_forget(ropeway_memory_t *memory) {
-    ropeway_connector_t *connector = memory->connector;
-
-    rw_list_remove(&memory->link);
-    connector->stats.memory_registered -= memory->size;
-    ucp_mem_unmap(connector->context, memory->handle);
-    free(memory);
+ropeway_error_t rw_memory_use(ropeway_connector_t *connector, const ropeway_descriptor_t *pieces,
+                              size_t count, rw_memory_use_t *use) {
+    if (rw_list_is_empty(&connector->memories->list)) {
+        return ROPEWAY_OK;
+    }
+    use->of_piece = calloc(count, sizeof *use->of_piece);
+    if (use->of_piece == NULL) {
+        return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
+    }
+    use->count = count;
+    for (size_t i = 0; i < count; i++) {
+        use->of_piece[i] = find(connector, &pieces[i]);
+    }
+    return ROPEWAY_OK;
 }
 
-void rw_memory_drop(ropeway_memory_t *memory) {
-    if (--memory->references == 0) {
-        rw_memory_forget(memory);
+void rw_memory_unuse(rw_memory_use_t *use) {
+    for (size_t i = 0; i < use->count; i++) {
+        if (use->of_piece[i] != NULL) {
+            drop(use->of_piece[i]);
+        }
+    }
+    free(use->of_piece);
+    *use = (rw_memory_use_t){0};
+}
+
+void rw_memories_end(ropeway_connector_t *connector) {
+    rw_node_t *list = &connector->memories->list;
+
+    while (!rw_list_is_empty(list)) {
+        forget(RW_CONTAINER(list->next, ropeway_memory_t, node));
     }
 }
 
-void ropeway_memory_release(ropeway_memory_t *memory) RW_UNCHECKED {
-    if (memory == NULL || memory->connector->generation != rw_process_generation()) {
-        return;
-    }
-    ropeway_connector_t *connector = memory->connector;
-
-    rw_lock(&connector->lock);
-    memory->released = true;
-    rw_memory_drop(memory);
-    rw_unlock(&connector->lock);
+void rw_memories_free(ropeway_connector_t *connector) {
+    free(connector->memories);
+    connector->memories = NULL;
 }

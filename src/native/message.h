@@ -9,10 +9,10 @@
 
 #include "base/table.h"
 #include "ropeway.h"
+#include "text/hello.h"
 
 #include <stdbool.h>
 
-#define RW_PROTOCOL_VERSION 1
 #define RW_MESSAGE_BYTES 64
 #define RW_TEXT_MAX 512 /* longest sentence in a FIN */
 #define RW_SUMS_MAX 512 /* checksums in one SUMS */
@@ -75,10 +75,6 @@ void rw_message_encode(const rw_message_t *message, uint8_t bytes[RW_MESSAGE_BYT
 ropeway_error_t rw_message_decode(const void *bytes, size_t length, size_t payload_length,
                                   rw_message_t *message);
 
-/* Copies a peer's sentence: cut to size at a character, bytes that are unprintable or no
- * UTF-8 replaced by '?', NUL-terminated. */
-void rw_message_text(const void *bytes, size_t length, char *text, size_t size);
-
 /* A receiver whose descriptors lie in pieces says how messages should be cut: none shall be longer
  * than the grain, or cross a multiple of it in a descriptor. In the payload of a REQUEST it has
  * RW_GRAIN_BYTES. */
@@ -90,30 +86,5 @@ uint64_t rw_message_grain(const uint8_t bytes[RW_GRAIN_BYTES]);
 
 /* Digest of the descriptors' sizes. */
 uint64_t rw_message_digest(const ropeway_descriptor_t *descriptors, size_t count);
-
-/* Who a connector is and how to reach it: the native connection of the metadata, and part of every
- * request. */
-typedef struct rw_hello {
-    uint8_t version;
-    uint8_t instance[RW_ID_BYTES]; /* random, new with every connector */
-    char name[256];
-    char ucx[32];               /* UCX release */
-    uint32_t process;           /* PID; 0: unknown */
-    uint8_t scope[RW_ID_BYTES]; /* host and PID namespace in which the PID means something */
-    const uint8_t *address;     /* UCX worker address; when decoded: points into the input */
-    size_t address_length;
-} rw_hello_t;
-
-/* Identity of the connector that a hello describes: a hash of all of it. Nobody can make another
- * hello, with another address, that has the same. */
-void rw_hello_id(const uint8_t *bytes, size_t length, uint8_t id[RW_ID_BYTES]);
-
-#define RW_HELLO_MAX 65536 /* longest hello that is accepted */
-#define RW_ADDRESS_PAD 512 /* zero bytes to put behind an address before UCX reads it */
-
-/* malloc'ed; NULL: out of memory. */
-uint8_t *rw_hello_encode(const rw_hello_t *hello, size_t *length);
-/* ROPEWAY_OK, ERR_PROTOCOL (malformed or damaged), ERR_VERSION. */
-ropeway_error_t rw_hello_decode(const uint8_t *bytes, size_t length, rw_hello_t *hello);
 
 #endif

@@ -4,165 +4,144 @@
  * bytes belong; each byte is taken once, wherever the message's edges lie. What does not fit ends
  * the operation before anything is written.
  */
-#include "internal.h"
+#include "native/native.h"
 
-#include <endian.h>
+#include "base/assert.h"
+#include "base/bytes.h"
+
 #include <stdlib.h>
-#include <string.h>
 
-static void run_out(ropeway_operation_t *operation) RW_LOCKED {
-    rw_operation_end(operation, ROPEWAY_STATUS_ERRORED, ROPEWAY_ERR_NO_MEMORY, true,
-                     "out of memory while receiving");
-}
+#define NO_DEVICE_SUMS                                                                             \
+    "the peer \"%s\" asks for an integrity check, which works on host memory only"
 
-/* Bytes are in memory. */
-static void arrived(ropeway_operation_t *operation, uint64_t offset, size_t length) RW_LOCKED {
-    atomic_fetch_add(&operation->done, length);
-    operation->connector->stats.bytes_received += length;
-    rw_operation_touch(operation);
-    if (operation->sums != NULL && operation->phase == RW_PHASE_MOVING) {
-        if (rw_extents_add(&operation->sums->arrived, offset, length) != 0) {
-            run_out(operation);
-            return;
-        }
-        rw_sums_advance(operation, operation->sums->arrived.contiguous);
-    }
+static bool all_is_here(const ropeway_operation_t *operation) RW_LOCKED {
+    return rw_side(operation)->in.state == RW_RECEIVER_RECEIVING && operation->inflight == 0 &&
+           atomic_load(&operation->done) == operation->layout.total;
 }
 
 static bool sums_are_known(const ropeway_operation_t *operation) RW_LOCKED {
-    return operation->sums != NULL && operation->sums->known.contiguous == operation->count;
+    const rw_sums_t *sums = rw_side(operation)->sums;
+
+    return sums != NULL && sums->known.contiguous == operation->layout.count;
 }
 
 static bool sums_are_right(ropeway_operation_t *operation) RW_LOCKED {
+    rw_sums_t *sums = rw_side(operation)->sums;
     size_t index;
 
-    rw_sums_advance(operation, operation->total);
-    index = rw_sums_compare(operation);
-    if (index == operation->count) {
+    rw_sums_advance(sums, operation->layout.total);
+    index = rw_sums_compare(sums);
+    if (index == operation->layout.count) {
         return true;
     }
     rw_operation_end(operation, ROPEWAY_STATUS_ERRORED, ROPEWAY_ERR_INTEGRITY, true,
                      "descriptor %zu (%zu bytes) arrived with the checksum %016llx, but the sender "
                      "\"%s\" computed %016llx: its memory changed during the transfer, or the "
                      "bytes were damaged on the way",
-                     index, operation->descriptors[index].size,
-                     (unsigned long long)operation->sums->mine[index],
-                     operation->is_sender ? "this side" : operation->peer->name,
-                     (unsigned long long)operation->sums->theirs[index]);
+                     index, operation->layout.descriptors[index].size,
+                     (unsigned long long)sums->mine[index], operation->peer->name,
+                     (unsigned long long)sums->theirs[index]);
     return false;
 }
 
-void rw_receive_check(ropeway_operation_t *operation) {
-    if (operation->phase != RW_PHASE_MOVING || !operation->started || operation->done_sent ||
-        operation->inflight > 0 || atomic_load(&operation->done) < operation->total) {
+/* Completes or answers, once all bytes and checksums are here. */
+static void check(ropeway_operation_t *operation) RW_LOCKED {
+    rw_side_t *side = rw_side(operation);
+
+    if (operation->phase != RW_PHASE_MOVING || !all_is_here(operation) ||
+        (side->integrity && (!sums_are_known(operation) || !sums_are_right(operation)))) {
         return;
     }
-    if (operation->integrity && (!sums_are_known(operation) || !sums_are_right(operation))) {
-        return;
-    }
-    operation->done_sent = true;
+    side->in.state = RW_RECEIVER_CONFIRMING;
     rw_native_tell(operation, RW_DONE);
-    if (!operation->pulled) {
-        rw_operation_end(operation, ROPEWAY_STATUS_COMPLETE, ROPEWAY_OK, false, " ");
+    if (!side->pulled) {
+        rw_operation_complete(operation, false);
     }
 }
 
-static void received(rw_flight_t *flight, ucs_status_t status) RW_LOCKED {
-    ropeway_operation_t *operation = flight->operation;
+/* Bytes are in memory. */
+static void arrived(ropeway_operation_t *operation, uint64_t offset, size_t length) RW_LOCKED {
+    rw_sums_t *sums = rw_side(operation)->sums;
 
-    if (status == UCS_OK) {
+    rw_operation_count(operation, length);
+    if (sums != NULL && operation->phase == RW_PHASE_MOVING) {
+        if (rw_extents_add(&sums->arrived, offset, length) != 0) {
+            rw_operation_run_out(operation, "what has arrived");
+            return;
+        }
+        rw_sums_advance(sums, sums->arrived.contiguous);
+    }
+}
+
+/* The link has filled a place. */
+static void on_filled(rw_flight_t *flight, ropeway_error_t error, const char *why) RW_LOCKED {
+    ropeway_operation_t *operation = flight->tag;
+
+    rw_operation_regain(operation, flight);
+    if (error == ROPEWAY_OK) {
         if (flight->buffer != NULL && operation->phase == RW_PHASE_MOVING) {
-            rw_layout_scatter(operation, flight->offset, flight->buffer, flight->length);
+            rw_layout_scatter(&operation->layout, flight->offset, flight->buffer, flight->length);
         }
         arrived(operation, flight->offset, flight->length);
-    } else if (operation->phase == RW_PHASE_MOVING) {
+    } else {
         rw_operation_end(operation, ROPEWAY_STATUS_ERRORED, ROPEWAY_ERR_PEER_LOST, true,
                          "receiving from the peer \"%s\" failed after %llu of %llu bytes: %s",
                          operation->peer->name, (unsigned long long)atomic_load(&operation->done),
-                         (unsigned long long)operation->total, ucs_status_string(status));
+                         (unsigned long long)operation->layout.total, why);
     }
     rw_flight_give(flight);
-    rw_receive_check(operation);
-}
-
-static void on_received(void *request, ucs_status_t status, size_t length,
-                        void *argument) RW_UNCHECKED {
-    rw_flight_t *flight = argument;
-    ropeway_operation_t *operation = flight->operation;
-
-    (void)length;
-    ucp_request_free(request);
-    rw_flight_land(flight);
-    received(flight, status);
+    check(operation);
     rw_operation_settle(operation);
 }
 
-/* Lets UCX put the bytes where they belong, or into a buffer when they span pieces. Returns
- * what the message callback is to return. */
-static ucs_status_t fetch(ropeway_operation_t *operation, uint64_t offset, void *data,
-                          size_t length) RW_LOCKED {
-    ropeway_connector_t *connector = operation->connector;
-    size_t index = rw_layout_piece(operation, offset);
-    char *target;
-    bool fits = rw_layout_stretch(operation, index, offset, length, &target) == length;
-    rw_flight_t *flight = rw_flight_take(connector);
-    ucp_request_param_t param = {.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK |
-                                                 UCP_OP_ATTR_FIELD_USER_DATA |
-                                                 UCP_OP_ATTR_FIELD_MEMORY_TYPE,
-                                 .memory_type = UCS_MEMORY_TYPE_HOST,
-                                 .cb.recv_am = on_received,
-                                 .user_data = flight};
-    ucs_status_ptr_t request;
+/* Lets the link put the bytes where they belong, or into a buffer when they span pieces. */
+static rw_verdict_t place(ropeway_operation_t *operation, rw_frame_t *frame,
+                          uint64_t offset) RW_LOCKED {
+    const rw_layout_t *layout = &operation->layout;
+    size_t index = rw_layout_piece(layout, offset);
+    rw_flight_t *flight = rw_flight_take(operation->connector);
+    char *at;
 
     if (flight == NULL) {
-        run_out(operation);
-        return UCS_OK;
+        rw_operation_run_out(operation, "a place for bytes");
+        return RW_FRAME_TAKEN;
     }
-    if (!fits) {
-        target = flight->buffer = malloc(length);
-        if (target == NULL) {
-            rw_flight_give(flight);
-            run_out(operation);
-            return UCS_OK;
-        }
+    if (rw_layout_stretch(layout, index, offset, frame->length, &at) == frame->length) {
+        flight->device = layout->pieces[index].device;
+        flight->registration = frame->link != NULL && frame->link->kind->is_private
+                                   ? NULL /* it is of the connector's first link */
+                                   : rw_memory_registration(&operation->memories, index);
     } else {
-        param.memory_type = rw_ucx_memory_type(operation->pieces[index].device);
-        if (operation->memories != NULL && operation->memories[index] != NULL &&
-            !operation->by_queue) {
-            param.op_attr_mask |= UCP_OP_ATTR_FIELD_MEMH;
-            param.memh = operation->memories[index]->handle;
+        at = flight->buffer = malloc(frame->length);
+        if (at == NULL) {
+            rw_flight_give(flight);
+            rw_operation_run_out(operation, "a place for bytes");
+            return RW_FRAME_TAKEN;
         }
     }
-    flight->operation = operation;
+    rw_flight_lend(flight, at, frame->length);
     flight->offset = offset;
-    flight->length = length;
-    rw_flight_depart(flight);
-    request = ucp_am_recv_data_nbx(operation->by_queue ? operation->peer->queue->worker
-                                                       : connector->worker,
-                                   data, target, length, &param);
-    if (!UCS_PTR_IS_PTR(request)) {
-        rw_flight_land(flight);
-        received(flight, UCS_PTR_STATUS(request));
-        rw_operation_settle(operation);
-    }
-    return UCS_INPROGRESS;
+    flight->done = on_filled;
+    rw_operation_lend(operation, flight);
+    frame->place = flight;
+    return RW_FRAME_PLACED;
 }
 
 /* Whether these bytes are wanted; if not the operation ends. */
 static bool claim(ropeway_operation_t *operation, uint64_t offset, size_t length,
-                  bool can_span) RW_LOCKED {
-    size_t index;
+                  bool may_span) RW_LOCKED {
+    const rw_layout_t *layout = &operation->layout;
 
-    if (operation->is_sender || offset > operation->total || length > operation->total - offset) {
+    if (operation->is_sender || offset > layout->total || length > layout->total - offset) {
         rw_operation_violate(operation, "bytes past the end of the operation");
         return false;
     }
-    if (rw_extents_add(&operation->claimed, offset, length) != 0) {
+    if (rw_extents_add(&rw_side(operation)->in.claimed, offset, length) != 0) {
         rw_operation_violate(operation, "the same bytes twice, or too many gaps between them");
         return false;
     }
-    index = length > 0 ? rw_layout_piece(operation, offset) : 0;
-    if (length > 0 && offset + length > operation->piece_starts[index + 1] && !can_span) {
+    if (length > 0 && !may_span &&
+        offset + length > layout->piece_starts[rw_layout_piece(layout, offset) + 1]) {
         rw_operation_violate(operation,
                              "a message that spans descriptors, which this kind may not");
         return false;
@@ -172,80 +151,84 @@ static bool claim(ropeway_operation_t *operation, uint64_t offset, size_t length
 
 /* Takes the sender's word on checksums. */
 static bool agree_on_sums(ropeway_operation_t *operation, const rw_message_t *message) RW_LOCKED {
-    operation->integrity |= (message->flags & RW_FLAG_INTEGRITY) != 0;
-    if (!operation->integrity) {
-        return true;
-    }
-    if (operation->any_device) {
+    rw_side_t *side = rw_side(operation);
+
+    side->integrity |= (message->flags & RW_FLAG_INTEGRITY) != 0;
+    if (side->integrity && operation->layout.any_device) {
         rw_operation_end(operation, ROPEWAY_STATUS_ERRORED, ROPEWAY_ERR_UNSUPPORTED, true,
-                         "the peer \"%s\" asks for an integrity check, which works on host memory "
-                         "only",
-                         operation->peer->name);
+                         NO_DEVICE_SUMS, operation->peer->name);
         return false;
     }
-    if (!rw_sums_start(operation)) {
-        run_out(operation);
-        return false;
-    }
-    return true;
+    return rw_native_need_sums(operation);
 }
 
-ucs_status_t rw_receive_data(ropeway_operation_t *operation, const rw_message_t *message,
-                             void *data, size_t length, const ucp_am_recv_param_t *param) {
-    bool by_rendezvous = (param->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) != 0;
-    bool persistent = (param->recv_attr & UCP_AM_RECV_ATTR_FLAG_DATA) != 0;
-    uint64_t offset = message->data.offset;
-    bool can_span = !operation->any_device && (!by_rendezvous || length <= RW_SCATTER_MAX);
+static void start(rw_side_t *side) RW_LOCKED {
+    if (side->in.state == RW_RECEIVER_WAITING) {
+        side->in.state = RW_RECEIVER_RECEIVING;
+    }
+}
 
-    if (!agree_on_sums(operation, message) || !claim(operation, offset, length, can_span)) {
-        return UCS_OK;
-    }
-    operation->started = true;
-    operation->pulled |= by_rendezvous;
-    if (length > 0 && (by_rendezvous || (operation->any_device && persistent))) {
-        return fetch(operation, offset, data, length);
-    }
-    if (operation->any_device && length > 0) {
-        rw_operation_violate(operation, "bytes for device memory in a message for host memory");
-        return UCS_OK;
-    }
-    rw_layout_scatter(operation, offset, data, length);
+/* Bytes that the host can read are here. */
+static void take(ropeway_operation_t *operation, uint64_t offset, const uint8_t *data,
+                 size_t length) RW_LOCKED {
+    start(rw_side(operation));
+    rw_layout_scatter(&operation->layout, offset, data, length);
     arrived(operation, offset, length);
-    rw_receive_check(operation);
-    return UCS_OK;
+    check(operation);
+}
+
+rw_verdict_t rw_receive_data(ropeway_operation_t *operation, rw_frame_t *frame,
+                             const rw_message_t *message) {
+    const rw_layout_t *layout = &operation->layout;
+    uint64_t offset = message->data.offset;
+    rw_side_t *side = rw_side(operation);
+
+    if (!agree_on_sums(operation, message) ||
+        !claim(operation, offset, frame->length,
+               rw_decide_may_span(layout, frame->length, frame->lent))) {
+        return RW_FRAME_TAKEN;
+    }
+    side->pulled |= frame->lent;
+    if (frame->length > 0 &&
+        (frame->payload == NULL || (layout->any_device && frame->for_device))) {
+        start(side);
+        return place(operation, frame, offset);
+    }
+    if (layout->any_device && frame->length > 0) {
+        rw_operation_violate(operation, "bytes for device memory in a message for host memory");
+        return RW_FRAME_TAKEN;
+    }
+    take(operation, offset, frame->payload, frame->length);
+    return RW_FRAME_TAKEN;
 }
 
 void rw_receive_inline(ropeway_operation_t *operation, const uint8_t *data, size_t length) {
-    if (!claim(operation, 0, length, true)) {
-        return;
+    if (claim(operation, 0, length, true)) {
+        take(operation, 0, data, length);
     }
-    operation->started = true;
-    rw_layout_scatter(operation, 0, data, length);
-    arrived(operation, 0, length);
-    rw_receive_check(operation);
 }
 
 void rw_receive_sums(ropeway_operation_t *operation, const rw_message_t *message,
                      const uint8_t *payload, size_t length) {
     size_t number = length / sizeof(uint64_t);
     uint64_t first = message->sums.first;
+    rw_sums_t *sums;
 
-    if (operation->is_sender || first > operation->count || number > operation->count - first) {
+    if (operation->is_sender || first > operation->layout.count ||
+        number > operation->layout.count - first) {
         rw_operation_violate(operation, "checksums of descriptors that do not exist");
         return;
     }
     if (!agree_on_sums(operation, message)) {
         return;
     }
-    if (operation->sums == NULL || rw_extents_add(&operation->sums->known, first, number) != 0) {
+    sums = rw_side(operation)->sums;
+    if (sums == NULL || rw_extents_add(&sums->known, first, number) != 0) {
         rw_operation_violate(operation, "checksums that nobody asked for, or the same ones twice");
         return;
     }
     for (size_t i = 0; i < number; i++) {
-        uint64_t sum;
-
-        memcpy(&sum, payload + i * sizeof sum, sizeof sum);
-        operation->sums->theirs[first + i] = le64toh(sum);
+        sums->theirs[first + i] = rw_get64(payload + i * sizeof(uint64_t));
     }
-    rw_receive_check(operation);
+    check(operation);
 }

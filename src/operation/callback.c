@@ -4,40 +4,41 @@
  * takes its time holds up no transfer. The thread is started for the first operation that has a
  * callback.
  */
-#include "base/error.h"
-#include "internal.h"
-
-#include <string.h>
+#include "base/assert.h"
+#include "operation/operation.h"
 
 bool rw_callback_is_here(const ropeway_connector_t *connector) {
-    return connector->has_caller && pthread_equal(pthread_self(), connector->caller);
+    const struct rw_operations *operations = connector->operations;
+
+    return operations->has_caller && pthread_equal(pthread_self(), operations->caller);
 }
 
 static void call(ropeway_operation_t *operation) RW_LOCKED {
     ropeway_connector_t *connector = operation->connector;
 
+    rw_assert(operation->call == RW_CALL_PENDING);
     rw_list_remove(&operation->calling);
-    operation->callback_pending = false;
-    operation->callback_running = true;
+    operation->call = RW_CALL_RUNNING;
     rw_unlock(&connector->lock);
     operation->callback(operation, operation->callback_arg);
     rw_lock(&connector->lock);
-    operation->callback_running = false;
+    operation->call = RW_CALL_NONE;
     pthread_cond_broadcast(&operation->changed);
     rw_operation_drop(operation);
 }
 
-static void *caller_main(void *argument) {
+static void *run(void *argument) {
     ropeway_connector_t *connector = argument;
+    struct rw_operations *operations = connector->operations;
 
     rw_lock(&connector->lock);
     for (;;) {
-        if (!rw_list_is_empty(&connector->callbacks)) {
-            call(RW_CONTAINER(connector->callbacks.next, ropeway_operation_t, calling));
-        } else if (connector->stopping) {
+        if (!rw_list_is_empty(&operations->callbacks)) {
+            call(RW_CONTAINER(operations->callbacks.next, ropeway_operation_t, calling));
+        } else if (operations->stopping) {
             break;
         } else {
-            rw_condition_wait(&connector->called, &connector->lock, RW_NEVER);
+            rw_condition_wait(&operations->called, &connector->lock, RW_NEVER);
         }
     }
     rw_unlock(&connector->lock);
@@ -45,35 +46,46 @@ static void *caller_main(void *argument) {
 }
 
 ropeway_error_t rw_callback_prepare(ropeway_connector_t *connector) {
-    int problem = connector->has_caller
-                      ? 0
-                      : pthread_create(&connector->caller, NULL, caller_main, connector);
+    struct rw_operations *operations = connector->operations;
+    ropeway_error_t error = ROPEWAY_OK;
 
-    if (problem != 0) {
-        return rw_fail(ROPEWAY_ERR_SYSTEM, "the thread for callbacks can't be started: %s",
-                       strerror(problem));
+    if (!operations->has_caller) {
+        error = rw_spawn(&operations->caller, run, connector, "the thread for callbacks");
+        operations->has_caller = error == ROPEWAY_OK;
     }
-    connector->has_caller = true;
-    return ROPEWAY_OK;
+    return error;
 }
 
 void rw_callback_post(ropeway_operation_t *operation) {
-    operation->callback_pending = true;
+    struct rw_operations *operations = operation->connector->operations;
+
+    operation->call = RW_CALL_PENDING;
     operation->references++;
-    rw_list_append(&operation->connector->callbacks, &operation->calling);
-    pthread_cond_signal(&operation->connector->called);
+    rw_list_append(&operations->callbacks, &operation->calling);
+    pthread_cond_signal(&operations->called);
 }
 
 void rw_callback_finish(ropeway_operation_t *operation) {
     ropeway_connector_t *connector = operation->connector;
 
     if (rw_callback_is_here(connector)) {
-        if (operation->callback_pending) {
+        if (operation->call == RW_CALL_PENDING) {
             call(operation);
         }
         return;
     }
-    while (operation->callback_pending || operation->callback_running) {
+    while (operation->call != RW_CALL_NONE) {
         rw_condition_wait(&operation->changed, &connector->lock, RW_NEVER);
+    }
+}
+
+void rw_callback_stop(ropeway_connector_t *connector) {
+    connector->operations->stopping = true;
+    pthread_cond_signal(&connector->operations->called);
+}
+
+void rw_callback_join(ropeway_connector_t *connector) RW_UNCHECKED {
+    if (connector->operations->has_caller) {
+        pthread_join(connector->operations->caller, NULL);
     }
 }

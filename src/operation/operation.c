@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Operations as objects: options, creation, what they answer when asked. outcome.c tells how they
- * end. */
-#include "base/error.h"
-#include "internal.h"
-#include "text/descriptor.h"
+/* Operations as objects: options, creation, their places in tables and lists, their end as such. */
+#include "operation/operation.h"
 
-#include <sodium.h>
-#include <stdio.h>
+#include "base/assert.h"
+#include "base/error.h"
+
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
-#define NANOSECONDS_PER_MS 1000000u
+#define ENDED_KEPT 4096 /* keys of ended operations that are remembered */
+
+/* ---- options ---- */
 
 static const ropeway_operation_options_t defaults = {
     .struct_size = sizeof(ropeway_operation_options_t),
@@ -55,22 +57,23 @@ static ropeway_error_t take_options(ropeway_operation_t *operation,
         options->deadline_ms == ROPEWAY_INHERIT ? general->deadline_ms : options->deadline_ms;
     stall = options->stall_ms == ROPEWAY_INHERIT ? general->stall_ms : options->stall_ms;
     operation->flags = options->flags;
-    operation->integrity = (options->flags & ROPEWAY_OPERATION_INTEGRITY) != 0;
     operation->callback = options->callback;
     operation->callback_arg = options->callback_arg;
     operation->user_data = options->user_data;
     operation->created = rw_now();
     operation->deadline =
-        deadline == 0 ? RW_NEVER : operation->created + (uint64_t)deadline * NANOSECONDS_PER_MS;
-    operation->stall = stall == 0 ? RW_NEVER : (uint64_t)stall * NANOSECONDS_PER_MS;
+        deadline == 0 ? RW_NEVER : operation->created + (uint64_t)deadline * RW_NANOSECONDS_PER_MS;
+    operation->stall = stall == 0 ? RW_NEVER : (uint64_t)stall * RW_NANOSECONDS_PER_MS;
     return ROPEWAY_OK;
 }
+
+/* ---- checks ---- */
 
 ropeway_error_t rw_device_check(const ropeway_connector_t *connector, ropeway_device_t device) {
     char text[32];
 
     if (device.kind == ROPEWAY_DEVICE_HOST ||
-        (device.kind == ROPEWAY_DEVICE_CUDA && connector->has_cuda)) {
+        (device.kind == ROPEWAY_DEVICE_CUDA && connector->links->has_cuda)) {
         return ROPEWAY_OK;
     }
     ropeway_device_format(device, text, sizeof text);
@@ -84,16 +87,57 @@ ropeway_error_t rw_device_check(const ropeway_connector_t *connector, ropeway_de
                    text, ropeway_ucx_version());
 }
 
-static void init_fields(ropeway_operation_t *operation) {
-    rw_link_t *links[] = {&operation->live, &operation->of_peer, &operation->waiting,
+/* Whether the devices can be used by this connector, and what the options ask of them. */
+static ropeway_error_t check_devices(const ropeway_operation_t *operation) {
+    const rw_layout_t *layout = &operation->layout;
+
+    for (size_t i = 0; layout->any_device && i < layout->piece_count; i++) {
+        if (rw_device_check(operation->connector, layout->pieces[i].device) != ROPEWAY_OK) {
+            return ROPEWAY_ERR_DEVICE;
+        }
+    }
+    if (layout->any_device && (operation->flags & ROPEWAY_OPERATION_INTEGRITY) != 0) {
+        return rw_fail(ROPEWAY_ERR_UNSUPPORTED,
+                       "the integrity check works on host memory only; leave "
+                       "ROPEWAY_OPERATION_INTEGRITY out for device memory");
+    }
+    if (layout->any_device && rw_layout_is_grouped(layout)) {
+        return rw_fail(ROPEWAY_ERR_UNSUPPORTED,
+                       "descriptors in groups can only be of host memory; leave group_sizes out "
+                       "for device memory");
+    }
+    return ROPEWAY_OK;
+}
+
+/* ---- life ---- */
+
+/* The connection has ended. */
+static void on_down(rw_peer_user_t *user, ropeway_error_t cause, const char *why) RW_LOCKED {
+    ropeway_operation_t *operation = RW_CONTAINER(user, ropeway_operation_t, of_peer);
+
+    if (operation->cancel_asked) {
+        rw_operation_end(operation, ROPEWAY_STATUS_CANCELLED, ROPEWAY_ERR_CANCELLED, false,
+                         "cancelled on this side; the peer \"%s\" did not confirm it: %s",
+                         operation->peer->name, why);
+    } else {
+        rw_operation_end(operation, ROPEWAY_STATUS_ERRORED, cause, false,
+                         "the connection to the peer \"%s\" ended after %llu of %llu bytes: %s",
+                         operation->peer->name, (unsigned long long)atomic_load(&operation->done),
+                         (unsigned long long)operation->layout.total, why);
+    }
+}
+
+static void init_fields(ropeway_operation_t *operation) RW_UNCHECKED {
+    rw_node_t *nodes[] = {&operation->live, &operation->starved, &operation->of_peer.node,
                           &operation->calling, &operation->event};
 
-    for (size_t i = 0; i < sizeof links / sizeof *links; i++) {
-        rw_list_init(links[i]);
+    for (size_t i = 0; i < sizeof nodes / sizeof *nodes; i++) {
+        rw_list_init(nodes[i]);
     }
     rw_condition_init(&operation->changed);
     operation->timer.run = rw_operation_on_timer;
-    randombytes_buf(operation->node.id, sizeof operation->node.id);
+    operation->of_peer.on_down = on_down;
+    rw_random(operation->node.id, sizeof operation->node.id);
     operation->quiet_due = RW_NEVER;
     operation->references = 1;
     atomic_init(&operation->status, ROPEWAY_STATUS_UNINITIALIZED);
@@ -117,7 +161,11 @@ ropeway_error_t rw_operation_new(ropeway_connector_t *connector, ropeway_operati
     operation->is_sender = kind == ROPEWAY_OPERATION_READABLE || kind == ROPEWAY_OPERATION_WRITE;
     error = take_options(operation, options, &full);
     if (error == ROPEWAY_OK) {
-        error = rw_layout_make(operation, descriptors, count, &full);
+        error = rw_layout_make(&operation->layout, descriptors, count,
+                               connector->options.max_descriptors, &full);
+    }
+    if (error == ROPEWAY_OK) {
+        error = check_devices(operation);
     }
     if (error != ROPEWAY_OK) {
         rw_operation_discard(operation);
@@ -127,13 +175,12 @@ ropeway_error_t rw_operation_new(ropeway_connector_t *connector, ropeway_operati
     return ROPEWAY_OK;
 }
 
-void rw_operation_discard(ropeway_operation_t *operation) {
-    rw_sums_free(operation);
-    rw_extents_free(&operation->claimed);
-    rw_layout_free(operation);
-    free(operation->memories);
-    free(operation->remote_ptrs);
-    free(operation->remote_name);
+void rw_operation_discard(ropeway_operation_t *operation) RW_UNCHECKED {
+    if (operation->side != NULL) {
+        operation->protocol->free(operation->side);
+    }
+    free(operation->memories.of_piece);
+    rw_layout_free(&operation->layout);
     free(operation->stock_peer);
     free(operation->json);
     free(operation->text);
@@ -144,50 +191,37 @@ void rw_operation_discard(ropeway_operation_t *operation) {
     free(operation);
 }
 
-/* Looks up the registrations that cover the descriptors. */
-static ropeway_error_t find_memories(ropeway_operation_t *operation) RW_LOCKED {
-    ropeway_connector_t *connector = operation->connector;
-
-    if (rw_list_is_empty(&connector->memories)) {
-        return ROPEWAY_OK;
-    }
-    operation->memories = calloc(operation->piece_count, sizeof *operation->memories);
-    if (operation->memories == NULL) {
-        return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
-    }
-    for (size_t i = 0; i < operation->piece_count; i++) {
-        operation->memories[i] =
-            rw_memory_find(connector, operation->pieces[i].ptr, operation->pieces[i].size);
-    }
-    return ROPEWAY_OK;
-}
-
 ropeway_error_t rw_operation_start(ropeway_operation_t *operation) {
     ropeway_connector_t *connector = operation->connector;
-    ropeway_error_t error;
+    ropeway_error_t error = ROPEWAY_OK;
 
-    if (connector->live_count >= connector->options.max_operations) {
+    rw_assert(operation->protocol != NULL && operation->phase == RW_PHASE_IDLE);
+    if (connector->stats.operations_live >= connector->options.max_operations) {
         return rw_fail(ROPEWAY_ERR_LIMIT,
-                       "the connector has %zu live operations, its limit (max_operations); release "
-                       "some or raise it",
-                       connector->live_count);
+                       "the connector has %llu live operations, its limit (max_operations); "
+                       "release some or raise it",
+                       (unsigned long long)connector->stats.operations_live);
     }
-    if (!rw_progress_reserve_timer(connector)) {
-        return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
+    if (operation->callback != NULL) {
+        error = rw_callback_prepare(connector);
     }
-    error = operation->callback != NULL ? rw_callback_prepare(connector) : ROPEWAY_OK;
     if (error == ROPEWAY_OK) {
-        error = find_memories(operation);
+        error = rw_memory_use(connector, operation->layout.pieces, operation->layout.piece_count,
+                              &operation->memories);
+    }
+    if (error == ROPEWAY_OK && !rw_timer_promise(&connector->timers)) {
+        rw_memory_unuse(&operation->memories);
+        error = rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
     }
     if (error != ROPEWAY_OK) {
         return error;
     }
     operation->references = 2; /* the user's and the engine's */
     connector->references++;
-    connector->live_count++;
+    connector->stats.operations_live++;
     connector->stats.operations_created++;
-    rw_table_add(&connector->operations, &operation->node);
-    rw_list_append(&connector->live, &operation->live);
+    rw_table_add(&connector->operations->table, &operation->node);
+    rw_list_append(&connector->operations->live, &operation->live);
     operation->last_moved = rw_now();
     atomic_store(&operation->status, rw_operation_is_active(operation)
                                          ? ROPEWAY_STATUS_IN_PROGRESS
@@ -196,147 +230,145 @@ ropeway_error_t rw_operation_start(ropeway_operation_t *operation) {
     return ROPEWAY_OK;
 }
 
-void rw_operation_bind(ropeway_operation_t *operation, rw_peer_t *peer,
-                       const uint8_t remote[RW_ID_BYTES]) {
+void rw_operation_bind(ropeway_operation_t *operation, rw_peer_t *peer, rw_link_t *link) {
+    rw_assert(operation->phase == RW_PHASE_IDLE && operation->peer == NULL && link != NULL);
     operation->peer = peer;
     peer->references++;
-    rw_list_append(&peer->operations, &operation->of_peer);
-    memcpy(operation->remote, remote, RW_ID_BYTES);
+    operation->link = link;
+    link->references++;
+    rw_list_append(&peer->users, &operation->of_peer.node);
     operation->phase = RW_PHASE_MOVING;
     atomic_store(&operation->status, ROPEWAY_STATUS_IN_PROGRESS);
-    rw_operation_touch(operation);
+    operation->last_moved = rw_now();
     rw_operation_set_timer(operation);
 }
 
-bool rw_operation_drop(ropeway_operation_t *operation) {
+ropeway_operation_t *rw_operation_find(ropeway_connector_t *connector,
+                                       const uint8_t id[RW_ID_BYTES]) {
+    rw_table_node_t *node = rw_table_find(&connector->operations->table, id);
+
+    return node != NULL ? RW_CONTAINER(node, ropeway_operation_t, node) : NULL;
+}
+
+void rw_operation_drop(ropeway_operation_t *operation) {
     ropeway_connector_t *connector = operation->connector;
 
+    rw_assert(operation->references > 0);
     if (--operation->references > 0) {
-        return false;
+        return;
+    }
+    rw_assert(operation->phase == RW_PHASE_TERMINAL && operation->inflight == 0);
+    if (operation->link != NULL) {
+        rw_link_drop(operation->link);
     }
     if (operation->peer != NULL) {
         rw_peer_drop(operation->peer);
     }
     rw_operation_discard(operation);
     connector->references--;
-    return true;
 }
 
-static ropeway_error_t encode_metadata(ropeway_operation_t *operation) RW_LOCKED {
-    ropeway_connector_t *connector = operation->connector;
-    rw_connection_t connection = {
-        .backend = RW_BACKEND_NATIVE, .blob = connector->hello, .length = connector->hello_length};
-    char key[RW_KEY_TEXT];
-    size_t length;
-
-    rw_key_to_text(operation->node.id, key);
-    return rw_metadata_encode(operation->kind, operation->descriptors, operation->count,
-                              connector->name, &connection, 1, NULL, 0, key,
-                              connector->options.max_metadata, &operation->json, &length);
+const char *rw_operation_peer_name(const ropeway_operation_t *operation) {
+    return operation->peer != NULL ? operation->peer->name : "(none yet)";
 }
 
-ropeway_error_t ropeway_operation_metadata(ropeway_operation_t *operation,
-                                           const char **json) RW_UNCHECKED {
-    ropeway_connector_t *connector;
-    ropeway_error_t error = ROPEWAY_OK;
+/* ---- memory under way ---- */
 
-    if (operation == NULL || json == NULL || rw_operation_is_active(operation)) {
-        return rw_fail(ROPEWAY_ERR_INVALID_ARGUMENT,
-                       "only a readable or writable operation has metadata, and the place for it "
-                       "must not be null");
-    }
-    *json = NULL;
-    connector = operation->connector;
-    if (connector->generation != rw_process_generation()) {
-        return rw_fail(ROPEWAY_ERR_FORKED, "the connector \"%s\" belongs to the parent process",
-                       connector->name);
-    }
-    rw_lock(&connector->lock);
-    if (operation->json == NULL) {
-        error = encode_metadata(operation);
-    }
-    *json = operation->json;
-    rw_unlock(&connector->lock);
-    return error;
+void rw_operation_lend(ropeway_operation_t *operation, rw_flight_t *flight) {
+    rw_assert(operation->phase != RW_PHASE_TERMINAL);
+    flight->tag = operation;
+    operation->inflight++;
+    operation->connector->stats.bytes_inflight += flight->length;
 }
 
-ropeway_status_t ropeway_operation_status(const ropeway_operation_t *operation) {
-    return operation != NULL ? (ropeway_status_t)atomic_load(&operation->status)
-                             : ROPEWAY_STATUS_UNINITIALIZED;
+void rw_operation_regain(ropeway_operation_t *operation, rw_flight_t *flight) {
+    rw_assert(operation->inflight > 0 && flight->tag == operation);
+    operation->inflight--;
+    operation->connector->stats.bytes_inflight -= flight->length;
 }
 
-const char *ropeway_status_name(ropeway_status_t status) {
-    static const char *const names[] = {"UNINIT", "INIT", "PROC", "DONE", "STOP", "ERR"};
-
-    return (size_t)status < sizeof names / sizeof *names ? names[status] : names[0];
-}
-
-static bool is_terminal(const ropeway_operation_t *operation) {
-    return ropeway_operation_status(operation) >= ROPEWAY_STATUS_COMPLETE;
-}
-
-ropeway_error_t ropeway_operation_error(const ropeway_operation_t *operation) {
-    return operation != NULL && is_terminal(operation) ? operation->error : ROPEWAY_OK;
-}
-
-const char *ropeway_operation_error_text(const ropeway_operation_t *operation) {
-    return operation != NULL && is_terminal(operation) && operation->text != NULL ? operation->text
-                                                                                  : "";
-}
-
-void ropeway_operation_progress(const ropeway_operation_t *operation, uint64_t *done,
-                                uint64_t *total) {
-    if (done != NULL) {
-        *done = operation != NULL ? atomic_load(&operation->done) : 0;
-    }
-    if (total != NULL) {
-        *total = operation != NULL ? operation->total : 0;
+void rw_operation_starve(ropeway_operation_t *operation) {
+    if (rw_list_is_empty(&operation->starved)) {
+        rw_list_append(&operation->connector->operations->starved, &operation->starved);
     }
 }
 
-ropeway_operation_kind_t ropeway_operation_kind(const ropeway_operation_t *operation) {
-    return operation->kind;
-}
+void rw_operations_feed(ropeway_connector_t *connector) {
+    rw_node_t *starved = &connector->operations->starved;
 
-void *ropeway_operation_user_data(const ropeway_operation_t *operation) {
-    return operation != NULL ? operation->user_data : NULL;
-}
+    while (!rw_list_is_empty(starved) &&
+           connector->stats.bytes_inflight < connector->options.max_inflight) {
+        ropeway_operation_t *operation =
+            RW_CONTAINER(rw_list_take(starved), ropeway_operation_t, starved);
 
-/* The peer as it is now; once set it stays, and lives as long as the operation. */
-static rw_peer_t *peer_of(const ropeway_operation_t *operation) {
-    rw_peer_t *peer;
-
-    if (operation == NULL || operation->connector->generation != rw_process_generation()) {
-        return NULL;
+        operation->protocol->pump(operation);
     }
-    rw_lock(&operation->connector->lock);
-    peer = operation->peer;
-    rw_unlock(&operation->connector->lock);
-    return peer;
 }
 
-const char *ropeway_operation_peer(const ropeway_operation_t *operation) {
-    const rw_peer_t *peer = peer_of(operation);
+void rw_operation_count(ropeway_operation_t *operation, uint64_t bytes) {
+    ropeway_stats_t *stats = &operation->connector->stats;
 
-    if (peer != NULL) {
-        return peer->name;
-    }
-    return ropeway_operation_status(operation) == ROPEWAY_STATUS_COMPLETE &&
-                   operation->stock_peer != NULL
-               ? operation->stock_peer
-               : "";
+    atomic_fetch_add(&operation->done, bytes);
+    *(operation->is_sender ? &stats->bytes_sent : &stats->bytes_received) += bytes;
+    operation->last_moved = rw_now();
 }
 
-size_t ropeway_operation_path(const ropeway_operation_t *operation, char *buffer, size_t size) {
-    rw_peer_t *peer = peer_of(operation);
-    const char *path = "";
-    int length;
+/* ---- a connector's ---- */
 
-    if (peer != NULL) {
-        rw_lock(&operation->connector->lock);
-        path = rw_peer_path(peer, operation->by_queue);
-        rw_unlock(&operation->connector->lock);
+ropeway_error_t rw_operations_open(ropeway_connector_t *connector) RW_UNCHECKED {
+    struct rw_operations *operations = calloc(1, sizeof *operations);
+
+    if (operations == NULL) {
+        return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
     }
-    length = snprintf(buffer, size, "%s", path);
-    return length > 0 ? (size_t)length : 0;
+    connector->operations = operations;
+    rw_list_init(&operations->live);
+    rw_list_init(&operations->starved);
+    rw_list_init(&operations->callbacks);
+    rw_list_init(&operations->events);
+    rw_condition_init(&operations->called);
+    operations->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (!rw_table_init(&operations->table) || !rw_recent_init(&operations->ended, ENDED_KEPT)) {
+        return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
+    }
+    return operations->event_fd >= 0
+               ? ROPEWAY_OK
+               : rw_fail(ROPEWAY_ERR_SYSTEM, "the connector's event descriptor can't be made: %m; "
+                                             "raise the limit on open files (ulimit -n)");
+}
+
+/* To end one may end others: what it sends may show that the connection is broken. */
+void rw_operations_end(ropeway_connector_t *connector) {
+    rw_node_t *live = &connector->operations->live;
+
+    for (size_t left = connector->stats.operations_live; left > 0 && !rw_list_is_empty(live);
+         left--) {
+        rw_node_t *node = rw_list_take(live);
+
+        rw_list_append(live, node);
+        rw_operation_abort(RW_CONTAINER(node, ropeway_operation_t, live));
+    }
+    while (!rw_list_is_empty(live)) {
+        ropeway_operation_t *operation = RW_CONTAINER(live->next, ropeway_operation_t, live);
+
+        operation->references++;
+        rw_operation_await(operation, RW_NEVER);
+        rw_operation_drop(operation);
+    }
+}
+
+void rw_operations_free(ropeway_connector_t *connector) RW_UNCHECKED {
+    struct rw_operations *operations = connector->operations;
+
+    if (operations == NULL) {
+        return;
+    }
+    if (operations->event_fd >= 0) {
+        close(operations->event_fd);
+    }
+    rw_table_free(&operations->table);
+    rw_recent_free(&operations->ended);
+    pthread_cond_destroy(&operations->called);
+    free(operations);
+    connector->operations = NULL;
 }

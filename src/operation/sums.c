@@ -1,37 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Checksums of an operation with integrity: XXH3-64 over each descriptor, computed as bytes pass.
- */
-#include "internal.h"
+/* Checksums, computed as bytes pass. */
+#include "operation/sums.h"
 
 #include <stdlib.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-bool rw_sums_start(ropeway_operation_t *operation) {
-    rw_sums_t *sums;
+rw_sums_t *rw_sums_new(const rw_layout_t *layout) {
+    rw_sums_t *sums = calloc(1, sizeof *sums);
 
-    if (operation->sums != NULL) {
-        return true;
-    }
-    sums = calloc(1, sizeof *sums);
     if (sums == NULL) {
-        return false;
+        return NULL;
     }
-    operation->sums = sums;
-    sums->mine = malloc(operation->count * sizeof *sums->mine);
-    sums->theirs = malloc(operation->count * sizeof *sums->theirs);
+    sums->layout = layout;
+    sums->mine = malloc(layout->count * sizeof *sums->mine);
+    sums->theirs = malloc(layout->count * sizeof *sums->theirs);
     sums->state = XXH3_createState();
     if (sums->mine == NULL || sums->theirs == NULL || sums->state == NULL) {
-        rw_sums_free(operation);
-        return false;
+        rw_sums_free(sums);
+        return NULL;
     }
     XXH3_64bits_reset(sums->state);
-    return true;
+    return sums;
 }
 
-void rw_sums_free(ropeway_operation_t *operation) {
-    rw_sums_t *sums = operation->sums;
-
+void rw_sums_free(rw_sums_t *sums) {
     if (sums == NULL) {
         return;
     }
@@ -41,31 +34,26 @@ void rw_sums_free(ropeway_operation_t *operation) {
     free(sums->mine);
     free(sums->theirs);
     free(sums);
-    operation->sums = NULL;
 }
 
 /* Up to limit, which lies in or at the end of the present descriptor. */
-static void add(ropeway_operation_t *operation, uint64_t limit) RW_LOCKED {
-    rw_sums_t *sums = operation->sums;
-
+static void add(rw_sums_t *sums, uint64_t limit) {
     while (sums->position < limit) {
         char *at;
-        size_t piece = rw_layout_piece(operation, sums->position);
+        size_t piece = rw_layout_piece(sums->layout, sums->position);
         size_t part =
-            rw_layout_stretch(operation, piece, sums->position, limit - sums->position, &at);
+            rw_layout_stretch(sums->layout, piece, sums->position, limit - sums->position, &at);
 
         XXH3_64bits_update(sums->state, at, part);
         sums->position += part;
     }
 }
 
-void rw_sums_advance(ropeway_operation_t *operation, uint64_t end) {
-    rw_sums_t *sums = operation->sums;
+void rw_sums_advance(rw_sums_t *sums, uint64_t end) {
+    while (sums->next < sums->layout->count) {
+        uint64_t stop = sums->layout->starts[sums->next + 1];
 
-    while (sums->next < operation->count) {
-        uint64_t stop = operation->starts[sums->next + 1];
-
-        add(operation, end < stop ? end : stop);
+        add(sums, end < stop ? end : stop);
         if (end < stop) {
             break;
         }
@@ -74,10 +62,10 @@ void rw_sums_advance(ropeway_operation_t *operation, uint64_t end) {
     }
 }
 
-size_t rw_sums_compare(const ropeway_operation_t *operation) {
+size_t rw_sums_compare(const rw_sums_t *sums) {
     size_t i = 0;
 
-    while (i < operation->count && operation->sums->mine[i] == operation->sums->theirs[i]) {
+    while (i < sums->layout->count && sums->mine[i] == sums->theirs[i]) {
         i++;
     }
     return i;

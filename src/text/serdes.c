@@ -3,7 +3,6 @@
 
 #include "base/error.h"
 #include "base/utf8.h"
-#include "native/message.h"
 
 #include <endian.h>
 #include <inttypes.h>
@@ -448,6 +447,6 @@ bool rw_serdes_read_notification(const uint8_t *blob, size_t length, char *name,
         return false;
     }
     rw_agent_name_text((const char *)who.bytes, who.length, name);
-    rw_message_text(what.bytes, what.length, message, 256);
+    rw_printable(what.bytes, what.length, message, 256);
     return true;
 }

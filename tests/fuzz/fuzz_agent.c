@@ -2,7 +2,7 @@
 /* Agent blobs, without the zlib and base64 around them, whose checks keep a fuzzer out. */
 #include "fuzz.h"
 #include "text/serdes.h"
-#include "ucx/ucx_blob.h"
+#include "ucx/address.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The native protocol: headers, hellos and sentences. The input's first byte says which. */
 #include "fuzz.h"
+#include "base/utf8.h"
 #include "native/message.h"
 
 #include <endian.h>
@@ -55,7 +56,7 @@ static void read_sealed_hello(const uint8_t *bytes, size_t length) {
 static void read_sentence(const uint8_t *bytes, size_t length) {
     char text[RW_TEXT_MAX + 1];
 
-    rw_message_text(bytes, length, text, sizeof text);
+    rw_printable(bytes, length, text, sizeof text);
     FUZZ_CHECK(length > RW_TEXT_MAX ? strlen(text) + 4 > RW_TEXT_MAX : strlen(text) == length);
 }
 

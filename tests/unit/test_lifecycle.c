@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Corners of an operation's and a connector's life that need a peer which stands still at a known
  * place: a second connector of this process, whose lock the test holds. */
-#include "internal.h"
+#include "base/connector.h"
+#include "link/progress.h"
 #include "unit.h"
 
 #include <pthread.h>
@@ -67,7 +68,7 @@ static void settle(ropeway_connector_t *connector, ropeway_operation_t *operatio
         usleep(1000);
         ropeway_operation_progress(operation, &done, NULL);
         rw_lock(&connector->lock);
-        if (done != before || !connector->sleeping) {
+        if (done != before || !connector->progress->sleeping) {
             quiet = 0;
         }
         rw_unlock(&connector->lock);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The native protocol's bytes: what is sent is what is received, and what no Ropeway sends is
  * refused. */
+#include "base/utf8.h"
 #include "native/message.h"
 #include "unit.h"
 
@@ -263,15 +264,15 @@ static void a_peers_sentence_is_cut_and_made_printable(void **state) {
     char text[8];
 
     (void)state;
-    rw_message_text("a\n\0\x1b\x7f", 5, text, sizeof text);
+    rw_printable("a\n\0\x1b\x7f", 5, text, sizeof text);
     assert_string_equal(text, "a????");
-    rw_message_text("0123456789", 10, text, sizeof text);
+    rw_printable("0123456789", 10, text, sizeof text);
     assert_string_equal(text, "0123456");
-    rw_message_text("\xc3\xa4\xff\xc0l\xc3", 6, text, sizeof text);
+    rw_printable("\xc3\xa4\xff\xc0l\xc3", 6, text, sizeof text);
     assert_string_equal(text, "\xc3\xa4??l?");
-    rw_message_text("12345\xe2\x82\xac", 8, text, sizeof text);
+    rw_printable("12345\xe2\x82\xac", 8, text, sizeof text);
     assert_string_equal(text, "12345");
-    rw_message_text("", 0, text, sizeof text);
+    rw_printable("", 0, text, sizeof text);
     assert_string_equal(text, "");
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Addresses and remote keys as UCX packs them, and damaged ones, which UCX must not get to see. */
 #include "text/serdes.h"
-#include "ucx/ucx_blob.h"
+#include "ucx/address.h"
 #include "unit.h"
 
 #include <ucp/api/ucp.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "ucx/ucx_blob.h"
+#include "ucx/address.h"
 
 #include <endian.h>
 #include <stdio.h>

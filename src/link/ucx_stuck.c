@@ -4,20 +4,20 @@
  * endpoint, so they are found by what the kernel tells of the worker's epoll descriptors: UCX waits
  * for room in exactly those sockets for which it has bytes left. Without /proc none is found.
  */
-#include "internal.h"
+#include "link/ucx_stuck.h"
 
 #include <inttypes.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-#define NESTING_MAX                                                                                \
-    3 /* the worker's descriptor holds those of its interfaces, and they sockets                   \
-       */
+/* The worker's descriptor holds those of its interfaces, and they hold sockets. */
+#define NESTING_MAX 3
 
 /* Whether nothing could be sent for so long. */
 static bool is_stuck(int fd, uint32_t ms) {

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The library's environment: what it gets from the machine, and a simulation gives it instead. This
+ * seam has no table: env.c, lock.c and events.c hold the real one, and a simulation links its own
+ * in their place (and wraps malloc() and its kin). Nothing else in base, link, mover, operation and
+ * native asks the system for time, randomness, threads, waiting or the state of processes.
+ *
+ *   now, random, spawn, processes   here
+ *   lock, condition                 lock.h
+ *   waiting for descriptors         events.h
+ */
+#ifndef RW_ENV_H
+#define RW_ENV_H
+
+#include "ropeway.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#define RW_NEVER UINT64_MAX
+#define RW_NANOSECONDS_PER_MS 1000000u
+
+/* Nanoseconds on the monotonic clock; never RW_NEVER. */
+uint64_t rw_now(void);
+
+/* Fills with bytes that nobody can guess. The system's generator was found to work when the first
+ * connector was made. */
+void rw_random(void *bytes, size_t size);
+
+/* Starts a thread in which every signal is blocked: they are the application's. what: for the
+ * sentence, such as "the progress thread". Errors: ERR_SYSTEM. */
+ropeway_error_t rw_spawn(pthread_t *thread, void *(*run)(void *), void *argument, const char *what);
+
+/* A descriptor that polls readable once the process has ended; -1, with errno, when there is none.
+ */
+int rw_process_open(pid_t process);
+/* Whether a descriptor of the above says that its process has ended. */
+bool rw_process_has_ended(int process);
+
+/* ---- forks (fork.c) ---- */
+
+/* Changes in every forked child. */
+unsigned rw_process_generation(void);
+/* A connector of this process begins (1) or ends (-1). */
+void rw_process_count(int change);
+/* false in a child that was forked while the parent had a connector: UCX, whose own thread is in
+ * the parent only, does not work there. */
+bool rw_process_is_fit(void);
+
+#endif

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The seam between protocols and what carries their frames. A link is a way for frames to one peer;
+ * what goes through one arrives in order, or the link goes down. A frame is a header that the link
+ * does not read, of at most RW_HEADER_MAX bytes, and a payload. A kind of link is one file that
+ * fills in an rw_link_kind_t; a protocol fills in an rw_link_user_t.
+ *
+ * Every member is called with the connector's lock held, and never blocks. A kind may give the lock
+ * up inside of its poller only (link/progress.h). No member is called from within another one's
+ * call to the user of links, except where the comment says so.
+ */
+#ifndef RW_LINK_H
+#define RW_LINK_H
+
+#include "link/flight.h"
+#include "text/hello.h"
+
+typedef struct rw_link rw_link_t;
+struct rw_peer;
+
+/* How a link is given up. In each case what is in flight on it comes back by done(). */
+typedef enum rw_close {
+    RW_CLOSE_NOW,     /* at the next step: memory is waited for */
+    RW_CLOSE_FLUSHED, /* when what was sent has left, at most quiet_ms later */
+    RW_CLOSE_LATER,   /* the same, but not before quiet_ms: the peer may do it too */
+    RW_CLOSE_GRACEFUL /* as the kind ends a connection that both sides have done with */
+} rw_close_t;
+
+/* A frame that arrives. */
+typedef struct rw_frame {
+    rw_link_t *link; /* it came through this one; NULL: the kind can't tell */
+    const uint8_t *header;
+    size_t header_length;
+    const uint8_t *payload; /* the bytes, until the call returns; NULL: they are not here yet */
+    size_t length;
+    bool lent;       /* they lie in the sender's memory until the receiver fetches them */
+    bool for_device; /* they were sent for device memory, and can be placed there */
+    void *reply;     /* where link is NULL, for the kind's refuse(); NULL: no answer is possible */
+    rw_flight_t *place; /* with RW_FRAME_PLACED: where they go */
+} rw_frame_t;
+
+typedef enum rw_verdict {
+    RW_FRAME_TAKEN, /* done with it: read, or of no interest */
+    RW_FRAME_PLACED /* its bytes go to frame->place, whose done() follows */
+} rw_verdict_t;
+
+/* What a kind calls; the members hold the same promises. */
+typedef struct rw_link_user {
+    /* A frame is here. */
+    rw_verdict_t (*on_frame)(ropeway_connector_t *connector, rw_frame_t *frame);
+    /* The link takes flights again after it has said RW_AGAIN, or bytes in flight have ended. */
+    void (*on_room)(ropeway_connector_t *connector);
+    /* The connection is given up by this side, which can still send: the peer should hear why.
+     * for_good: the connector closes. */
+    void (*on_leave)(struct rw_peer *peer, bool for_good);
+} rw_link_user_t;
+
+/* A kind of link. */
+typedef struct rw_link_kind {
+    const char *name; /* "ucx", "queue", "memory" */
+    size_t pieces;    /* in one flight; at most RW_FLIGHT_PIECES */
+    bool is_private;  /* frames name their link: nobody else can send through it */
+    bool is_quick;    /* see rw_situation_t in operation/decide.h */
+
+    /* Makes ready for peers to come: called once, before everything else. */
+    ropeway_error_t (*listen)(ropeway_connector_t *connector);
+    /* What peers need to come here, as *length bytes for a hello; to be freed. */
+    ropeway_error_t (*address)(ropeway_connector_t *connector, uint8_t **address, size_t *length);
+    /* Starts to connect to where the hello says, and returns at once; that nobody can be reached
+     * there is told by rw_peer_fail() later. The link holds a reference to the peer until it has
+     * closed. Errors: ERR_NO_PATH, ERR_NO_MEMORY. */
+    ropeway_error_t (*open)(struct rw_peer *peer, const rw_hello_t *hello, rw_link_t **link);
+    /* Sends a frame. ROPEWAY_OK: done() is called, perhaps before send() returns. Else the flight
+     * is still the caller's, and the sentence says why. May call rw_peer_fail(). */
+    ropeway_error_t (*send)(rw_link_t *link, rw_flight_t *flight);
+    /* The same to where a frame came from whose sender is no peer; see rw_frame_t's reply. */
+    ropeway_error_t (*refuse)(ropeway_connector_t *connector, void *reply, rw_flight_t *flight);
+    /* Whether a frame with this reply came by the link, from a peer that can't have given it up.
+     * NULL: frames name their link. */
+    bool (*came_from)(const rw_link_t *link, const void *reply);
+    /* Gives back what it holds for this tag. Flights that it can't give back at once follow when
+     * they end, at the latest after close(RW_CLOSE_NOW). */
+    void (*abandon)(rw_link_t *link, void *tag);
+    /* Starts to close. The link may not be used afterwards, except to hurry by close() again with
+     * RW_CLOSE_NOW. When it has closed, peer->link is NULL and the kind's reference is gone. */
+    void (*close)(rw_link_t *link, rw_close_t how);
+    /* Fills in link->path, if it is open. */
+    void (*path)(rw_link_t *link);
+    /* An operation that was begun here has completed over the link. NULL: nothing. */
+    void (*used)(rw_link_t *link);
+    /* Takes in what the peer has sent by its other links, before its end counts. NULL: it has none.
+     */
+    void (*drain)(rw_link_t *link);
+    /* At the end of a connector. flush: what was sent is in the peers' hands, or due has come;
+     * settle: every link has closed, those that have not when due comes by force. Both may poll. */
+    void (*flush)(ropeway_connector_t *connector, uint64_t due);
+    void (*settle)(ropeway_connector_t *connector, uint64_t due);
+    /* Registers memory ahead of its use, and the reverse. NULL: this kind knows no such thing. */
+    ropeway_error_t (*register_memory)(ropeway_connector_t *connector,
+                                       const ropeway_descriptor_t *memory, void **registration);
+    void (*unregister_memory)(ropeway_connector_t *connector, void *registration);
+    /* Frees what listen() made; every link has closed. Also after a start that failed later. */
+    void (*end)(ropeway_connector_t *connector);
+} rw_link_kind_t;
+
+/* The part of a link that every kind has; a kind's own link begins with it. */
+struct rw_link {
+    const rw_link_kind_t *kind; /* written once */
+    struct rw_peer *peer;       /* with a reference; written once */
+    unsigned references
+        RW_GUARDED;            /* operations that use it, and 1 of the kind until it is closed */
+    size_t flights RW_GUARDED; /* that it has taken, where the kind counts them */
+    char path[128] RW_GUARDED; /* see rw_link_path() */
+};
+
+/* Begins a kind's own link, whose first member this is, with the kind's reference. */
+void rw_link_init(rw_link_t *link, const rw_link_kind_t *kind, struct rw_peer *peer) RW_LOCKED;
+/* With the last reference the kind's link is freed, by free(). */
+void rw_link_drop(rw_link_t *link) RW_LOCKED;
+/* How the bytes go, such as "tcp/eth0 cma/memory"; "" when nothing has come through it yet. */
+const char *rw_link_path(rw_link_t *link) RW_LOCKED;
+
+/* A connector's links. */
+struct rw_links {
+    const rw_link_kind_t *kind; /* of the links to peers that speak our protocol; written once */
+    const rw_link_user_t *user; /* written once, by the protocol */
+    uint8_t id[RW_ID_BYTES];    /* of our hello; written once, by the protocol */
+    void *state;                /* the kind's; written once, by listen() */
+    bool has_cuda;              /* the kind moves CUDA memory; written once, by listen() */
+    rw_node_t spare_flights RW_GUARDED;
+    size_t spare_count RW_GUARDED;
+};
+
+/* Kinds that tests bring along; transports names one. Not to be called while connectors live. */
+void rw_links_add_kind(const rw_link_kind_t *kind);
+/* The kind that these transports ask for; NULL: none of those that were added. */
+const rw_link_kind_t *rw_links_find_kind(const char *transports);
+
+/* Errors: those of the kind's listen(). */
+ropeway_error_t rw_links_open(ropeway_connector_t *connector, const rw_link_kind_t *kind,
+                              const rw_link_user_t *user);
+/* Also after rw_links_open() has failed. */
+void rw_links_free(ropeway_connector_t *connector);
+
+#endif

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Frames as UCX active messages: the header is a frame's header, the data its payload. */
+#ifndef RW_UCX_AM_H
+#define RW_UCX_AM_H
+
+#include "link/link.h"
+
+#include <ucp/api/ucp.h>
+
+/* Whose messages a worker takes. */
+typedef struct rw_am_receiver {
+    ropeway_connector_t *connector;
+    ucp_worker_h worker;
+    rw_link_t *link; /* all of them come through this one; NULL: anybody's */
+    /* Whether to take a message now; else it is dropped. NULL: always. */
+    bool (*is_open)(struct rw_am_receiver *receiver);
+} rw_am_receiver_t;
+
+/* Errors: ERR_TRANSPORT. */
+ropeway_error_t rw_am_listen(rw_am_receiver_t *receiver);
+
+/* As rw_link_kind_t's send(). link: counts the flight; NULL: nobody does. */
+ropeway_error_t rw_am_send(rw_link_t *link, ucp_ep_h endpoint, rw_flight_t *flight) RW_LOCKED;
+
+#endif

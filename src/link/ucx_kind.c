@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The kind of link that goes by UCX's active messages: a port for all peers, and their queues. */
+#include "link/ucx_kind.h"
+
+#include "base/error.h"
+#include "link/queue.h"
+#include "link/ucx_am.h"
+#include "link/ucx_port.h"
+
+#include <stdlib.h>
+
+typedef struct rw_ucx {
+    rw_ucx_port_t port;
+    rw_am_receiver_t receiver;
+    rw_queues_t queues;
+} rw_ucx_t;
+
+static rw_ucx_t *state(ropeway_connector_t *connector) {
+    return connector->links->state;
+}
+
+rw_queues_t *rw_queues(ropeway_connector_t *connector) {
+    return &state(connector)->queues;
+}
+
+static ropeway_error_t listen_here(ropeway_connector_t *connector) RW_UNCHECKED {
+    const ropeway_connector_options_t *options = &connector->options;
+    rw_ucx_wish_t wish = {.purpose = RW_UCX_MESSAGES,
+                          .transports = options->transports,
+                          .net_devices = options->net_devices,
+                          .keepalive_ms = options->keepalive_ms};
+    rw_ucx_t *ucx = calloc(1, sizeof *ucx);
+    ropeway_error_t error;
+
+    if (ucx == NULL) {
+        return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
+    }
+    error = rw_ucx_port_open(&ucx->port, connector, &wish);
+    if (error == ROPEWAY_OK) {
+        ucx->receiver = (rw_am_receiver_t){.connector = connector, .worker = ucx->port.worker};
+        error = rw_am_listen(&ucx->receiver);
+        if (error != ROPEWAY_OK) {
+            rw_ucx_port_close(&ucx->port);
+        }
+    }
+    if (error != ROPEWAY_OK) {
+        free(ucx);
+        return error;
+    }
+    connector->links->state = ucx;
+    connector->links->has_cuda = rw_ucx_has_cuda(ucx->port.context);
+    rw_queues_init(&ucx->queues, connector);
+    return ROPEWAY_OK;
+}
+
+static ropeway_error_t copy_address(ropeway_connector_t *connector, uint8_t **address,
+                                    size_t *length) RW_UNCHECKED {
+    return rw_ucx_copy_address(state(connector)->port.worker, address, length);
+}
+
+static ropeway_error_t open_link(rw_peer_t *peer, const rw_hello_t *hello,
+                                 rw_link_t **link) RW_LOCKED {
+    return rw_ucx_link_open(&state(peer->connector)->port, &rw_ucx_kind, peer, hello, link);
+}
+
+static ropeway_error_t send_frame(rw_link_t *link, rw_flight_t *flight) RW_LOCKED {
+    if (rw_ucx_link(link)->endpoint == NULL) {
+        return rw_fail(ROPEWAY_ERR_PEER_LOST, "the connection is closed");
+    }
+    return rw_am_send(NULL, rw_ucx_link(link)->endpoint, flight);
+}
+
+static ropeway_error_t refuse(ropeway_connector_t *connector, void *reply,
+                              rw_flight_t *flight) RW_LOCKED {
+    (void)connector;
+    return rw_am_send(NULL, reply, flight);
+}
+
+/* UCX gives nothing back before its time. */
+static void abandon(rw_link_t *link, void *tag) {
+    (void)link, (void)tag;
+}
+
+static bool came_from(const rw_link_t *link, const void *reply) RW_LOCKED {
+    return ((const rw_ucx_link_t *)link)->endpoint == reply;
+}
+
+static void used(rw_link_t *link) RW_LOCKED {
+    rw_talk_count(link->peer);
+}
+
+static void drain(rw_link_t *link) RW_LOCKED {
+    rw_queue_drain(link->peer);
+}
+
+static void flush(ropeway_connector_t *connector, uint64_t due) RW_LOCKED {
+    rw_talk_close(&state(connector)->queues);
+    rw_queues_flush(&state(connector)->queues, due);
+}
+
+static void settle(ropeway_connector_t *connector, uint64_t due) RW_LOCKED {
+    rw_ucx_port_settle(&state(connector)->port, due);
+}
+
+static ropeway_error_t register_memory(ropeway_connector_t *connector,
+                                       const ropeway_descriptor_t *memory,
+                                       void **registration) RW_LOCKED {
+    return rw_ucx_map(state(connector)->port.context, memory, registration);
+}
+
+static void unregister_memory(ropeway_connector_t *connector, void *registration) RW_LOCKED {
+    rw_ucx_unmap(state(connector)->port.context, registration);
+}
+
+static void end(ropeway_connector_t *connector) RW_UNCHECKED {
+    rw_ucx_t *ucx = state(connector);
+
+    rw_talk_close(&ucx->queues);
+    rw_queues_free(&ucx->queues);
+    rw_ucx_port_close(&ucx->port);
+    free(ucx);
+    connector->links->state = NULL;
+}
+
+const rw_link_kind_t rw_ucx_kind = {
+    .name = "ucx",
+    .pieces = 1,
+    .listen = listen_here,
+    .address = copy_address,
+    .open = open_link,
+    .send = send_frame,
+    .refuse = refuse,
+    .came_from = came_from,
+    .abandon = abandon,
+    .close = rw_ucx_link_close,
+    .path = rw_ucx_link_path,
+    .used = used,
+    .drain = drain,
+    .flush = flush,
+    .settle = settle,
+    .register_memory = register_memory,
+    .unregister_memory = unregister_memory,
+    .end = end,
+};

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A link that is a UCX endpoint: made, broken, left and closed. */
+#include "base/assert.h"
+#include "base/error.h"
+#include "link/queue.h"
+#include "link/ucx_port.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LEAVE_MAX ((uint64_t)60000 * RW_NANOSECONDS_PER_MS)
+
+/* ---- the end ---- */
+
+/* Once UCX has closed the endpoint and given its requests back. */
+static void finish(rw_ucx_link_t *link) RW_LOCKED {
+    rw_peer_t *peer = link->base.peer;
+
+    if (link->state == RW_UCX_CLOSING && link->requests == 0) {
+        rw_assert(rw_list_is_empty(&link->node));
+        rw_timer_return(&link->port->connector->timers, &link->timer);
+        peer->link = NULL;
+        rw_peer_forget_keys(peer);
+        rw_link_drop(&link->base);
+    }
+}
+
+static void on_closed(void *request, ucs_status_t status, void *argument) RW_UNCHECKED {
+    rw_ucx_link_t *link = argument;
+
+    (void)status;
+    ucp_request_free(request);
+    link->port->closing--;
+    link->requests--;
+    finish(link);
+}
+
+static void close_endpoint(rw_ucx_link_t *link, uint32_t flags) RW_LOCKED {
+    ucp_request_param_t param = {.op_attr_mask = UCP_OP_ATTR_FIELD_FLAGS |
+                                                 UCP_OP_ATTR_FIELD_CALLBACK |
+                                                 UCP_OP_ATTR_FIELD_USER_DATA,
+                                 .flags = flags,
+                                 .cb.send = on_closed,
+                                 .user_data = link};
+    ucp_ep_h endpoint = link->endpoint;
+
+    rw_assert(endpoint != NULL);
+    rw_queue_close(link->base.peer);
+    link->state = RW_UCX_CLOSING;
+    link->endpoint = NULL;
+    link->port->closing++;
+    link->requests++;
+    if (!UCS_PTR_IS_PTR(ucp_ep_close_nbx(endpoint, &param))) {
+        link->port->closing--;
+        link->requests--;
+        finish(link);
+    }
+}
+
+/* Its endpoint shall be closed at the next step. */
+static void end_leaving(rw_ucx_link_t *link) RW_LOCKED {
+    rw_assert(link->state == RW_UCX_LEAVING);
+    link->state = RW_UCX_ENDED;
+    link->how = RW_CLOSE_NOW;
+    rw_timer_set(&link->port->connector->timers, &link->timer, RW_NEVER);
+    rw_list_remove(&link->node);
+    rw_list_append(&link->port->ended, &link->node);
+}
+
+/* Ends it, or says when to look again. */
+static void look_at_leaving(rw_ucx_link_t *link, uint64_t now) RW_LOCKED {
+    ropeway_connector_t *connector = link->port->connector;
+    uint64_t quiet = (uint64_t)connector->options.quiet_ms * RW_NANOSECONDS_PER_MS;
+    uint64_t first = link->left + (link->how == RW_CLOSE_LATER ? quiet : 0);
+    uint64_t last = link->left + (link->how == RW_CLOSE_LATER ? LEAVE_MAX + quiet : quiet);
+
+    if (link->state != RW_UCX_LEAVING) {
+        return;
+    }
+    if ((!link->flushing && now >= first) || now >= last) {
+        end_leaving(link);
+    } else {
+        rw_timer_set(&connector->timers, &link->timer, now < first ? first : last);
+    }
+}
+
+static void on_leave_due(rw_timer_t *timer, uint64_t now) RW_LOCKED {
+    look_at_leaving(RW_CONTAINER(timer, rw_ucx_link_t, timer), now);
+}
+
+static void on_flushed(void *request, ucs_status_t status, void *argument) RW_UNCHECKED {
+    rw_ucx_link_t *link = argument;
+
+    (void)status;
+    ucp_request_free(request);
+    link->flushing = false;
+    link->requests--;
+    look_at_leaving(link, rw_now());
+    finish(link);
+}
+
+static void begin_leaving(rw_ucx_link_t *link) RW_LOCKED {
+    ucp_request_param_t param = {.op_attr_mask =
+                                     UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA,
+                                 .cb.send = on_flushed,
+                                 .user_data = link};
+
+    link->flushing = UCS_PTR_IS_PTR(ucp_ep_flush_nbx(link->endpoint, &param));
+    link->requests += link->flushing;
+    link->state = RW_UCX_LEAVING;
+    link->left = rw_now();
+    rw_list_append(&link->port->leaving, &link->node);
+    look_at_leaving(link, link->left);
+}
+
+void rw_ucx_link_go(rw_ucx_link_t *link) {
+    rw_assert(link->state == RW_UCX_ENDED);
+    if (link->how == RW_CLOSE_NOW) {
+        close_endpoint(link, UCP_EP_CLOSE_FLAG_FORCE);
+    } else {
+        begin_leaving(link);
+    }
+}
+
+void rw_ucx_link_close(rw_link_t *base, rw_close_t how) {
+    rw_ucx_link_t *link = rw_ucx_link(base);
+
+    if (link->state == RW_UCX_OPEN && how == RW_CLOSE_GRACEFUL) {
+        close_endpoint(link, 0);
+    } else if (link->state == RW_UCX_OPEN) {
+        link->state = RW_UCX_ENDED;
+        link->how = link->reported ? RW_CLOSE_NOW : how;
+        rw_list_append(&link->port->ended, &link->node);
+    } else if (link->state == RW_UCX_LEAVING && how == RW_CLOSE_NOW) {
+        end_leaving(link);
+    } else if (how == RW_CLOSE_NOW) {
+        link->how = how;
+    }
+}
+
+/* ---- the beginning ---- */
+
+static void on_error(void *argument, ucp_ep_h endpoint, ucs_status_t status) RW_UNCHECKED {
+    rw_ucx_link_t *link = argument;
+    rw_peer_t *peer = link->base.peer;
+
+    (void)endpoint;
+    link->reported = true;
+    rw_queue_drain(peer); /* it may have said more before its end */
+    if (link->state == RW_UCX_LEAVING) {
+        end_leaving(link);
+    } else if (peer->heard) {
+        rw_peer_fail(peer, RW_CLOSE_NOW, ROPEWAY_ERR_PEER_LOST,
+                     "UCX says \"%s\"; has its process or its host gone?",
+                     ucs_status_string(status));
+    } else {
+        rw_peer_fail(peer, RW_CLOSE_NOW, ROPEWAY_ERR_UNREACHABLE,
+                     "UCX says \"%s\" (UCX %s there, %s here); is its process alive, and its "
+                     "address reachable from here?",
+                     ucs_status_string(status), link->release, ropeway_ucx_version());
+    }
+}
+
+static ropeway_error_t no_path(const rw_ucx_link_t *link, const rw_hello_t *hello) {
+    char why[64];
+
+    snprintf(why, sizeof why, "%s", ropeway_last_error());
+    return rw_fail(
+        ROPEWAY_ERR_NO_PATH,
+        "no transport connects to the peer \"%s\" (UCX %s there, %s here): %s; it may have "
+        "ended, or share no transport with us: compare `ropeway info` on both hosts, and "
+        "UCX_TLS and UCX_NET_DEVICES",
+        hello->name, link->release, ropeway_ucx_version(), why);
+}
+
+ropeway_error_t rw_ucx_link_open(rw_ucx_port_t *port, const rw_link_kind_t *kind, rw_peer_t *peer,
+                                 const rw_hello_t *hello, rw_link_t **result) {
+    rw_ucx_link_t *link = calloc(1, sizeof *link);
+    char release[RW_UCX_RELEASE];
+    const char *wrong;
+    ropeway_error_t error;
+
+    if (link == NULL || !rw_timer_promise(&port->connector->timers)) {
+        free(link);
+        return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
+    }
+    link->port = port;
+    link->timer.run = on_leave_due;
+    rw_list_init(&link->node);
+    if (hello->ucx[0] == '\0') { /* only the address tells */
+        rw_ucx_address_check(hello->address, hello->address_length, release, &wrong);
+    }
+    snprintf(link->release, sizeof link->release, "%s",
+             hello->ucx[0] != '\0' ? hello->ucx : release);
+    link->base.peer = peer; /* for on_error() */
+    error = rw_ucx_connect(port->worker, hello->address, hello->address_length, on_error, link,
+                           &link->endpoint);
+    if (error != ROPEWAY_OK) {
+        error = error == ROPEWAY_ERR_NO_PATH ? no_path(link, hello) : error;
+        rw_timer_return(&port->connector->timers, &link->timer);
+        free(link);
+        return error;
+    }
+    rw_link_init(&link->base, kind, peer);
+    *result = &link->base;
+    return ROPEWAY_OK;
+}
+
+/* ---- the path ---- */
+
+void rw_ucx_write_path(ucp_ep_h endpoint, char *path, size_t size) {
+    ucp_transport_entry_t entries[16];
+    ucp_ep_attr_t attributes = {
+        .field_mask = UCP_EP_ATTR_FIELD_TRANSPORTS,
+        .transports = {.entries = entries, .num_entries = 16, .entry_size = sizeof entries[0]}};
+    size_t used = 0;
+
+    if (ucp_ep_query(endpoint, &attributes) != UCS_OK) {
+        return;
+    }
+    for (unsigned i = 0; i < attributes.transports.num_entries; i++) {
+        char entry[96];
+        int length = snprintf(entry, sizeof entry, "%s/%s", entries[i].transport_name,
+                              entries[i].device_name);
+
+        if (length <= 0 || strstr(path, entry) != NULL || used + (size_t)length + 2 > size) {
+            continue;
+        }
+        used += (size_t)snprintf(path + used, size - used, "%s%s", used > 0 ? " " : "", entry);
+    }
+}
+
+void rw_ucx_link_path(rw_link_t *base) {
+    rw_ucx_link_t *link = rw_ucx_link(base);
+
+    if (link->state == RW_UCX_OPEN) {
+        rw_ucx_write_path(link->endpoint, base->path, sizeof base->path);
+    }
+}

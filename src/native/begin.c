@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reads and writes of what a peer offers: the request. */
+#include "native/native.h"
+
+#include "base/assert.h"
+#include "base/error.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+ropeway_error_t rw_native_prepare(ropeway_operation_t *operation,
+                                  const ropeway_metadata_t *metadata, rw_hello_t *hello) {
+    ropeway_error_t error = rw_hello_decode(metadata->native, metadata->native_length, hello);
+
+    if (error == ROPEWAY_ERR_VERSION) {
+        return rw_fail(error,
+                       "the peer \"%s\" speaks protocol version %u, this library %u; use releases "
+                       "that fit",
+                       metadata->agent, hello->version, RW_PROTOCOL_VERSION);
+    }
+    if (error != ROPEWAY_OK || !metadata->key_is_uuid) {
+        return rw_fail(ROPEWAY_ERR_METADATA, "the metadata of the peer \"%s\" is damaged: %s",
+                       metadata->agent,
+                       error != ROPEWAY_OK ? "its native connection can't be read"
+                                           : "its notification key is not a UUID");
+    }
+    return rw_side_new(operation);
+}
+
+/* What follows the hello and the token. Returns its length. */
+static size_t write_rest(ropeway_operation_t *operation, rw_message_t *message,
+                         uint8_t *rest) RW_LOCKED {
+    rw_side_t *side = rw_side(operation);
+    const rw_layout_t *layout = &operation->layout;
+
+    if (operation->is_sender && rw_decide_inline(layout, side->integrity)) {
+        message->flags |= RW_FLAG_INLINE;
+        rw_layout_gather(layout, 0, rest, (size_t)layout->total);
+        side->out.state = RW_SENDER_INLINE;
+        return (size_t)layout->total;
+    }
+    if (!operation->is_sender && side->in.grain > 0) {
+        message->flags |= RW_FLAG_GRAIN;
+        rw_message_put_grain(side->in.grain, rest);
+        return RW_GRAIN_BYTES;
+    }
+    return 0;
+}
+
+/* The request: who we are, what we want, and the bytes of a small write. */
+static ropeway_error_t send_request(ropeway_operation_t *operation) RW_LOCKED {
+    const struct rw_native *native = operation->connector->native;
+    rw_message_t message = rw_native_message(operation, RW_REQUEST);
+    /* Who sends through a private link is known. */
+    size_t hello_length = operation->link->kind->is_private ? 0 : native->hello_length;
+    size_t length = hello_length + RW_ID_BYTES;
+    uint8_t *payload = malloc(length + RW_INLINE_MAX); /* a grain is no longer */
+    ropeway_error_t error;
+
+    if (payload == NULL) {
+        return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
+    }
+    memcpy(payload, native->hello, hello_length);
+    memcpy(payload + hello_length, operation->peer->token, RW_ID_BYTES);
+    length += write_rest(operation, &message, payload + length);
+    message.flags |= operation->is_sender ? 0 : RW_FLAG_READ;
+    message.request.total = operation->layout.total;
+    message.request.digest =
+        rw_message_digest(operation->layout.descriptors, operation->layout.count);
+    message.request.count = (uint32_t)operation->layout.count;
+    message.request.hello_length = (uint32_t)hello_length;
+    error = rw_native_send(operation->link, &message, payload, length);
+    free(payload);
+    return error;
+}
+
+ropeway_error_t rw_native_begin(ropeway_operation_t *operation, const ropeway_metadata_t *metadata,
+                                const rw_hello_t *hello) {
+    ropeway_connector_t *connector = operation->connector;
+    uint8_t id[RW_ID_BYTES];
+    rw_peer_t *peer;
+    ropeway_error_t error;
+
+    rw_hello_id(metadata->native, metadata->native_length, id);
+    error = rw_peer_get(connector, id, hello, connector->links->kind, &peer);
+    if (error == ROPEWAY_OK) {
+        error = rw_operation_start(operation);
+    }
+    if (error != ROPEWAY_OK) {
+        return error;
+    }
+    memcpy(rw_side(operation)->remote, metadata->key_bytes, RW_ID_BYTES);
+    rw_operation_bind(operation, peer,
+                      peer->quick != NULL && !operation->layout.any_device ? peer->quick
+                                                                           : peer->link);
+    error = send_request(operation);
+    if (error != ROPEWAY_OK) {
+        rw_operation_end(operation, ROPEWAY_STATUS_ERRORED, error, false, "%s",
+                         ropeway_last_error());
+    }
+    return ROPEWAY_OK;
+}

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Ropeway's own protocol, between two connectors; docs/wire.md tells the conversation. A message is
+ * a frame (link/link.h) whose header is an rw_message_t. It is obeyed only if it carries both ids
+ * of its operation: the receiver's, which only the two sides know, and the sender's.
+ *
+ * The descriptors of an operation laid end to end are a stream. The sender cuts it (decide.h), at
+ * most `window` messages in flight; every DATA message says where in the stream its bytes belong.
+ *
+ * Who may decide on CANCELLED by itself:
+ *  - The receiver, until it has said DONE.
+ *  - The sender, until DONE arrives; but when all bytes went eagerly the receiver may have
+ *    completed already, so once the last byte has left, a cancelling sender waits for its word.
+ *  - With lent messages ("pulled") the receiver fetched the bytes from the sender's memory at a
+ *    time of its own. So it is complete only when the sender confirms, by FIN, that it still held
+ *    the memory.
+ */
+#ifndef RW_NATIVE_H
+#define RW_NATIVE_H
+
+#include "native/message.h"
+#include "operation/decide.h"
+#include "operation/operation.h"
+#include "operation/sums.h"
+#include "text/metadata.h"
+
+#define RW_REJECTS_MAX 1024 /* refusals under way to strangers at a time; more are dropped */
+
+/* Where a sender stands. */
+typedef enum rw_sender {
+    RW_SENDER_WAITING, /* the receiver has not accepted yet */
+    RW_SENDER_INLINE,  /* the same; the bytes went with the request, and may be taken from there */
+    RW_SENDER_READY,   /* accepted; nothing is posted yet */
+    RW_SENDER_SENDING, /* some is */
+    RW_SENDER_SENT     /* nothing is left to post; waits for DONE */
+} rw_sender_t;
+
+/* Where a receiver stands. */
+typedef enum rw_receiver {
+    RW_RECEIVER_WAITING,   /* no byte has come */
+    RW_RECEIVER_RECEIVING, /* some have, be it a message of none */
+    RW_RECEIVER_CONFIRMING /* DONE went out; pulled: waits for the sender's FIN */
+} rw_receiver_t;
+
+/* The protocol's part of an operation: operation->side. Guarded by the connector's lock. */
+typedef struct rw_side {
+    uint8_t remote[RW_ID_BYTES]; /* the other side's id */
+    bool integrity;              /* either side asked for it */
+    bool pulled;                 /* some bytes are lent: the sender has the last word */
+    bool posting;                /* a message is being handed to the link */
+    rw_sums_t *sums;             /* with integrity, once bytes move */
+    union {
+        struct {
+            rw_sender_t state;
+            bool remote_device;    /* the receiver's memory is not all host memory */
+            uint64_t remote_grain; /* how it wants messages cut; 0: no wish */
+            rw_cursor_t cursor;    /* what to send next */
+        } out;                     /* of a sender */
+        struct {
+            rw_receiver_t state;
+            uint64_t grain;       /* how we want messages cut; written once */
+            rw_extents_t claimed; /* byte ranges announced so far */
+        } in;                     /* of a receiver */
+    };
+} rw_side_t;
+
+/* A connector's part. */
+struct rw_native {
+    uint8_t *hello; /* written once */
+    size_t hello_length;
+    size_t rejects RW_GUARDED; /* refusals in flight */
+};
+
+extern const rw_protocol_t rw_native_protocol;
+extern const rw_link_user_t rw_native_link_user;
+
+static inline rw_side_t *rw_side(const ropeway_operation_t *operation) {
+    return operation->side;
+}
+
+/* The links are open: makes the hello. Errors: ERR_NO_MEMORY, ERR_TRANSPORT. */
+ropeway_error_t rw_native_open(ropeway_connector_t *connector);
+void rw_native_free(ropeway_connector_t *connector);
+
+/* ---- native.c ---- */
+
+/* Gives the operation its side; it speaks this protocol. Errors: ERR_NO_MEMORY. */
+ropeway_error_t rw_side_new(ropeway_operation_t *operation);
+/* Makes a passive operation's metadata, in operation->json. Errors: ERR_LIMIT, ERR_NO_MEMORY. */
+ropeway_error_t rw_native_encode_metadata(ropeway_operation_t *operation) RW_LOCKED;
+/* Makes sure that the checksums are there, if they are wanted. false: the operation has ended. */
+bool rw_native_need_sums(ropeway_operation_t *operation) RW_LOCKED;
+
+/* ---- begin.c ---- */
+
+/* Checks what can be without the lock: versions and the like. Errors: ERR_VERSION, ERR_METADATA. */
+ropeway_error_t rw_native_prepare(ropeway_operation_t *operation,
+                                  const ropeway_metadata_t *metadata, rw_hello_t *hello);
+/* Enters the operation and sends its request. Errors: those of rw_peer_get() and
+ * rw_operation_start(); what goes wrong later is its outcome. */
+ropeway_error_t rw_native_begin(ropeway_operation_t *operation, const ropeway_metadata_t *metadata,
+                                const rw_hello_t *hello) RW_LOCKED;
+
+/* ---- request.c ---- */
+
+void rw_native_on_request(ropeway_connector_t *connector, const rw_frame_t *frame,
+                          const rw_message_t *message) RW_LOCKED;
+/* Answers a request that can't be served, and logs why. */
+void rw_native_reject(ropeway_connector_t *connector, const rw_frame_t *frame,
+                      const rw_message_t *message, ropeway_error_t error, const char *format, ...)
+    __attribute__((format(printf, 5, 6))) RW_LOCKED;
+
+/* ---- words.c ---- */
+
+rw_message_t rw_native_message(const ropeway_operation_t *operation, rw_message_type_t type);
+/* Sends a message without operation memory. payload is copied. Errors: ERR_NO_MEMORY,
+ * ERR_TRANSPORT. */
+ropeway_error_t rw_native_send(rw_link_t *link, const rw_message_t *message, const void *payload,
+                               size_t length) RW_LOCKED;
+/* The same to whom the frame came from; dropped when there are too many of these. */
+void rw_native_answer(ropeway_connector_t *connector, const rw_frame_t *frame,
+                      const rw_message_t *message, const void *payload, size_t length) RW_LOCKED;
+/* A message of this type from the operation to its counterpart; nothing is sent to a failed peer.
+ */
+void rw_native_tell(ropeway_operation_t *operation, rw_message_type_t type) RW_LOCKED;
+/* FIN with the decided outcome. */
+void rw_native_tell_end(ropeway_operation_t *operation) RW_LOCKED;
+/* BYE. */
+void rw_native_leave(rw_peer_t *peer, bool for_good) RW_LOCKED;
+
+/* ---- arrive.c ---- */
+
+rw_verdict_t rw_native_on_frame(ropeway_connector_t *connector, rw_frame_t *frame) RW_LOCKED;
+
+/* ---- send.c ---- */
+
+/* Posts messages as far as window, limits and the receiver allow. */
+void rw_send_pump(ropeway_operation_t *operation) RW_LOCKED;
+
+/* ---- receive.c ---- */
+
+/* A DATA message. */
+rw_verdict_t rw_receive_data(ropeway_operation_t *operation, rw_frame_t *frame,
+                             const rw_message_t *message) RW_LOCKED;
+/* Bytes that came inside a request. */
+void rw_receive_inline(ropeway_operation_t *operation, const uint8_t *data,
+                       size_t length) RW_LOCKED;
+void rw_receive_sums(ropeway_operation_t *operation, const rw_message_t *message,
+                     const uint8_t *payload, size_t length) RW_LOCKED;
+
+#endif

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Requests: the check of whoever comes for an offer. */
+#include "native/native.h"
+
+#include "base/error.h"
+#include "base/log.h"
+
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+
+void rw_native_reject(ropeway_connector_t *connector, const rw_frame_t *frame,
+                      const rw_message_t *message, ropeway_error_t error, const char *format, ...) {
+    rw_message_t answer = {.type = RW_FIN, .version = RW_PROTOCOL_VERSION};
+    char text[RW_TEXT_MAX];
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    memcpy(answer.to, message->from, RW_ID_BYTES);
+    memcpy(answer.from, message->to, RW_ID_BYTES);
+    answer.fin.status = ROPEWAY_STATUS_ERRORED;
+    answer.fin.error = error;
+    rw_log(connector, ROPEWAY_LOG_INFO, "a request was refused: %s", text);
+    rw_native_answer(connector, frame, &answer, text, strlen(text));
+}
+
+/* Whether the request fits the operation that it names; if not it is answered. */
+static bool check(ropeway_operation_t *operation, const rw_frame_t *frame,
+                  const rw_message_t *message) RW_LOCKED {
+    ropeway_connector_t *connector = operation->connector;
+    bool wants_read = (message->flags & RW_FLAG_READ) != 0;
+
+    if (wants_read != operation->is_sender) {
+        rw_native_reject(connector, frame, message, ROPEWAY_ERR_KIND_MISMATCH,
+                         "the operation is %s, and can't be %s",
+                         operation->is_sender ? "readable" : "writable",
+                         wants_read ? "read" : "written");
+    } else if (message->request.count != operation->layout.count) {
+        rw_native_reject(connector, frame, message, ROPEWAY_ERR_COUNT_MISMATCH,
+                         "the operation has %zu descriptors, the request %u",
+                         operation->layout.count, message->request.count);
+    } else if (message->request.total != operation->layout.total ||
+               message->request.digest !=
+                   rw_message_digest(operation->layout.descriptors, operation->layout.count)) {
+        rw_native_reject(connector, frame, message, ROPEWAY_ERR_SIZE_MISMATCH,
+                         "the operation's descriptors have %llu bytes in all, the request's %llu; "
+                         "each must have the same size",
+                         (unsigned long long)operation->layout.total,
+                         (unsigned long long)message->request.total);
+    } else if ((operation->layout.any_device && (message->flags & RW_FLAG_INTEGRITY) != 0) ||
+               (rw_side(operation)->integrity && (message->flags & RW_FLAG_DEVICE) != 0)) {
+        rw_native_reject(connector, frame, message, ROPEWAY_ERR_UNSUPPORTED,
+                         "the integrity check works on host memory only");
+    } else {
+        return true;
+    }
+    return false;
+}
+
+/* The operation that the request may begin, or NULL after an answer. */
+static ropeway_operation_t *admit(ropeway_connector_t *connector, const rw_frame_t *frame,
+                                  const rw_message_t *message) RW_LOCKED {
+    ropeway_operation_t *operation = rw_operation_find(connector, message->to);
+    bool is_offer = operation != NULL && !rw_operation_is_active(operation);
+    ropeway_error_t error;
+
+    if (is_offer && operation->phase == RW_PHASE_IDLE) {
+        return check(operation, frame, message) ? operation : NULL;
+    }
+    error = is_offer ? ROPEWAY_ERR_KEY_USED
+                     : rw_recent_find(&connector->operations->ended, message->to);
+    if (error == ROPEWAY_OK) {
+        error = ROPEWAY_ERR_KEY_UNKNOWN;
+    }
+    rw_native_reject(connector, frame, message, error, "%s", ropeway_error_text(error));
+    return NULL;
+}
+
+/* The connection to whoever sent the request. A request by another way than the link that we know
+ * tells that the peer has given that up and made a new one; answers on the old one would be lost.
+ */
+static ropeway_error_t find_peer(ropeway_connector_t *connector, const uint8_t id[RW_ID_BYTES],
+                                 const rw_hello_t *hello, const rw_frame_t *frame,
+                                 rw_peer_t **peer) RW_LOCKED {
+    const rw_link_kind_t *kind = connector->links->kind;
+    rw_peer_t *known = rw_peer_find(connector, id);
+
+    if (known != NULL && frame->reply != NULL && kind->came_from != NULL &&
+        !kind->came_from(known->link, frame->reply) &&
+        memcmp(id, connector->links->id, RW_ID_BYTES) != 0) {
+        rw_peer_drain(known);
+        rw_peer_fail(known, RW_CLOSE_FLUSHED, ROPEWAY_ERR_PEER_LOST,
+                     "it has made a new connection");
+    }
+    return rw_peer_get(connector, id, hello, kind, peer);
+}
+
+/* Who sent the request, which is checked and answered if need be. NULL: it can't be served. */
+static rw_peer_t *find_sender(ropeway_connector_t *connector, const rw_frame_t *frame,
+                              const rw_message_t *message) RW_LOCKED {
+    size_t hello_length = message->request.hello_length;
+    uint8_t id[RW_ID_BYTES];
+    rw_hello_t hello;
+    rw_peer_t *peer;
+    ropeway_error_t error = rw_hello_decode(frame->payload, hello_length, &hello);
+
+    if (error != ROPEWAY_OK) {
+        rw_native_reject(connector, frame, message, error,
+                         "the request does not say properly who it comes from");
+        return NULL;
+    }
+    rw_hello_id(frame->payload, hello_length, id);
+    error = find_peer(connector, id, &hello, frame, &peer);
+    if (error != ROPEWAY_OK) {
+        rw_native_reject(connector, frame, message, error, "%s", ropeway_last_error());
+        return NULL;
+    }
+    return peer;
+}
+
+/* Ties the offer to the peer, and starts. rest: what is behind the token. */
+static void begin(ropeway_operation_t *operation, const rw_message_t *message, const uint8_t *rest,
+                  size_t length, uint64_t grain) RW_LOCKED {
+    rw_side_t *side = rw_side(operation);
+
+    memcpy(side->remote, message->from, RW_ID_BYTES);
+    side->integrity |= (message->flags & RW_FLAG_INTEGRITY) != 0;
+    if (operation->is_sender) {
+        side->out.state = RW_SENDER_READY;
+        side->out.remote_device = (message->flags & RW_FLAG_DEVICE) != 0;
+        side->out.remote_grain = grain;
+        rw_send_pump(operation);
+    } else if ((message->flags & RW_FLAG_INLINE) != 0 && !side->integrity &&
+               !operation->layout.any_device) {
+        rw_receive_inline(operation, rest, length);
+    } else {
+        rw_native_tell(operation, RW_ACCEPT);
+    }
+}
+
+void rw_native_on_request(ropeway_connector_t *connector, const rw_frame_t *frame,
+                          const rw_message_t *message) {
+    ropeway_operation_t *operation = admit(connector, frame, message);
+    size_t hello_length = message->request.hello_length;
+    size_t rest = hello_length + RW_ID_BYTES;
+    const uint8_t *token = frame->payload + hello_length;
+    uint64_t grain =
+        (message->flags & RW_FLAG_GRAIN) != 0 ? rw_message_grain(frame->payload + rest) : 0;
+    rw_peer_t *peer;
+
+    if (operation == NULL) {
+        return;
+    }
+    if (grain > 0 && grain < RW_GRAIN_LEAST) {
+        rw_native_reject(connector, frame, message, ROPEWAY_ERR_PROTOCOL,
+                         "the request wants messages of %llu bytes, and %d is the least",
+                         (unsigned long long)grain, RW_GRAIN_LEAST);
+        return;
+    }
+    if (frame->link != NULL && frame->link->kind->is_private) {
+        peer = frame->link->peer;
+        if (sodium_memcmp(peer->their_token, token, RW_ID_BYTES) != 0) {
+            return;
+        }
+    } else {
+        peer = find_sender(connector, frame, message);
+        if (peer == NULL) {
+            return;
+        }
+        memcpy(peer->their_token, token, RW_ID_BYTES);
+    }
+    rw_peer_touch(peer);
+    rw_operation_bind(operation, peer, frame->link != NULL ? frame->link : peer->link);
+    peer->heard = true;
+    peer->last_heard = operation->last_moved;
+    begin(operation, message, frame->payload + rest, frame->length - rest, grain);
+}

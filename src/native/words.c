@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Messages without operation memory, outwards. */
+#include "base/assert.h"
+#include "base/error.h"
+#include "native/native.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+rw_message_t rw_native_message(const ropeway_operation_t *operation,
+                               rw_message_type_t type) RW_UNCHECKED {
+    const rw_side_t *side = rw_side(operation);
+    rw_message_t message = {.type = (uint8_t)type, .version = RW_PROTOCOL_VERSION};
+
+    memcpy(message.to, side->remote, RW_ID_BYTES);
+    memcpy(message.from, operation->node.id, RW_ID_BYTES);
+    if (operation->peer != NULL) {
+        memcpy(message.token, operation->peer->token, RW_ID_BYTES);
+    }
+    if (side->integrity) {
+        message.flags |= RW_FLAG_INTEGRITY;
+    }
+    if (operation->layout.any_device) {
+        message.flags |= RW_FLAG_DEVICE;
+    }
+    return message;
+}
+
+static void on_sent(rw_flight_t *flight, ropeway_error_t error, const char *why) RW_LOCKED {
+    (void)error, (void)why; /* a connection that broke tells its operations */
+    rw_flight_give(flight);
+}
+
+static void on_answered(rw_flight_t *flight, ropeway_error_t error, const char *why) RW_LOCKED {
+    flight->connector->native->rejects--;
+    on_sent(flight, error, why);
+}
+
+/* NULL: out of memory. */
+static rw_flight_t *pack(ropeway_connector_t *connector, const rw_message_t *message,
+                         const void *payload, size_t length) RW_LOCKED {
+    rw_flight_t *flight = rw_flight_take(connector);
+
+    _Static_assert(RW_MESSAGE_BYTES <= RW_HEADER_MAX, "a message's header is a frame's");
+    if (flight == NULL) {
+        return NULL;
+    }
+    if (length > 0) {
+        flight->buffer = malloc(length);
+        if (flight->buffer == NULL) {
+            rw_flight_give(flight);
+            return NULL;
+        }
+        memcpy(flight->buffer, payload, length);
+    }
+    rw_flight_lend(flight, flight->buffer, length);
+    rw_message_encode(message, flight->header);
+    flight->header_length = RW_MESSAGE_BYTES;
+    flight->done = on_sent;
+    return flight;
+}
+
+ropeway_error_t rw_native_send(rw_link_t *link, const rw_message_t *message, const void *payload,
+                               size_t length) {
+    rw_flight_t *flight = pack(link->peer->connector, message, payload, length);
+    ropeway_error_t error;
+
+    if (flight == NULL) {
+        return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
+    }
+    flight->introduces = message->type == RW_REQUEST && message->request.hello_length > 0;
+    error = link->kind->send(link, flight);
+    if (error != ROPEWAY_OK) {
+        rw_flight_give(flight);
+    }
+    return error;
+}
+
+void rw_native_answer(ropeway_connector_t *connector, const rw_frame_t *frame,
+                      const rw_message_t *message, const void *payload, size_t length) {
+    const rw_link_kind_t *kind = connector->links->kind;
+    rw_flight_t *flight;
+    ropeway_error_t error;
+
+    connector->stats.requests_rejected++;
+    if ((frame->link == NULL && frame->reply == NULL) ||
+        connector->native->rejects >= RW_REJECTS_MAX) {
+        return;
+    }
+    flight = pack(connector, message, payload, length);
+    if (flight == NULL) {
+        return;
+    }
+    flight->done = on_answered;
+    connector->native->rejects++;
+    error = frame->link != NULL ? frame->link->kind->send(frame->link, flight)
+                                : kind->refuse(connector, frame->reply, flight);
+    if (error != ROPEWAY_OK) {
+        on_answered(flight, error, "");
+    }
+}
+
+static bool can_tell(const ropeway_operation_t *operation) RW_LOCKED {
+    return operation->peer != NULL && !operation->peer->failed;
+}
+
+void rw_native_tell(ropeway_operation_t *operation, rw_message_type_t type) {
+    rw_message_t message = rw_native_message(operation, type);
+
+    if (type == RW_ACCEPT) {
+        message.accept.grain = rw_side(operation)->in.grain;
+    }
+    if (can_tell(operation)) {
+        rw_native_send(operation->link, &message, NULL, 0);
+    }
+}
+
+void rw_native_tell_end(ropeway_operation_t *operation) {
+    rw_message_t message = rw_native_message(operation, RW_FIN);
+    size_t length = operation->text != NULL ? strlen(operation->text) : 0;
+
+    rw_assert(operation->phase == RW_PHASE_ENDING);
+    if (can_tell(operation)) {
+        message.fin.status = operation->end_status;
+        message.fin.error = operation->error;
+        rw_native_send(operation->link, &message, operation->text,
+                       length < RW_TEXT_MAX ? length : RW_TEXT_MAX);
+    }
+}
+
+void rw_native_leave(rw_peer_t *peer, bool for_good) {
+    ropeway_connector_t *connector = peer->connector;
+    rw_message_t message = {
+        .type = RW_BYE, .version = RW_PROTOCOL_VERSION, .flags = for_good ? RW_FLAG_GONE : 0};
+
+    if (peer->link == NULL || peer->link->kind != connector->links->kind) {
+        return; /* a NIXL agent knows no such word */
+    }
+    memcpy(message.from, connector->links->id, RW_ID_BYTES);
+    memcpy(message.token, peer->token, RW_ID_BYTES);
+    rw_native_send(peer->link, &message, NULL, 0);
+}

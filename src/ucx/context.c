@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Contexts, workers, endpoints and registrations of UCX. */
+#include "base/error.h"
+#include "text/hello.h"
+#include "ucx/ucx.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+const char *ropeway_ucx_version(void) {
+    return ucp_get_version_string();
+}
+
+bool rw_ucx_has_cuda(ucp_context_h context) {
+    ucp_context_attr_t attributes = {.field_mask = UCP_ATTR_FIELD_MEMORY_TYPES};
+
+    return ucp_context_query(context, &attributes) == UCS_OK &&
+           (attributes.memory_types & UCS_BIT(UCS_MEMORY_TYPE_CUDA)) != 0;
+}
+
+static ropeway_error_t cannot_start(const rw_ucx_wish_t *wish, ucs_status_t status) {
+    static const char *const aims[] = {"", " for queues", " for NIXL peers"};
+
+    return rw_fail(
+        ROPEWAY_ERR_TRANSPORT,
+        "UCX can't start%s: %s (transports \"%s\", devices \"%s\"); name others, or none "
+        "for all that this machine has, which `ropeway info` lists",
+        aims[wish->purpose], ucs_status_string(status),
+        wish->transports != NULL ? wish->transports : "all",
+        wish->net_devices != NULL ? wish->net_devices : "all");
+}
+
+ropeway_error_t rw_ucx_open_context(const rw_ucx_wish_t *wish, ucp_context_h *context) {
+    static const struct {
+        const char *name;
+        uint64_t fields, features;
+    } purposes[] = {[RW_UCX_MESSAGES] = {"ropeway", 0, UCP_FEATURE_AM | UCP_FEATURE_WAKEUP},
+                    [RW_UCX_QUEUES] = {"ropeway-queue", UCP_PARAM_FIELD_ESTIMATED_NUM_EPS,
+                                       UCP_FEATURE_AM | UCP_FEATURE_WAKEUP},
+                    [RW_UCX_STOCK] = {"ropeway-nixl", UCP_PARAM_FIELD_MT_WORKERS_SHARED,
+                                      UCP_FEATURE_RMA | UCP_FEATURE_AMO32 | UCP_FEATURE_AMO64 |
+                                          UCP_FEATURE_AM | UCP_FEATURE_WAKEUP}};
+    ucp_params_t params = {.field_mask = UCP_PARAM_FIELD_FEATURES | UCP_PARAM_FIELD_NAME |
+                                         purposes[wish->purpose].fields,
+                           .features = purposes[wish->purpose].features,
+                           .estimated_num_eps = 1,
+                           .mt_workers_shared = 1,
+                           .name = purposes[wish->purpose].name};
+    ucp_config_t *config;
+    ucs_status_t status;
+    ropeway_error_t error = rw_ucx_read_config(wish, &config);
+
+    if (error != ROPEWAY_OK) {
+        return error;
+    }
+    status = ucp_init(&params, config, context);
+    ucp_config_release(config);
+    if (status != UCS_OK) {
+        *context = NULL;
+        return cannot_start(wish, status);
+    }
+    return ROPEWAY_OK;
+}
+
+ropeway_error_t rw_ucx_open_worker(ucp_context_h context, ucp_worker_h *worker, int *fd) {
+    ucp_worker_params_t params = {.field_mask = UCP_WORKER_PARAM_FIELD_THREAD_MODE,
+                                  .thread_mode = UCS_THREAD_MODE_SERIALIZED};
+    ucs_status_t status = ucp_worker_create(context, &params, worker);
+
+    if (status == UCS_OK) {
+        status = ucp_worker_get_efd(*worker, fd);
+        if (status == UCS_OK) {
+            return ROPEWAY_OK;
+        }
+        ucp_worker_destroy(*worker);
+    }
+    *worker = NULL;
+    return rw_fail(ROPEWAY_ERR_TRANSPORT, "UCX can't make a worker: %s", ucs_status_string(status));
+}
+
+ropeway_error_t rw_ucx_copy_address(ucp_worker_h worker, uint8_t **copy, size_t *length) {
+    ucp_address_t *address;
+    ucs_status_t status = ucp_worker_get_address(worker, &address, length);
+
+    if (status != UCS_OK) {
+        return rw_fail(ROPEWAY_ERR_TRANSPORT, "UCX gives the worker no address: %s",
+                       ucs_status_string(status));
+    }
+    *copy = malloc(*length);
+    if (*copy != NULL) {
+        memcpy(*copy, address, *length);
+    }
+    ucp_worker_release_address(worker, address);
+    return *copy != NULL ? ROPEWAY_OK : rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
+}
+
+ropeway_error_t rw_ucx_connect(ucp_worker_h worker, const uint8_t *address, size_t length,
+                               ucp_err_handler_cb_t on_error, void *argument, ucp_ep_h *endpoint) {
+    ucp_ep_params_t params = {.field_mask = UCP_EP_PARAM_FIELD_REMOTE_ADDRESS |
+                                            UCP_EP_PARAM_FIELD_ERR_HANDLING_MODE |
+                                            UCP_EP_PARAM_FIELD_ERR_HANDLER,
+                              .err_mode = UCP_ERR_HANDLING_MODE_PEER,
+                              .err_handler = {.cb = on_error, .arg = argument}};
+    char release[RW_UCX_RELEASE];
+    const char *wrong;
+    uint8_t *padded;
+    ucs_status_t status;
+
+    if (!rw_ucx_address_check(address, length, release, &wrong)) {
+        return rw_fail(ROPEWAY_ERR_NO_PATH, "%s", wrong);
+    }
+    /* UCX reads an address without knowing its length; a damaged one shall end in zeroes. */
+    padded = calloc(1, length + RW_ADDRESS_PAD);
+    if (padded == NULL) {
+        return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
+    }
+    memcpy(padded, address, length);
+    params.address = (const ucp_address_t *)padded;
+    status = ucp_ep_create(worker, &params, endpoint);
+    free(padded);
+    return status == UCS_OK ? ROPEWAY_OK
+                            : rw_fail(ROPEWAY_ERR_NO_PATH, "%s", ucs_status_string(status));
+}
+
+ropeway_error_t rw_ucx_map(ucp_context_h context, const ropeway_descriptor_t *memory,
+                           void **registration) {
+    ucp_mem_map_params_t params = {.field_mask = UCP_MEM_MAP_PARAM_FIELD_ADDRESS |
+                                                 UCP_MEM_MAP_PARAM_FIELD_LENGTH |
+                                                 UCP_MEM_MAP_PARAM_FIELD_MEMORY_TYPE,
+                                   .address = memory->ptr,
+                                   .length = memory->size > 0 ? memory->size : 1,
+                                   .memory_type = rw_ucx_memory_type(memory->device)};
+    ucp_mem_h handle;
+    ucs_status_t status = ucp_mem_map(context, &params, &handle);
+
+    if (status != UCS_OK) {
+        return rw_fail(ROPEWAY_ERR_TRANSPORT,
+                       "UCX can't register %zu bytes: %s; check the limit on locked memory "
+                       "(ulimit -l)",
+                       memory->size, ucs_status_string(status));
+    }
+    *registration = handle;
+    return ROPEWAY_OK;
+}
+
+void rw_ucx_unmap(ucp_context_h context, void *registration) {
+    ucp_mem_unmap(context, registration);
+}
+
+ucs_memory_type_t rw_ucx_memory_type(ropeway_device_t device) {
+    return device.kind == ROPEWAY_DEVICE_CUDA ? UCS_MEMORY_TYPE_CUDA : UCS_MEMORY_TYPE_HOST;
+}

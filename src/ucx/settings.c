@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The settings without which UCX's active messages are slow, unsafe or deaf to a dead peer;
+ * docs/rationale.md has the reasons for each value. The environment's own settings stand. */
+#include "base/error.h"
+#include "ucx/ucx.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <ucs/sys/string.h>
+
+#define UCX_MAJOR_NEEDED 1u
+#define UCX_MINOR_NEEDED 22u
+#define ALL_BUT_QUEUES "^posix,sysv,xpmem" /* see queues_are_wanted() */
+#define COUNT(list) (sizeof(list) / sizeof *(list))
+#define SEGMENT ((size_t)256 << 10) /* bytes; as in the settings */
+
+static const char *const settings[][2] = {
+    /* The queues in shared memory serve endpoints that report a dead peer; see queues_are_wanted().
+     */
+    {"POSIX_ERROR_HANDLING", "y"},
+    {"SYSV_ERROR_HANDLING", "y"},
+    /* Rendezvous may read through CMA on such endpoints. */
+    {"CMA_MEMORY_INVALIDATE", "y"},
+    /* TCP in larger segments. The receive segment must not be smaller than the peer's; where it is
+     * larger, UCX reads past a segment's end and has to move what it got. */
+    {"TCP_TX_SEG_SIZE", "256k"},
+    {"TCP_RX_SEG_SIZE", "256k"},
+    /* No peer may name an address that UCX writes to. */
+    {"TCP_PUT_ENABLE", "n"},
+    /* connect() must not block the progress thread. */
+    {"TCP_CONN_NB", "y"},
+};
+
+bool rw_ucx_is_users_setting(const char *key) {
+    char name[64];
+
+    snprintf(name, sizeof name, "UCX_%s", key);
+    return getenv(name) != NULL;
+}
+
+/* Whether a comma-separated list has this word. */
+static bool lists(const char *list, const char *word) {
+    size_t length = strlen(word);
+
+    for (const char *at = list; at != NULL; at = strchr(at, ',')) {
+        at += *at == ',';
+        if (strncmp(at, word, length) == 0 && (at[length] == '\0' || at[length] == ',')) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A worker has one queue in shared memory for all its peers. One that is killed or stopped between
+ * taking a slot and filling it blocks the queue for all the others, for good. So on one host
+ * messages go by TCP and large transfers by CMA, and the queues are for who asks for transports
+ * without TCP. With stock NIXL peers they are for who says so by UCX's own variables: those have no
+ * error handling on queues, and a connection that only one side may make over one ends the other
+ * side's process (UCX 1.22 and 1.23 follow a null pointer when they find no way back). */
+static bool queues_are_wanted(const char *transports, bool for_stock) {
+    if (for_stock) {
+        return rw_ucx_is_users_setting("POSIX_ERROR_HANDLING") ||
+               rw_ucx_is_users_setting("SYSV_ERROR_HANDLING");
+    }
+    if (transports == NULL) {
+        transports = getenv("UCX_TLS");
+    }
+    if (transports == NULL) {
+        return false;
+    }
+    return transports[0] == '^' ? lists(transports + 1, "tcp")
+                                : !lists(transports, "tcp") && !lists(transports, "all");
+}
+
+static bool is_left_out(const char *key, const char *transports, bool for_stock) {
+    if (strcmp(key, "TCP_PUT_ENABLE") == 0 || strcmp(key, "TCP_TX_SEG_SIZE") == 0 ||
+        strcmp(key, "TCP_RX_SEG_SIZE") == 0) {
+        return for_stock; /* they do put; stock_segments has theirs */
+    }
+    return (strcmp(key, "POSIX_ERROR_HANDLING") == 0 || strcmp(key, "SYSV_ERROR_HANDLING") == 0) &&
+           !queues_are_wanted(transports, for_stock);
+}
+
+/* With rendezvous UCX would want what their endpoints can't do. */
+static const char *const stock_settings[][2] = {{"RNDV_THRESH", "inf"}, {"ADDRESS_VERSION", "v2"}};
+
+/* Stock peers receive in segments of UCX's default, 64 KiB. */
+static const char *const stock_segments[][2] = {{"TCP_TX_SEG_SIZE", "64k"},
+                                                {"TCP_RX_SEG_SIZE", "2m"}};
+
+/* The end of a peer's process is noticed without a keep-alive, and in an order that lets its last
+ * messages be read. An interface that UCX puts to sleep by itself would end the process when a
+ * stranger writes to its socket. */
+static const char *const queue_settings[][2] = {{"KEEPALIVE_INTERVAL", "inf"},
+                                                {"ADAPTIVE_PROGRESS", "n"}};
+
+/* Whether the user wants longer segments than ours, and forgot the receiving side. */
+static bool sends_longer_than_receives(void) {
+    size_t size;
+
+    return rw_ucx_is_users_setting("TCP_TX_SEG_SIZE") &&
+           !rw_ucx_is_users_setting("TCP_RX_SEG_SIZE") &&
+           ucs_str_to_memunits(getenv("UCX_TCP_TX_SEG_SIZE"), &size) == UCS_OK && size > SEGMENT;
+}
+
+/* Sets one key. Errors: ERR_TRANSPORT. */
+static ropeway_error_t set(ucp_config_t *config, const char *key, const char *value) {
+    ucs_status_t status = ucp_config_modify(config, key, value);
+
+    if (status == UCS_OK) {
+        return ROPEWAY_OK;
+    }
+    return rw_fail(ROPEWAY_ERR_TRANSPORT, "UCX %s does not take the setting UCX_%s=%s: %s",
+                   ropeway_ucx_version(), key, value, ucs_status_string(status));
+}
+
+static ropeway_error_t check_version(void) {
+    unsigned major, minor, release;
+
+    ucp_get_version(&major, &minor, &release);
+    if (major > UCX_MAJOR_NEEDED || (major == UCX_MAJOR_NEEDED && minor >= UCX_MINOR_NEEDED)) {
+        return ROPEWAY_OK;
+    }
+    return rw_fail(ROPEWAY_ERR_UNSUPPORTED,
+                   "the UCX that was loaded is %u.%u.%u, but %u.%u or newer is needed: check "
+                   "LD_LIBRARY_PATH, or install a newer UCX",
+                   major, minor, release, UCX_MAJOR_NEEDED, UCX_MINOR_NEEDED);
+}
+
+/* Sets the transports that are given, or the environment's, without queues in shared memory: a
+ * worker that has them without error handling must not offer them to those that have it. */
+static ropeway_error_t leave_out_queues(ucp_config_t *config, const char *transports) {
+    char text[512], *rest = text, *name;
+    char left[2 * sizeof text] = "";
+    size_t used = 0;
+
+    if (transports == NULL) {
+        transports = getenv("UCX_TLS");
+    }
+    if (transports == NULL || strcmp(transports, "all") == 0) {
+        return set(config, "TLS", ALL_BUT_QUEUES);
+    }
+    if (strlen(transports) >= sizeof text) {
+        return rw_fail(ROPEWAY_ERR_TRANSPORT, "the list of transports is longer than %zu bytes",
+                       sizeof text - 1);
+    }
+    if (transports[0] == '^') {
+        snprintf(left, sizeof left, "%s,mm", transports);
+        return set(config, "TLS", left);
+    }
+    strcpy(text, transports);
+    while ((name = strsep(&rest, ",")) != NULL) {
+        if (strcmp(name, "sm") == 0 || strcmp(name, "shm") == 0) {
+            name = "cma";
+        } else if (strcmp(name, "mm") == 0 || strcmp(name, "posix") == 0 ||
+                   strcmp(name, "sysv") == 0 || strcmp(name, "xpmem") == 0) {
+            continue;
+        }
+        used +=
+            (size_t)snprintf(left + used, sizeof left - used, "%s%s", used > 0 ? "," : "", name);
+    }
+    return set(config, "TLS", used > 0 ? left : "self");
+}
+
+/* Sets those of a list that the environment does not have. */
+static ropeway_error_t set_list(ucp_config_t *config, const char *const list[][2], size_t count) {
+    ropeway_error_t error = ROPEWAY_OK;
+
+    for (size_t i = 0; i < count && error == ROPEWAY_OK; i++) {
+        if (!rw_ucx_is_users_setting(list[i][0])) {
+            error = set(config, list[i][0], list[i][1]);
+        }
+    }
+    return error;
+}
+
+static ropeway_error_t set_stock(ucp_config_t *config) {
+    ropeway_error_t error = ROPEWAY_OK;
+
+    for (size_t i = 0; i < COUNT(stock_settings) && error == ROPEWAY_OK; i++) {
+        error = set(config, stock_settings[i][0], stock_settings[i][1]);
+    }
+    return error == ROPEWAY_OK ? set_list(config, stock_segments, COUNT(stock_segments)) : error;
+}
+
+static ropeway_error_t set_all(ucp_config_t *config, const rw_ucx_wish_t *wish,
+                               const char *transports) {
+    bool for_stock = wish->purpose == RW_UCX_STOCK;
+    ropeway_error_t error = ROPEWAY_OK;
+    char keepalive[32];
+
+    for (size_t i = 0; i < COUNT(settings) && error == ROPEWAY_OK; i++) {
+        if (!is_left_out(settings[i][0], transports, for_stock)) {
+            error = set_list(config, &settings[i], 1);
+        }
+    }
+    if (error == ROPEWAY_OK && for_stock) {
+        error = set_stock(config);
+    }
+    if (error == ROPEWAY_OK && !for_stock && sends_longer_than_receives()) {
+        error = set(config, "TCP_RX_SEG_SIZE", getenv("UCX_TCP_TX_SEG_SIZE"));
+    }
+    if (error == ROPEWAY_OK && !rw_ucx_is_users_setting("KEEPALIVE_INTERVAL")) {
+        snprintf(keepalive, sizeof keepalive, "%ums", wish->keepalive_ms);
+        error = set(config, "KEEPALIVE_INTERVAL", keepalive);
+    }
+    if (error == ROPEWAY_OK && !queues_are_wanted(transports, for_stock)) {
+        error = leave_out_queues(config, transports);
+    } else if (error == ROPEWAY_OK && transports != NULL) {
+        error = set(config, "TLS", transports);
+    }
+    if (error == ROPEWAY_OK && wish->net_devices != NULL) {
+        error = set(config, "NET_DEVICES", wish->net_devices);
+    }
+    for (size_t i = 0;
+         wish->purpose == RW_UCX_QUEUES && i < COUNT(queue_settings) && error == ROPEWAY_OK; i++) {
+        error = set(config, queue_settings[i][0], queue_settings[i][1]);
+    }
+    return error;
+}
+
+ropeway_error_t rw_ucx_read_config(const rw_ucx_wish_t *wish, ucp_config_t **config) {
+    const char *transports = wish->transports;
+    bool large = false;
+    char list[64];
+    ucs_status_t status;
+    ropeway_error_t error = check_version();
+
+    if (error != ROPEWAY_OK) {
+        return error;
+    }
+    if (wish->purpose == RW_UCX_QUEUES) {
+        rw_ucx_can_queue(wish->transports, &large);
+        snprintf(list, sizeof list, "posix%s%s", large ? ",cma" : "",
+                 wish->has_cuda ? ",cuda_copy" : "");
+        transports = list;
+    }
+    status = ucp_config_read(NULL, NULL, config);
+    if (status != UCS_OK) {
+        return rw_fail(ROPEWAY_ERR_TRANSPORT,
+                       "UCX can't read its configuration: %s; check the UCX_ variables in the "
+                       "environment",
+                       ucs_status_string(status));
+    }
+    error = set_all(*config, wish, transports);
+    if (error != ROPEWAY_OK) {
+        ucp_config_release(*config);
+    }
+    return error;
+}
+
+bool rw_ucx_can_queue(const char *transports, bool *large) {
+    bool ignored;
+
+    large = large != NULL ? large : &ignored;
+    if (queues_are_wanted(transports, false)) { /* the connector's worker has its own */
+        return false;
+    }
+    if (transports == NULL) {
+        transports = getenv("UCX_TLS");
+    }
+    if (transports == NULL || strcmp(transports, "all") == 0) {
+        return *large = true;
+    }
+    if (transports[0] == '^') {
+        *large = !lists(transports + 1, "cma");
+        return !lists(transports + 1, "posix") && !lists(transports + 1, "mm") &&
+               !lists(transports + 1, "sm") && !lists(transports + 1, "shm");
+    }
+    *large = lists(transports, "all") || lists(transports, "sm") || lists(transports, "shm") ||
+             lists(transports, "cma");
+    return lists(transports, "all") || lists(transports, "sm") || lists(transports, "shm") ||
+           lists(transports, "mm") || lists(transports, "posix");
+}
+
+bool rw_ucx_is_our_setting(const char *key) {
+    static const char *const optional[] = {"KEEPALIVE_INTERVAL", "TLS", "NET_DEVICES"};
+
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
+        if (strcmp(settings[i][0], key) == 0) {
+            return true;
+        }
+    }
+    for (size_t i = 0; i < sizeof optional / sizeof *optional; i++) {
+        if (strcmp(optional[i], key) == 0) {
+            return true;
+        }
+    }
+    return false;
+}

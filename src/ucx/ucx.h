@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* UCX as this library uses it: settings, contexts, workers, addresses, registrations. Knows nothing
+ * of connectors. */
+#ifndef RW_UCX_H
+#define RW_UCX_H
+
+#include "ropeway.h"
+#include "ucx/address.h"
+
+#include <stdbool.h>
+#include <ucp/api/ucp.h>
+
+/* What a context is for decides its features and settings. */
+typedef enum rw_ucx_purpose {
+    RW_UCX_MESSAGES, /* active messages between peers that speak our protocol */
+    RW_UCX_QUEUES,   /* the same through shared memory, for two alone */
+    RW_UCX_STOCK     /* stock NIXL peers: gets, puts and notifications */
+} rw_ucx_purpose_t;
+
+typedef struct rw_ucx_wish {
+    rw_ucx_purpose_t purpose;
+    const char *transports;  /* as UCX_TLS; NULL: UCX's own choice */
+    const char *net_devices; /* as UCX_NET_DEVICES; NULL: all */
+    uint32_t keepalive_ms;
+    bool has_cuda; /* RW_UCX_QUEUES: the context for messages has it */
+} rw_ucx_wish_t;
+
+/* ---- settings.c ---- */
+
+/* Reads UCX's configuration and puts the library's settings in. Errors: ERR_UNSUPPORTED (UCX is too
+ * old), ERR_TRANSPORT. */
+ropeway_error_t rw_ucx_read_config(const rw_ucx_wish_t *wish, ucp_config_t **config);
+/* Whether these transports (NULL: the environment's) leave room for queues of ours. *large: whether
+ * they also let large transfers go from memory to memory (CMA); may be NULL. */
+bool rw_ucx_can_queue(const char *transports, bool *large);
+/* Whether the library sets this key (without "UCX_"), or an option of the connector does. */
+bool rw_ucx_is_our_setting(const char *key);
+/* Whether the environment has UCX_<key>. */
+bool rw_ucx_is_users_setting(const char *key);
+
+/* ---- context.c ---- */
+
+/* Makes a context as wished. Errors: those of rw_ucx_read_config(). */
+ropeway_error_t rw_ucx_open_context(const rw_ucx_wish_t *wish, ucp_context_h *context);
+/* Makes a worker; *fd: its descriptor, readable when it has work. Errors: ERR_TRANSPORT. */
+ropeway_error_t rw_ucx_open_worker(ucp_context_h context, ucp_worker_h *worker, int *fd);
+bool rw_ucx_has_cuda(ucp_context_h context);
+/* *copy: the worker's address, to be freed. Errors: ERR_TRANSPORT, ERR_NO_MEMORY. */
+ropeway_error_t rw_ucx_copy_address(ucp_worker_h worker, uint8_t **copy, size_t *length);
+/* Connects a worker to the one of this address, which came from a peer. Errors: ERR_NO_PATH with
+ * the reason alone as sentence, ERR_NO_MEMORY. */
+ropeway_error_t rw_ucx_connect(ucp_worker_h worker, const uint8_t *address, size_t length,
+                               ucp_err_handler_cb_t on_error, void *argument, ucp_ep_h *endpoint);
+/* Registers memory. Errors: ERR_TRANSPORT. */
+ropeway_error_t rw_ucx_map(ucp_context_h context, const ropeway_descriptor_t *memory,
+                           void **registration);
+void rw_ucx_unmap(ucp_context_h context, void *registration);
+ucs_memory_type_t rw_ucx_memory_type(ropeway_device_t device);
+
+/* ---- ucx_log.c ---- */
+
+/* UCX's lines go to take instead of stdout, from now on. take: may run on any thread. Returns
+ * whether UCX shall print the line as well: it does for those who asked it to. */
+typedef bool (*rw_ucx_log_fn)(ropeway_log_level_t level, const char *text);
+void rw_ucx_log_to(rw_ucx_log_fn take);
+
+#endif
