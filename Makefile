@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Short names for Meson's commands; `make help` lists them.
 MAKEFLAGS += --no-print-directory
+# What is asked for is made in that order (`make deps all`); ninja uses all cores.
+.NOTPARALLEL:
 BUILD := build/release
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -17,47 +19,57 @@ MESON_TEST := meson test --print-errorlogs
 SANITIZER := $(CURDIR)/tests/sanitizer
 TSAN := halt_on_error=1:die_after_fork=0:second_deadlock_stack=1:suppressions=$(SANITIZER)/tsan.supp:atexit_sleep_ms=0
 
+# After a command that failed: names the packages that are missing, if any, and what installs them.
+OR_NAME_PACKAGES = || { status=$$?; tools/bootstrap check; exit $$status; }
+
 .PHONY: all
-all: $(BUILD)/build.ninja ## build everything, after installing what that needs
+all: $(BUILD)/build.ninja ## build everything; installs nothing
 	ninja -C $(BUILD)
 
 $(BUILD)/build.ninja: $(if $(UCX),FORCE)
-	tools/bootstrap
-	meson setup $(if $(wildcard $@),--reconfigure) $(BUILD) $(SETUP) -Dcli=enabled -Dtests=enabled
+	meson setup $(if $(wildcard $@),--reconfigure) $(BUILD) $(SETUP) -Dcli=enabled -Dtests=enabled $(OR_NAME_PACKAGES)
 
 .PHONY: FORCE
 FORCE:
 
+.PHONY: deps
+deps: ## install the Debian packages that are missing (as root, or with sudo)
+	tools/bootstrap
+
+# For what clang builds and checks.
+.PHONY: deps-lint
+deps-lint:
+	tools/bootstrap lint
+
 .PHONY: test
-test: all ## run every test that needs no foreign packages
+test: deps all ## run every test that needs no foreign packages
 	status=0; $(MESON_TEST) -C $(BUILD) --no-suite interop || status=1; \
 	tools/test-python || [ $$? -eq 77 ] || status=1; exit $$status
 
 # About 150 MB of wheels the first time.
 .PHONY: test-interop
-test-interop: all ## test with stock NIXL peers, in an environment under build/
+test-interop: deps all ## test with stock NIXL peers, in an environment under build/
 	tools/interop-env || [ $$? -eq 77 ]
 	tools/interop-site || [ $$? -eq 77 ]
 	$(MESON_TEST) -C $(BUILD) --suite interop
 
 .PHONY: demo
-demo: all ## two workers move real files, and every byte is compared
+demo: deps all ## two workers move real files, and every byte is compared
 	tools/demo $(BUILD)
 
 .PHONY: demo-nats
-demo-nats: all ## the same, with a NATS server that carries the requests
+demo-nats: deps all ## the same, with a NATS server that carries the requests
 	tools/demo $(BUILD) nats
 
 .PHONY: bench
-bench: all ## measure beside the peers for BENCH_TIME minutes (BENCH="--quick": 4), and write docs/performance.md
+bench: deps all ## measure beside the peers for BENCH_TIME minutes (BENCH="--quick": 4), and write docs/performance.md
 	bench/run $(BUILD) $(if $(BENCH_TIME),--minutes $(BENCH_TIME)) $(BENCH)
 	bench/report build/bench/result.json
 
 # Where to write all that make bench-python measures, as JSON; empty: nowhere.
 BENCH_JSON ?=
 .PHONY: bench-python
-bench-python: ## measure the Python package beside stock dynamo.nixl_connect
-	tools/bootstrap
+bench-python: deps ## measure the Python package beside stock dynamo.nixl_connect
 	tools/interop-env
 	tools/interop-site
 	bench/python-compare $(if $(BENCH_JSON),--json $(BENCH_JSON))
@@ -68,27 +80,26 @@ install: all ## install under PREFIX (default /usr/local), staged in DESTDIR
 	DESTDIR=$(DESTDIR) meson install -C $(BUILD) --quiet
 
 .PHONY: package-check
-package-check: all ## install, move the tree elsewhere, and build programs against it
+package-check: deps all ## install, move the tree elsewhere, and build programs against it
 	tests/package/install --make
 
 # The fuzzers' build is clang's, and has every file in it.
 .PHONY: lint
-lint: build/fuzz/build.ninja ## clang's warnings, clang-tidy, clang-format, shellcheck, mandoc
+lint: deps-lint build/fuzz/build.ninja ## clang's warnings, clang-tidy, clang-format, shellcheck, mandoc
 	tools/lint build/fuzz
 
 .PHONY: asan
-asan: build/asan/build.ninja ## run the tests under AddressSanitizer and UBSan
+asan: deps-lint build/asan/build.ninja ## run the tests under AddressSanitizer and UBSan
 	ninja -C build/asan
 	LSAN_OPTIONS=suppressions=$(SANITIZER)/lsan.supp:print_suppressions=0 \
 	$(MESON_TEST) -C build/asan --no-suite package --no-suite interop --no-suite bench --timeout-multiplier 4
 
 build/asan/build.ninja:
-	tools/bootstrap lint
 	CC=clang CXX=clang++ meson setup build/asan $(SETUP) -Db_lundef=false \
 	    -Db_sanitize=address,undefined
 
 .PHONY: tsan
-tsan: build/tsan/build.ninja ## run the library's tests under ThreadSanitizer
+tsan: deps-lint build/tsan/build.ninja ## run the library's tests under ThreadSanitizer
 	ninja -C build/tsan
 	TSAN_OPTIONS=$(TSAN) \
 	$(MESON_TEST) -C build/tsan --timeout-multiplier 8 --suite unit --suite fuzz
@@ -96,16 +107,14 @@ tsan: build/tsan/build.ninja ## run the library's tests under ThreadSanitizer
 	    conformance-host conformance-private conformance-tcp faults-host faults-netns soak-host
 
 build/tsan/build.ninja:
-	tools/bootstrap lint
 	CC=clang CXX=clang++ meson setup build/tsan $(SETUP) -Db_lundef=false -Db_sanitize=thread
 
 .PHONY: fuzz
-fuzz: build/fuzz/build.ninja ## run each fuzz target for FUZZ_TIME seconds
+fuzz: deps-lint build/fuzz/build.ninja ## run each fuzz target for FUZZ_TIME seconds
 	ninja -C build/fuzz
 	tools/fuzz build/fuzz $(FUZZ_TIME)
 
 build/fuzz/build.ninja:
-	tools/bootstrap lint
 	CC=clang CXX=clang++ meson setup build/fuzz $(SETUP) -Db_lundef=false \
 	    -Db_sanitize=address,undefined -Dfuzz=true
 
@@ -118,11 +127,9 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' Makefile | expand -t 16
 
 .PHONY: wheel
-wheel: ## build the Python package into dist/
-	tools/bootstrap
-	tools/wheel
+wheel: ## build the Python package into dist/; installs nothing
+	tools/wheel $(OR_NAME_PACKAGES)
 
 .PHONY: test-python
-test-python: ## test the Python package, in an environment under build/
-	tools/bootstrap
+test-python: deps ## test the Python package, in an environment under build/
 	tools/test-python
