@@ -281,20 +281,41 @@ static void rule6_the_key_of_a_released_or_cancelled_operation_is_finished(void 
     free(late);
 }
 
+#define IN_USE "67108864"
+
+/* An operation whose peer was stopped in the middle of it. */
+static ropeway_operation_t *in_use(ropeway_connector_t *connector, ts_peer_t *peer,
+                                   ropeway_operation_kind_t kind) {
+    for (int attempt = 0; attempt < 20; attempt++) {
+        const char *metadata;
+        ropeway_operation_t *operation = ts_create(connector, kind, IN_USE, 55, "stall_ms=0");
+        assert_ok(ropeway_operation_metadata(operation, &metadata));
+        ts_peer_begin(peer, ts_verb(ts_other(kind)), 0, IN_USE, 55, "stall_ms=0", metadata,
+                      strlen(metadata));
+        ts_await_progress(operation, 1);
+        ts_peer_stop(peer);
+        /* What is on its way arrives. */
+        if (ropeway_operation_wait(operation, 50) == ROPEWAY_ERR_TIMEOUT) {
+            return operation;
+        }
+        ts_peer_continue(peer);
+        ts_peer_ask(peer, "release 0");
+        ts_release(operation);
+    }
+    fail_msg("no transfer was caught in its middle");
+    return NULL;
+}
+
 static void rule6_a_key_in_use_is_refused_to_a_second_peer(void **state) {
     (void)state;
     ropeway_connector_t *connector = ts_connect("chunk_size=65536 window=1");
     ts_peer_t *first = ts_new_peer("chunk_size=65536 window=1"), *second = ts_new_peer("");
     for (int kind = ROPEWAY_OPERATION_READABLE; kind <= ROPEWAY_OPERATION_WRITABLE; kind++) {
         const char *verb = ts_verb(ts_other((ropeway_operation_kind_t)kind)), *metadata;
-        const char *spec = "67108864";
-        ropeway_operation_t *operation =
-            ts_create(connector, (ropeway_operation_kind_t)kind, spec, 55, "stall_ms=0");
-        assert_ok(ropeway_operation_metadata(operation, &metadata));
-        ts_peer_begin(first, verb, 0, spec, 55, "stall_ms=0", metadata, strlen(metadata));
-        assert_true(ts_await_progress(operation, 1));
-        ts_peer_stop(first);
+        const char *spec = IN_USE;
+        ropeway_operation_t *operation = in_use(connector, first, (ropeway_operation_kind_t)kind);
         assert_status(operation, ROPEWAY_STATUS_IN_PROGRESS);
+        assert_ok(ropeway_operation_metadata(operation, &metadata));
         assert_int_equal(ts_peer_begin(second, verb, 0, spec, 66, "", metadata, strlen(metadata)),
                          ROPEWAY_OK);
         assert_ended(ts_peer_wait(second, 0), ROPEWAY_STATUS_ERRORED, ROPEWAY_ERR_KEY_USED);

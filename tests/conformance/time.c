@@ -34,22 +34,27 @@ static void rule4_an_offer_has_no_stall_limit_before_it_is_taken(void **state) {
     ropeway_operation_t *operation =
         ts_create(connector, ROPEWAY_OPERATION_READABLE, "9", 1, "stall_ms=20");
     const char *metadata;
-    assert_fails(ropeway_operation_wait(operation, 200), ROPEWAY_ERR_TIMEOUT);
+    ropeway_operation_t *later =
+        ts_create(connector, ROPEWAY_OPERATION_READABLE, "9", 1, "deadline_ms=200");
+    assert_ended(ts_wait(later), ROPEWAY_STATUS_ERRORED, ROPEWAY_ERR_DEADLINE);
+    assert_status(operation, ROPEWAY_STATUS_INITIALIZED);
     assert_ok(ropeway_operation_metadata(operation, &metadata));
     ts_peer_begin(peer, "read", 0, "9", 1, "", metadata, strlen(metadata));
-    assert_ok(ropeway_operation_wait(operation, TS_BOUND_MS));
+    /* It is taken, and from then on 20 ms may be too short for a busy machine. */
+    ropeway_error_t error = ropeway_operation_wait(operation, TS_BOUND_MS);
+    assert_true(error == ROPEWAY_OK || error == ROPEWAY_ERR_STALLED);
 }
 
 /* The peer is stopped in the middle of the transfer; whoever stays finds out by its options. */
-static void stop_in_the_middle(ropeway_operation_kind_t kind, const char *options,
-                               ropeway_error_t error, double seconds) {
+static void stop_in_the_middle(ropeway_operation_kind_t kind) {
     ropeway_connector_t *connector = ts_connect(SLOW " quiet_ms=200");
     ts_peer_t *peer = ts_new_peer(SLOW " quiet_ms=200");
     for (int attempt = 0;; attempt++) {
-        ts_pair_t pair = ts_pair_make(connector, peer, 0, kind, BIG, options);
+        /* Before the last progress, so that the limit is a lower bound on any machine. */
+        double start = ts_now();
+        ts_pair_t pair = ts_pair_make(connector, peer, 0, kind, BIG, "stall_ms=1500");
         ts_await_progress(pair.operation, 1);
         ts_peer_stop(peer);
-        double start = ts_now();
         ts_outcome_t mine = ts_wait(pair.operation);
         double took = ts_now() - start;
         ts_region_t *region = ts_region(pair.operation);
@@ -62,8 +67,8 @@ static void stop_in_the_middle(ropeway_operation_kind_t kind, const char *option
         if (mine.status == ROPEWAY_STATUS_COMPLETE && attempt < 20) {
             continue;
         }
-        assert_ended(mine, ROPEWAY_STATUS_ERRORED, error);
-        assert_true(took >= seconds);
+        assert_ended(mine, ROPEWAY_STATUS_ERRORED, ROPEWAY_ERR_STALLED);
+        assert_true(took >= 1.5);
         assert_int_equal(theirs.status, ROPEWAY_STATUS_ERRORED);
         assert_string_not_equal(theirs.text, "");
         return;
@@ -72,22 +77,22 @@ static void stop_in_the_middle(ropeway_operation_kind_t kind, const char *option
 
 static void rule4_a_stopped_peer_of_a_read_is_found_by_the_stall_limit(void **state) {
     (void)state;
-    stop_in_the_middle(ROPEWAY_OPERATION_READ, "stall_ms=1500", ROPEWAY_ERR_STALLED, 0.75);
+    stop_in_the_middle(ROPEWAY_OPERATION_READ);
 }
 
 static void rule4_a_stopped_peer_of_a_write_is_found_by_the_stall_limit(void **state) {
     (void)state;
-    stop_in_the_middle(ROPEWAY_OPERATION_WRITE, "stall_ms=1500", ROPEWAY_ERR_STALLED, 0.75);
+    stop_in_the_middle(ROPEWAY_OPERATION_WRITE);
 }
 
 static void rule4_a_stopped_reader_is_found_by_the_stall_limit(void **state) {
     (void)state;
-    stop_in_the_middle(ROPEWAY_OPERATION_READABLE, "stall_ms=1500", ROPEWAY_ERR_STALLED, 0.75);
+    stop_in_the_middle(ROPEWAY_OPERATION_READABLE);
 }
 
 static void rule4_a_stopped_writer_is_found_by_the_stall_limit(void **state) {
     (void)state;
-    stop_in_the_middle(ROPEWAY_OPERATION_WRITABLE, "stall_ms=1500", ROPEWAY_ERR_STALLED, 0.75);
+    stop_in_the_middle(ROPEWAY_OPERATION_WRITABLE);
 }
 
 static void rule4_the_deadline_ends_a_transfer_that_hangs(void **state) {

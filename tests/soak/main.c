@@ -19,8 +19,9 @@ static void assert_flat(const char *what, ts_usage_t before, ts_usage_t after) {
     print_message("%s: %zu -> %zu KiB, %zu -> %zu descriptors, %zu -> %zu threads\n", what,
                   before.resident / 1024, after.resident / 1024, before.descriptors,
                   after.descriptors, before.threads, after.threads);
-    assert_int_equal(after.descriptors, before.descriptors);
-    assert_int_equal(after.threads, before.threads);
+    /* Fewer is no leak: the first look may have met something that was about to be closed. */
+    assert_true(after.descriptors <= before.descriptors);
+    assert_true(after.threads <= before.threads);
     if (!ts_sanitized()) {
         assert_true(after.resident <= before.resident + TS_SLACK_BYTES);
     }
@@ -57,17 +58,8 @@ static void rule7_a_thousand_pending_operations_cost_no_cpu(void **state) {
             connector, &descriptor, 1, &options, &operations[i]));
         assert_ok(ropeway_operation_metadata(operations[i], &metadata));
     }
-    uint64_t wakeups = ts_stats(connector).wakeups;
-    double start = ts_now(), cpu = ts_cpu_seconds();
-    poll(NULL, 0, 5000);
-    cpu = ts_cpu_seconds() - cpu;
-    wakeups = ts_stats(connector).wakeups - wakeups;
-    double wall = ts_now() - start;
-    print_message("%d pending operations: %.1f ms CPU in %.1f s (%.3f %%), %llu wake-ups\n", COUNT,
-                  cpu * 1e3, wall, cpu / wall * 100, (unsigned long long)wakeups);
     /* Near nothing; the slack is for sanitizers and for UCX's look at its peers once a second. */
-    assert_true(cpu / wall < (ts_sanitized() ? 0.02 : 0.005));
-    assert_true(wakeups < 50);
+    ts_assert_sleeps(connector, 5000, ts_sanitized() ? 0.02 : 0.005, 10);
     assert_int_equal(ts_stats(connector).operations_live, COUNT);
     for (size_t i = 0; i < COUNT; i++) {
         ropeway_operation_release(operations[i]);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "support.h"
 
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -342,6 +343,24 @@ ropeway_stats_t ts_stats(ropeway_connector_t *connector) {
     ropeway_stats_t stats;
     assert_ok(ropeway_connector_stats(connector, &stats, sizeof stats));
     return stats;
+}
+
+void ts_assert_sleeps(ropeway_connector_t *connector, int span_ms, double share,
+                      unsigned wakeups_per_second) {
+    for (double end = ts_now() + TS_BOUND_MS / 1000.0; ts_now() < end;) {
+        double start = ts_now(), cpu = ts_cpu_seconds();
+        uint64_t wakeups = ts_stats(connector).wakeups;
+        poll(NULL, 0, span_ms);
+        cpu = ts_cpu_seconds() - cpu;
+        wakeups = ts_stats(connector).wakeups - wakeups;
+        double wall = ts_now() - start;
+        print_message("idle: %.1f ms CPU in %.1f s (%.3f %%), %llu wake-ups\n", cpu * 1e3, wall,
+                      cpu / wall * 100, (unsigned long long)wakeups);
+        if (cpu < share * wall && (double)wakeups <= wakeups_per_second * wall) {
+            return;
+        }
+    }
+    fail_msg("the connector does not come to rest");
 }
 
 int ts_group_setup(void **state) {

@@ -121,6 +121,12 @@ ts_outcome_t ts_outcome(const ropeway_operation_t *operation);
 ts_outcome_t ts_wait(ropeway_operation_t *operation);
 ropeway_stats_t ts_stats(ropeway_connector_t *connector);
 
+/* Within TS_BOUND_MS there is a span of span_ms in which this process takes less than that share of
+ * a core, and the connector wakes at most so often a second. One that never comes to rest has none;
+ * the first may still see the end of what was done before. */
+void ts_assert_sleeps(ropeway_connector_t *connector, int span_ms, double share,
+                      unsigned wakeups_per_second);
+
 /* The tests of one file. */
 typedef struct ts_list {
     const struct CMUnitTest *tests;
