@@ -103,7 +103,7 @@ tsan: deps-lint build/tsan/build.ninja ## run the library's tests under ThreadSa
 	ninja -C build/tsan
 	TSAN_OPTIONS=$(TSAN) \
 	$(MESON_TEST) -C build/tsan --timeout-multiplier 8 --suite unit --suite fuzz
-	TSAN_OPTIONS=$(TSAN) $(MESON_TEST) -C build/tsan --timeout-multiplier 8 \
+	TSAN_OPTIONS=$(TSAN) $(MESON_TEST) -C build/tsan --timeout-multiplier 8 --logbase testlog-behaviour \
 	    conformance-host conformance-private conformance-tcp faults-host faults-netns soak-host
 
 build/tsan/build.ninja:
