@@ -33,7 +33,7 @@ CASES = [
 ]
 
 
-def run(*words, code=0, timeout=170):
+def run(*words, code=0, timeout=400):
     done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=timeout)
     if done.returncode == 77 and code != 77:
         raise unittest.SkipTest(done.stderr.strip())

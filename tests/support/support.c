@@ -385,7 +385,7 @@ int ts_group_setup(void **state) {
 int ts_setup(void **state) {
     (void)state;
     /* A test that hangs is ended by the signal, and named by the last line of output. */
-    alarm(ts_sanitized() ? 600 : 120);
+    alarm(ts_sanitized() ? 600 : 300);
     memset(&ts, 0, sizeof ts);
     ts.before = ts_usage(0);
     return 0;

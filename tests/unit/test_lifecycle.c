@@ -221,6 +221,6 @@ int main(void) {
         cmocka_unit_test(rule9_a_forked_child_frees_what_a_thread_of_the_parent_waits_for),
     };
 
-    alarm(120); /* what hangs shall not hang for ever */
+    alarm(300); /* what hangs shall not hang for ever */
     return cmocka_run_group_tests(tests, unit_seed, NULL);
 }
