@@ -113,6 +113,14 @@ async def main() -> None:
             assert_type(read, connect.ReadOperation)
             await read.wait_for_completion()
             assert_type(read.results(), list[connect.Descriptor])
+        with worker.begin_read(connect.Descriptor(bytearray(5)), operation.metadata()) as read:
+            assert_type(read, connect.ReadOperation)
+    with worker.create_writable(connect.Descriptor(bytearray(5))) as sink:
+        assert_type(sink, connect.WritableOperation)
+        write = asyncio.create_task(worker.begin_write([connect.Descriptor(b"hello")], sink.metadata()))
+        assert_type(await write, connect.WriteOperation)
+        assert_type(await asyncio.wait_for(worker.begin_write(sink.metadata(), connect.Descriptor(b"hello")), 5), connect.WriteOperation)
+        assert_type(await sink, connect.WritableOperation)
 
 asyncio.run(main())
 """

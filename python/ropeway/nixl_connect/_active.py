@@ -7,6 +7,7 @@ import base64
 import json
 import zlib
 from abc import abstractmethod
+from collections.abc import Coroutine
 from typing import Any, Optional, Sequence, Union
 
 from ..operation import OperationKind as NativeKind
@@ -116,7 +117,7 @@ def _metadata_json(remote: Remote, kind: OperationKind, far: list[Descriptor], k
     )
 
 
-class ReadOperation(ActiveOperation):
+class ReadOperation(ActiveOperation, Coroutine[Any, Any, "ReadOperation"]):
     """Reads a remote readable operation into local_descriptors."""
 
     def __init__(
@@ -137,7 +138,7 @@ class ReadOperation(ActiveOperation):
         await self._wait(timeout)
 
 
-class WriteOperation(ActiveOperation):
+class WriteOperation(ActiveOperation, Coroutine[Any, Any, "WriteOperation"]):
     """Writes local_descriptors into a remote writable operation."""
 
     def __init__(

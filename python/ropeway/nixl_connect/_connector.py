@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import os
 import socket
 import sys
 import threading
 import uuid
 from functools import cached_property
-from typing import Any, Optional
+from typing import Any, Callable, Optional, TypeVar, overload
 
 from ._active import ReadOperation, WriteOperation
 from ._connection import Connection
@@ -17,6 +19,20 @@ from ._descriptor import Descriptors, check_list
 from ._device import OperationKind
 from ._metadata import RdmaMetadata
 from ._passive import ReadableOperation, WritableOperation
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def _coroutine_function(function: _Function) -> _Function:
+    """For who asks: what these methods give is awaited as the result of upstream's `async def` is. The inspect
+    module can be told since 3.12, asyncio before."""
+    mark = getattr(inspect, "markcoroutinefunction", None)
+    if mark is not None:
+        mark(function)
+    else:
+        setattr(function, "_is_coroutine", getattr(asyncio.coroutines, "_is_coroutine"))
+    return function
+
 
 class Connector:
     """worker_id: the worker's name; by default a new UUID.
@@ -72,32 +88,48 @@ class Connector:
                     return False
         return os.path.exists("/dev/nvidiactl")
 
-    async def begin_read(self, remote_metadata: RdmaMetadata, local_descriptors: Descriptors) -> ReadOperation:
-        """Begins to read a remote readable operation into local_descriptors."""
-        _check_metadata(remote_metadata)
-        check_list("local_descriptors", local_descriptors)
-        if remote_metadata.operation_kind != OperationKind.READ:
+    @overload
+    def begin_read(self, remote_metadata: RdmaMetadata, local_descriptors: Descriptors) -> ReadOperation: ...
+    @overload
+    def begin_read(self, remote_metadata: Descriptors, local_descriptors: RdmaMetadata) -> ReadOperation: ...
+    @_coroutine_function
+    def begin_read(self, remote_metadata: Any, local_descriptors: Any) -> ReadOperation:
+        """Begins to read a remote readable operation into local_descriptors. The arguments may change places."""
+        metadata, descriptors = _told_apart("begin_read", remote_metadata, local_descriptors)
+        if metadata.operation_kind != OperationKind.READ:
             raise RuntimeError("Cannot create a `ReadOperation` to read from a remote `WritableOperation`.")
-        return ReadOperation(await self._create_connection(), remote_metadata, local_descriptors)
+        return ReadOperation(self._connect(), metadata, descriptors)
 
-    async def begin_write(self, local_descriptors: Descriptors, remote_metadata: RdmaMetadata) -> WriteOperation:
-        """Begins to write local_descriptors into a remote writable operation."""
-        _check_metadata(remote_metadata)
-        check_list("local_descriptors", local_descriptors)
-        if remote_metadata.operation_kind != OperationKind.WRITE:
+    @overload
+    def begin_write(self, local_descriptors: Descriptors, remote_metadata: RdmaMetadata) -> WriteOperation: ...
+    @overload
+    def begin_write(self, local_descriptors: RdmaMetadata, remote_metadata: Descriptors) -> WriteOperation: ...
+    @_coroutine_function
+    def begin_write(self, local_descriptors: Any, remote_metadata: Any) -> WriteOperation:
+        """Begins to write local_descriptors into a remote writable operation. The arguments may change places."""
+        metadata, descriptors = _told_apart("begin_write", remote_metadata, local_descriptors)
+        if metadata.operation_kind != OperationKind.WRITE:
             raise RuntimeError("Cannot create a `WriteOperation` to write to a remote `ReadableOperation`.")
-        return WriteOperation(await self._create_connection(), local_descriptors, remote_metadata)
+        return WriteOperation(self._connect(), descriptors, metadata)
 
-    async def create_readable(self, local_descriptors: Descriptors) -> ReadableOperation:
-        return ReadableOperation(await self._create_connection(), local_descriptors)
+    @_coroutine_function
+    def create_readable(self, local_descriptors: Descriptors) -> ReadableOperation:
+        """Lets one peer read local_descriptors, once."""
+        return ReadableOperation(self._connect(), local_descriptors)
 
-    async def create_writable(self, local_descriptors: Descriptors) -> WritableOperation:
-        return WritableOperation(await self._create_connection(), local_descriptors)
+    @_coroutine_function
+    def create_writable(self, local_descriptors: Descriptors) -> WritableOperation:
+        """Lets one peer write local_descriptors, once."""
+        return WritableOperation(self._connect(), local_descriptors)
 
     async def initialize(self) -> None:
         """Deprecated, and does nothing."""
 
     async def _create_connection(self) -> Connection:
+        """The one connection of this connector; real programs ask for it by this name."""
+        return self._connect()
+
+    def _connect(self) -> Connection:
         """The one connection of this connector; a new one in the child of a fork."""
         connection = self._shared_connection
         if connection is not None and connection._process == os.getpid():
@@ -123,6 +155,13 @@ class Connector:
         return self._worker_id
 
 
-def _check_metadata(remote_metadata: Any) -> None:
-    if not isinstance(remote_metadata, RdmaMetadata):
-        raise TypeError("Argument `remote_metadata` must be `RdmaMetadata`.")
+def _told_apart(call: str, one: Any, other: Any) -> tuple[RdmaMetadata, Descriptors]:
+    """The metadata and the descriptors, in whatever order they were given."""
+    metadata, descriptors = (one, other) if isinstance(one, RdmaMetadata) else (other, one)
+    if not isinstance(metadata, RdmaMetadata):
+        raise TypeError(
+            f"{call}() takes the peer's `RdmaMetadata` and a `Descriptor` or list of them, in either order; it got "
+            f"`{type(one).__name__}` and `{type(other).__name__}`. RdmaMetadata.model_validate() makes one of a dict."
+        )
+    check_list("local_descriptors", descriptors)
+    return metadata, descriptors

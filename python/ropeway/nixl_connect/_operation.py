@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Optional, TypeVar
+from typing import TYPE_CHECKING, Any, Generator, NoReturn, Optional, TypeVar
 
 from .. import errors
 from .._loops import ended
@@ -36,7 +36,12 @@ def check_key(key: Any) -> None:
 
 
 class AbstractOperation(ABC):
-    """What all operations share."""
+    """What all operations share.
+
+    The methods of a connector give an operation that has begun. Programs of 2025 use it as it is, those of 2026
+    await it first, or hand it to asyncio as the coroutine that the method was for them. So each operation is a
+    coroutine too, one that has its result at once: itself. It may be awaited any number of times.
+    """
 
     # Defaults for objects whose constructor failed.
     _core: Optional[_core.Operation] = None
@@ -132,6 +137,28 @@ class AbstractOperation(ABC):
         lent, self._lent = self._lent, ()
         for descriptor in lent:
             descriptor._return()
+
+    # ---- the coroutine ----
+
+    def __await__(self: _Self) -> Generator[Any, Any, _Self]:
+        """The operation itself, at once."""
+        return self
+        yield
+
+    def send(self, value: Any, /) -> NoReturn:
+        """As a coroutine's; what it returns is the operation."""
+        raise StopIteration(self)
+
+    def throw(self, kind: Any, value: Any = None, traceback: Any = None, /) -> NoReturn:
+        """As a coroutine's: raises it. The operation goes on; it is cancelled when nobody holds it any more."""
+        if not isinstance(kind, BaseException):
+            kind = value if isinstance(value, BaseException) else kind() if value is None else kind(value)
+        del self  # which the traceback would keep alive
+        raise kind if traceback is None else kind.with_traceback(traceback)
+
+    def close(self) -> None:
+        """As leaving its block: cancels it when it is live, and waits until its memory is quiet."""
+        self._release()
 
     def __del__(self) -> None:
         # The extension cancels what is live, and keeps its memory until it is quiet.

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import base64
-from typing import Optional
+from collections.abc import Coroutine
+from typing import Any, Optional
 
 from .. import errors
 from ..operation import OperationKind as NativeKind
@@ -55,7 +56,7 @@ class PassiveOperation(AbstractOperation):
         )
 
 
-class ReadableOperation(PassiveOperation):
+class ReadableOperation(PassiveOperation, Coroutine[Any, Any, "ReadableOperation"]):
     """Lets one peer read local_descriptors, once."""
 
     def __init__(self, connection: Connection, local_descriptors: Descriptors) -> None:
@@ -65,7 +66,7 @@ class ReadableOperation(PassiveOperation):
         await self._wait(timeout)
 
 
-class WritableOperation(PassiveOperation):
+class WritableOperation(PassiveOperation, Coroutine[Any, Any, "WritableOperation"]):
     """Lets one peer write local_descriptors, once."""
 
     def __init__(self, connection: Connection, local_descriptors: Descriptors) -> None:
