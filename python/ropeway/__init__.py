@@ -23,7 +23,7 @@ from .errors import (
     PeerError,
     RopewayError,
 )
-from .memory import Descriptor, Device, DeviceKind
+from .memory import Descriptor, Device, DeviceKind, Registration
 from .operation import Operation, OperationKind, OperationStatus, Progress
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "OperationTimeout",
     "PeerError",
     "Progress",
+    "Registration",
     "RopewayError",
     "describe",
 ]

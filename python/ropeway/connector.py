@@ -8,7 +8,7 @@ from typing import Any, Mapping, Optional, TypeVar, Union
 from . import tensors
 from ._load import core as _core
 from ._views import View, prepare, view_of
-from .memory import Descriptor
+from .memory import Descriptor, Registration
 from .operation import Operation, OperationKind
 
 Data = TypeVar("Data")
@@ -146,6 +146,12 @@ class Connector:
         return Operation(core, tensors.assemble(plan, items))
 
     # ---- the rest ----
+
+    def register(self, data: Any) -> Registration:
+        """Registers memory ahead of the operations that use it, until the result is released or dropped. It pays
+        over RDMA, and changes nothing else. data: one object. Raises RopewayError when the memory can't be
+        registered, such as memory of a GPU that UCX does not know."""
+        return Registration(self._core, data if isinstance(data, Descriptor) else Descriptor(data))
 
     def stats(self) -> dict[str, int]:
         """ropeway_stats_t by names: counters since the connector was made, and gauges."""

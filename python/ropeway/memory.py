@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Devices and descriptors."""
+"""Devices, descriptors, and memory that is registered ahead of operations."""
 
 from __future__ import annotations
 
+import sys
 from enum import IntEnum
-from typing import Any, Union
+from typing import Any, NoReturn, Optional, Union
 
 from ._load import core as _core
-from ._views import View, view_of
+from ._views import View, refuse, view_of
 
 
 class DeviceKind(IntEnum):
@@ -49,15 +50,19 @@ class Descriptor:
 
     data: an object with the buffer protocol, __array_interface__, __cuda_array_interface__ or DLPack, or a
     torch tensor. Strided views are fine: their elements travel in order.
+    device: where the memory lies, when the object does not know; by default what the object says.
     """
 
     __slots__ = ("_view", "_device")
 
-    def __init__(self, data: Any) -> None:
+    def __init__(self, data: Any, device: Optional[Union[str, Device]] = None) -> None:
         if isinstance(data, Descriptor):
             self._view: View = data._view
         else:
             self._view = view_of(data)
+        if device is not None:
+            place = Device(device)
+            self._view = self._view._replace(kind=int(place.kind), device=place.id)
         self._device = _device(self._view)
 
     @classmethod
@@ -69,8 +74,23 @@ class Descriptor:
         self._device = place
         return self
 
+    def prefix(self, size: int) -> Descriptor:
+        """The first size bytes of the same memory. Raises ArgumentError when it has fewer, and when it is a strided
+        view, which travels as a whole."""
+        view = self._view
+        if size == view.nbytes:
+            return self
+        if not 0 <= size < view.nbytes:
+            raise refuse(f"the descriptor's size is {size}, and its memory has {view.nbytes} bytes")
+        if view.strides is not None:
+            raise refuse(f"the descriptor's size is {size} of {view.nbytes} bytes; a strided view travels as a whole")
+        found = Descriptor.__new__(Descriptor)
+        found._view, found._device = view._replace(nbytes=size, shape=(size,), itemsize=1), self._device
+        return found
+
     @property
     def ptr(self) -> int:
+        """The address of the first element."""
         return self._view.ptr
 
     @property
@@ -80,15 +100,28 @@ class Descriptor:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The elements' shape, as the object has it; of raw memory, its bytes."""
         return self._view.shape
 
     @property
+    def is_dense(self) -> bool:
+        """Whether the elements lie behind each other, without gaps."""
+        return self._view.strides is None
+
+    @property
     def device(self) -> Device:
+        """Where the memory lies."""
         return self._device
 
     @property
     def owner(self) -> Any:
+        """What keeps the memory alive."""
         return self._view.owner
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a Descriptor is an address in this process; it can't be pickled or copied. Send an operation's metadata"
+        )
 
     def __repr__(self) -> str:
         return f"Descriptor(ptr={self.ptr:#x}, size={self.size}, device='{self._device}')"
@@ -98,3 +131,35 @@ def _device(view: View) -> Device:
     device = Device.__new__(Device)
     device.kind, device.id = DeviceKind(view.kind), view.device
     return device
+
+
+class Registration:
+    """Memory that was registered ahead of the operations that use it: what Connector.register() gives. It stays so
+    until release(), or until nobody holds this object; meanwhile the memory is kept alive."""
+
+    __slots__ = ("_connector", "_handle", "_memory")
+
+    def __init__(self, connector: _core.Connector, memory: Descriptor) -> None:
+        self._connector = connector
+        self._memory: Optional[Descriptor] = memory
+        self._handle: Optional[object] = None
+        # Nothing is to be registered of no bytes, and of elements with gaps, which travel by way of a copy.
+        if memory.size and memory.is_dense:
+            place = memory.device
+            self._handle = connector.register(memory.ptr, memory.size, int(place.kind), place.id)
+
+    def release(self) -> None:
+        """Ends it. Operations that are live keep what they need. Calling it again changes nothing."""
+        handle, self._handle, self._memory = self._handle, None, None
+        if handle is not None:
+            self._connector.deregister(handle)
+
+    def __enter__(self) -> Registration:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.release()
+
+    def __del__(self) -> None:
+        if getattr(self, "_handle", None) is not None and not sys.is_finalizing():
+            self.release()

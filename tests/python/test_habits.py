@@ -43,9 +43,9 @@ def test_a_pool_of_registered_descriptors_is_shrunk_for_each_read_and_restored(p
                 assert descriptor.is_registered
                 assert descriptor.size == 1000
                 assert buffer == bytes(index * 7 % 251 for index in range(size)) + bytes(1000 - size)
-        assert connection._native.stats()["memory_registered"] == 3000
+        assert connection.stats()["memory_registered"] == 3000
         del pool, descriptor, operation
-        assert connection._native.stats()["memory_registered"] == 0
+        assert connection.stats()["memory_registered"] == 0
 
     asyncio.run(main())
 

@@ -29,7 +29,7 @@ def test_every_class_of_the_module_exists(name):
 @pytest.mark.parametrize(
     "method, parameters",
     [
-        (connect.Connector.__init__, ["worker_id", "interop", "deadline", "stall", "enable_progress_thread"]),
+        (connect.Connector.__init__, ["worker_id", "interop", "deadline", "stall", "enable_progress_thread", "namespace", "runtime"]),
         (connect.Connector.begin_read, ["remote_metadata", "local_descriptors"]),
         (connect.Connector.begin_write, ["local_descriptors", "remote_metadata"]),
         (connect.Connector.create_readable, ["local_descriptors"]),

@@ -1,24 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Connector, and the Connection that it makes when it is first needed."""
+"""Connector: a worker, and the methods that make its operations."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 import os
-import socket
 import sys
-import threading
-import uuid
 from functools import cached_property
 from typing import Any, Callable, Optional, TypeVar, overload
 
-from ._active import ReadOperation, WriteOperation
-from ._connection import Connection
-from ._descriptor import Descriptors, check_list
-from ._device import OperationKind
-from ._metadata import RdmaMetadata
-from ._passive import ReadableOperation, WritableOperation
+from ._connection import Connection, Worker
+from ._memory import Descriptors, OperationKind, RdmaMetadata, check_list
+from ._operations import ReadableOperation, ReadOperation, WritableOperation, WriteOperation
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -34,15 +28,13 @@ def _coroutine_function(function: _Function) -> _Function:
     return function
 
 
-class Connector:
-    """worker_id: the worker's name; by default a new UUID.
+class Connector(Worker):
+    """A worker: it offers memory to others, and reads and writes theirs. Any thread may use it, and any event loop.
 
-    Beyond dynamo.nixl_connect:
-    interop: whether stock peers may read and write what this connector offers. None: yes, unless the environment
-    has ROPEWAY_INTEROP=0.
-    deadline: seconds that an operation may live; 0 or None: no limit.
-    stall: seconds without a byte after which a transfer fails; 0: never; None: 30.
-    enable_progress_thread: for programs written for later releases; there always is one, and it sleeps when idle.
+    What its four methods give has begun. It can be used at once, awaited (which gives it back), or handed to asyncio as
+    a coroutine; an error in the arguments is raised by the call itself. They raise TypeError for arguments of other
+    types, ValueError for an empty list, descriptors of several kinds of memory, a null pointer, and counts or sizes
+    that differ from the peer's, and RuntimeError (ropeway.RopewayError) when the operation can't begin.
     """
 
     def __init__(
@@ -53,29 +45,42 @@ class Connector:
         deadline: Optional[float] = None,
         stall: Optional[float] = None,
         enable_progress_thread: bool = True,
+        namespace: Optional[str] = None,
+        runtime: Any = None,
     ) -> None:
-        if worker_id is None:
-            worker_id = uuid.uuid4().hex
-        if not isinstance(worker_id, str) or not worker_id:
-            raise TypeError("Argument `worker_id` must be a non-empty `str` or `None`.")
+        """worker_id: the worker's name; by default a new UUID.
+        runtime, namespace: kept for who asks for them, as in 2025; nothing here uses them.
+
+        Not in upstream:
+        interop: whether stock peers may read and write what this connector offers. None: yes, unless the environment
+        has ROPEWAY_INTEROP=0.
+        deadline: seconds that an operation may live; 0 or None: no limit.
+        stall: seconds without a byte after which a transfer fails; 0: never; None: 30.
+        enable_progress_thread: there always is one, and it sleeps when idle.
+        """
+        if namespace is not None and not isinstance(namespace, str):
+            raise TypeError("Argument `namespace` must be `str` or `None`.")
         if interop is None:
             # On by default: this stands in for something with exactly that exposure.
             interop = os.environ.get("ROPEWAY_INTEROP") != "0"
-        self._options: dict[str, Any] = {"interop": interop, "deadline": deadline, "stall": stall}
-        self._worker_id = worker_id
-        self._hostname = socket.gethostname()
-        self._connection_count = 0
-        self._shared_connection: Optional[Connection] = None
-        # Several event loops may ask for the connection at once: no lock of asyncio's.
-        self._lock = threading.Lock()
+        super().__init__(worker_id, {"interop": interop, "deadline": deadline, "stall": stall})
+        self._namespace = "dynamo" if namespace is None else namespace
+        self._runtime = runtime
 
     @property
-    def hostname(self) -> str:
-        return self._hostname
+    def namespace(self) -> str:
+        """The namespace that it was made with, as in 2025; "dynamo" by default."""
+        return self._namespace
 
     @property
-    def name(self) -> str:
-        return self._worker_id
+    def runtime(self) -> Any:
+        """The runtime that it was made with, as in 2025, or None."""
+        return self._runtime
+
+    @property
+    def metadata(self) -> bytes:
+        """How to reach this worker, as in 2025: connection.metadata."""
+        return self.connection.metadata
 
     @cached_property
     def is_cuda_available(self) -> bool:
@@ -94,11 +99,12 @@ class Connector:
     def begin_read(self, remote_metadata: Descriptors, local_descriptors: RdmaMetadata) -> ReadOperation: ...
     @_coroutine_function
     def begin_read(self, remote_metadata: Any, local_descriptors: Any) -> ReadOperation:
-        """Begins to read a remote readable operation into local_descriptors. The arguments may change places."""
+        """Begins to read what a peer's ReadableOperation offers into local_descriptors. The arguments may change
+        places. Raises RuntimeError for the metadata of a WritableOperation."""
         metadata, descriptors = _told_apart("begin_read", remote_metadata, local_descriptors)
         if metadata.operation_kind != OperationKind.READ:
             raise RuntimeError("Cannot create a `ReadOperation` to read from a remote `WritableOperation`.")
-        return ReadOperation(self._connect(), metadata, descriptors)
+        return ReadOperation(self.connection, metadata, descriptors)
 
     @overload
     def begin_write(self, local_descriptors: Descriptors, remote_metadata: RdmaMetadata) -> WriteOperation: ...
@@ -106,53 +112,29 @@ class Connector:
     def begin_write(self, local_descriptors: RdmaMetadata, remote_metadata: Descriptors) -> WriteOperation: ...
     @_coroutine_function
     def begin_write(self, local_descriptors: Any, remote_metadata: Any) -> WriteOperation:
-        """Begins to write local_descriptors into a remote writable operation. The arguments may change places."""
+        """Begins to write local_descriptors into what a peer's WritableOperation offers. The arguments may change
+        places. Raises RuntimeError for the metadata of a ReadableOperation."""
         metadata, descriptors = _told_apart("begin_write", remote_metadata, local_descriptors)
         if metadata.operation_kind != OperationKind.WRITE:
             raise RuntimeError("Cannot create a `WriteOperation` to write to a remote `ReadableOperation`.")
-        return WriteOperation(self._connect(), descriptors, metadata)
+        return WriteOperation(self.connection, descriptors, metadata)
 
     @_coroutine_function
     def create_readable(self, local_descriptors: Descriptors) -> ReadableOperation:
-        """Lets one peer read local_descriptors, once."""
-        return ReadableOperation(self._connect(), local_descriptors)
+        """Lets one peer read local_descriptors, once: who has the metadata() of the result."""
+        return ReadableOperation(self.connection, local_descriptors)
 
     @_coroutine_function
     def create_writable(self, local_descriptors: Descriptors) -> WritableOperation:
-        """Lets one peer write local_descriptors, once."""
-        return WritableOperation(self._connect(), local_descriptors)
+        """Lets one peer write local_descriptors, once: who has the metadata() of the result."""
+        return WritableOperation(self.connection, local_descriptors)
 
     async def initialize(self) -> None:
-        """Deprecated, and does nothing."""
+        """Does nothing. Programs of 2025 must call it, and may."""
 
     async def _create_connection(self) -> Connection:
-        """The one connection of this connector; real programs ask for it by this name."""
-        return self._connect()
-
-    def _connect(self) -> Connection:
-        """The one connection of this connector; a new one in the child of a fork."""
-        connection = self._shared_connection
-        if connection is not None and connection._process == os.getpid():
-            return connection
-        with self._lock:
-            connection = self._shared_connection
-            if connection is None or connection._process != os.getpid():
-                self._connection_count += 1
-                connection = Connection(self, self._connection_count)
-                connection._is_initialized = True
-                self._shared_connection = connection
-        return connection
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Connector) and self._worker_id == other._worker_id
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        return f"Connector(worker_id='{self._worker_id}', hostname={self._hostname})"
-
-    def __str__(self) -> str:
-        return self._worker_id
+        """connection; real programs ask for it by this name."""
+        return self.connection
 
 
 def _told_apart(call: str, one: Any, other: Any) -> tuple[RdmaMetadata, Descriptors]:
