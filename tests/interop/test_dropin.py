@@ -7,18 +7,10 @@ import json
 import os
 import sys
 import unittest
-from pathlib import Path
 
-SITE = Path(__file__).resolve().parents[2] / "build/interop-site"
-if not (SITE / "ropeway").is_dir():
-    print(f"skipped: there is no {SITE}; tools/interop-site makes it", file=sys.stderr)
-    sys.exit(77)
-sys.path.insert(0, str(SITE))
-os.environ["PYTHONPATH"] = str(SITE)
-
+from dropin_site import ON_ROPEWAY, modules  # first: it skips
 from support import Case, Stock, both_transports
 
-ON_ROPEWAY = ["sh", "-c", 'exec "$1" -m ropeway.dropin "$2"', "sh"]
 SIZES = [[1], [4096], [70000], [(4 << 20) + 1], [1 << 16, 1, 300_001], [977] * 64]
 
 
@@ -70,14 +62,6 @@ class Fleet(Case):
 
 both_transports(globals(), Fleet, "Fleet")
 del Fleet
-
-
-def modules():
-    import dynamo.nixl_connect as stock
-
-    import ropeway.nixl_connect as ours
-
-    return stock, ours
 
 
 class OneProcess(unittest.TestCase):
