@@ -40,7 +40,13 @@ async def ended(operation: _core.Operation) -> None:
     the task leaves the operation as it is."""
     import asyncio
 
-    loop = asyncio.get_running_loop()
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(
+            "an operation can be awaited in the event loops of asyncio and uvloop, and none runs in this thread; "
+            "with another one, such as trio's, use op.wait() in a thread"
+        ) from None
     port = _port_of(loop)
     future = loop.create_future()
     if not operation.arm(port, future):

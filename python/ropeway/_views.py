@@ -65,11 +65,31 @@ def _torch_view(tensor: Any, torch: Any) -> View:
     itemsize = tensor.element_size()
     device = 0 if kind == HOST else tensor.get_device()
     strides = None if tensor.is_contiguous() else tuple(n * itemsize for n in tensor.stride())
-    return _make(tensor.data_ptr(), tuple(tensor.shape), strides, itemsize, False, kind, device, tensor)
+    # The storage: a tensor can be given another one while bytes move.
+    owner = tensor.untyped_storage() if hasattr(tensor, "untyped_storage") else tensor.storage()
+    return _make(tensor.data_ptr(), tuple(tensor.shape), strides, itemsize, False, kind, device, owner)
+
+
+def check_in_place(view: View, source: Any) -> None:
+    """Raises ArgumentError when the tensor that the view was made of has other memory by now."""
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(source, torch.Tensor) or view.nbytes == 0:
+        return
+    ptr, size = source.data_ptr(), source.numel() * source.element_size()
+    if ptr != view.ptr or size < view.nbytes:
+        raise refuse(
+            f"the tensor of a descriptor has other memory than when that was made ({size} bytes at {ptr:#x}, then "
+            f"{view.nbytes} at {view.ptr:#x}); make a new Descriptor of it"
+        )
 
 
 def _interface_view(interface: dict[str, Any], kind: int, device: int, owner: Any) -> View:
-    ptr, readonly = interface["data"]
+    place = interface.get("data")
+    if not isinstance(place, tuple) or len(place) != 2 or not isinstance(place[0], int):
+        # It may also be a buffer, or be left out where the object itself is one.
+        given = "nothing" if place is None else f"a {type(place).__name__}"
+        raise refuse(f"the array interface of a {type(owner).__name__} gives {given} for its memory, and not an address; pass the buffer itself")
+    ptr, readonly = place
     typestr = interface["typestr"]
     if typestr[1] in "Ot" or "|O" in str(interface.get("descr")):
         raise refuse(f"an array of type {typestr} holds no plain numbers; it can't be moved")

@@ -7,7 +7,7 @@ from typing import Any, Mapping, Optional, TypeVar, Union
 
 from . import tensors
 from ._load import core as _core
-from ._views import View, prepare, view_of
+from ._views import View, prepare, refuse, view_of
 from .memory import Descriptor, Registration
 from .operation import Operation, OperationKind
 
@@ -15,11 +15,12 @@ Data = TypeVar("Data")
 Metadata = Union[str, bytes, Mapping[str, Any]]
 
 _INHERIT = -1
+_LONGEST = 4_000_000  # seconds; milliseconds in 32 bits
 
 
 def _views(data: Any) -> list[View]:
     items = data if isinstance(data, (list, tuple)) else [data]
-    return [item._view if isinstance(item, Descriptor) else view_of(item) for item in items]
+    return [item.view if isinstance(item, Descriptor) else view_of(item) for item in items]
 
 
 def _ms(seconds: Optional[float]) -> int:
@@ -28,8 +29,8 @@ def _ms(seconds: Optional[float]) -> int:
 
 
 def _limit_ms(seconds: float) -> int:
-    if seconds < 0:
-        raise ValueError(f"a time limit is {seconds} s; it must not be negative (0: no limit)")
+    if not 0 <= seconds < _LONGEST:
+        raise ValueError(f"a time limit is {seconds} s; it must be from 0 (no limit) up to {_LONGEST} s")
     return max(1, round(seconds * 1000)) if seconds else 0
 
 
@@ -43,6 +44,23 @@ def metadata_text(metadata: Metadata) -> str:
 
     dump = getattr(metadata, "model_dump_json", None)
     return dump() if dump is not None else json.dumps(metadata)
+
+
+def _is_text(metadata: Any) -> bool:
+    """Whether that can be metadata, and can't be memory."""
+    return isinstance(metadata, (str, Mapping)) or hasattr(metadata, "model_dump_json")
+
+
+def _ordered(metadata: Any, data: Any, is_read: bool) -> tuple[str, Any]:
+    """The metadata's text and the memory, though they may have changed places. Bytes can be both; they are metadata where
+    that belongs, or where they can't be memory to fill."""
+    is_certain = _is_text(metadata) or (isinstance(metadata, bytes) and is_read)
+    if not is_certain and (_is_text(data) or (isinstance(data, bytes) and is_read)):
+        metadata, data = data, metadata
+    text = metadata_text(metadata)
+    if tensors.MARK in text:
+        raise refuse("this is the metadata of offer(); the peer uses fetch() with it")
+    return text, data
 
 
 class Connector:
@@ -114,24 +132,26 @@ class Connector:
 
     def begin_read(self, metadata: Metadata, data: Data, *, deadline: Optional[float] = None,
                    stall: Optional[float] = None, integrity: bool = False) -> Operation[Data]:  # fmt: skip
-        """Fetches a readable operation's bytes into data, which must match it in number and sizes."""
-        text = metadata_text(metadata)
+        """Fetches a readable operation's bytes into data, which must match it in number and sizes. metadata and data may
+        change places."""
+        text, data = _ordered(metadata, data, True)
         core = self._start(OperationKind.READ, _views(data), text, (_ms(deadline), _ms(stall)), integrity)
         return Operation(core, data)
 
     def begin_write(self, data: Data, metadata: Metadata, *, deadline: Optional[float] = None,
                     stall: Optional[float] = None, integrity: bool = False) -> Operation[Data]:  # fmt: skip
-        """Fills a writable operation's memory from data."""
-        text = metadata_text(metadata)
+        """Fills a writable operation's memory from data, which must match it in number and sizes. data and metadata may
+        change places, unless both are bytes."""
+        text, data = _ordered(metadata, data, False)
         core = self._start(OperationKind.WRITE, _views(data), text, (_ms(deadline), _ms(stall)), integrity)
         return Operation(core, data)
 
     # ---- tensors with their types and shapes ----
 
     def offer(self, data: Any, *, deadline: Optional[float] = None, integrity: bool = False) -> tensors.Offer:
-        """Offers one tensor, a list or a dict of them, for one fetch: types and shapes travel in the metadata."""
-        form = tensors.describe(data)
-        items = tensors.items_of(data)
+        """Offers tensors, arrays and buffers for one fetch: types and shapes travel in the metadata. data: one, or a list,
+        tuple or dict of them and of None, bool, int, float and str, nested at will; it arrives as it left."""
+        form, items = tensors.take_apart(data)
         core = self._start(OperationKind.READABLE, _views(items), None, (_ms(deadline), _INHERIT), integrity)
         return tensors.Offer(core, data, form)
 

@@ -8,7 +8,7 @@ from enum import IntEnum
 from typing import Any, NoReturn, Optional, Union
 
 from ._load import core as _core
-from ._views import View, refuse, view_of
+from ._views import View, check_in_place, refuse, view_of
 
 
 class DeviceKind(IntEnum):
@@ -53,13 +53,15 @@ class Descriptor:
     device: where the memory lies, when the object does not know; by default what the object says.
     """
 
-    __slots__ = ("_view", "_device")
+    __slots__ = ("_view", "_device", "_source")
 
     def __init__(self, data: Any, device: Optional[Union[str, Device]] = None) -> None:
         if isinstance(data, Descriptor):
             self._view: View = data._view
+            self._source: Any = data._source
         else:
             self._view = view_of(data)
+            self._source = data
         if device is not None:
             place = Device(device)
             self._view = self._view._replace(kind=int(place.kind), device=place.id)
@@ -72,7 +74,15 @@ class Descriptor:
         self = cls.__new__(cls)
         self._view = View(ptr, size, (size,), None, 1, False, int(place.kind), place.id, owner)
         self._device = place
+        self._source = None
         return self
+
+    @property
+    def view(self) -> View:
+        """What an operation needs of it. Raises ArgumentError when the tensor that it was made of has other memory by
+        now: `tensor.data = other` and `tensor.set_()` do that."""
+        check_in_place(self._view, self._source)
+        return self._view
 
     def prefix(self, size: int) -> Descriptor:
         """The first size bytes of the same memory. Raises ArgumentError when it has fewer, and when it is a strided
@@ -86,6 +96,7 @@ class Descriptor:
             raise refuse(f"the descriptor's size is {size} of {view.nbytes} bytes; a strided view travels as a whole")
         found = Descriptor.__new__(Descriptor)
         found._view, found._device = view._replace(nbytes=size, shape=(size,), itemsize=1), self._device
+        found._source = self._source
         return found
 
     @property

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Generator, Generic, NamedTuple, Optional, TypeVar
 
@@ -38,20 +40,35 @@ class Progress(NamedTuple):
     total: int
 
 
+def _caller() -> tuple[str, int]:
+    """The line outside of this package that made an operation."""
+    frame = sys._getframe(2)
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "ropeway":
+        frame = frame.f_back
+    return frame.f_code.co_filename, frame.f_lineno
+
+
 class Operation(Generic[Result]):
     """One transfer, or the offer of one. It begins by itself; nothing needs to be polled.
 
     `await op` and `op.wait()` return the operation's result (the memory that was given, or the tensors of a
     fetch), and raise when it did not complete. Leaving a `with` or `async with` block cancels the operation if
-    it is live, and ends when its memory is quiet. An operation that is dropped without that is cancelled too;
-    its memory is kept alive as long as bytes may land in it.
+    it is live, and ends when its memory is quiet. An operation that is dropped without that is cancelled too,
+    with a ResourceWarning of the line that made it; its memory is kept alive as long as bytes may land in it.
     """
 
-    __slots__ = ("_core", "_result", "__weakref__")
+    __slots__ = ("_core", "_result", "_made", "__weakref__")
 
     def __init__(self, core: _core.Operation, result: Result) -> None:
         self._core = core
         self._result = result
+        self._made = _caller()
+
+    def __del__(self) -> None:
+        if not sys.is_finalizing() and self._core.status < OperationStatus.COMPLETE:
+            sentence = f"{self!r} was let go of while it was live, and is cancelled; keep it until it ends, or leave its block"
+            # Without a source: who records warnings would keep the operation alive.
+            warnings.warn_explicit(sentence, ResourceWarning, *self._made)
 
     @property
     def kind(self) -> OperationKind:

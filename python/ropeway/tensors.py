@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from . import _core
 
 _FORMAT = "ropeway_offer"
+_VERSION = 2
+_MAX_DEPTH = 50
+MARK = f'"{_FORMAT}"'  # stands in the metadata of every offer, and in no other
 _NUMPY_KINDS = "biufc"
 _LIBRARIES = ("numpy", "torch", "bytes")
 
@@ -31,7 +34,7 @@ class Offer(Operation[Any]):
 
     @property
     def metadata(self) -> str:
-        return json.dumps({_FORMAT: 1, **self._form, "rdma": json.loads(self._core.metadata())})
+        return json.dumps({_FORMAT: _VERSION, **self._form, "rdma": json.loads(self._core.metadata())})
 
 
 class Plan(NamedTuple):
@@ -39,54 +42,101 @@ class Plan(NamedTuple):
     rdma: str
 
 
-def items_of(data: Any) -> list[Any]:
-    if isinstance(data, dict):
-        return list(data.values())
-    return list(data) if isinstance(data, (list, tuple)) else [data]
+def _refuse_at(place: str, sentence: str) -> Exception:
+    return refuse(f"{place or 'what is offered'} {sentence}")
 
 
-def _describe_one(item: Any) -> dict[str, Any]:
+def _describe_one(item: Any, place: str) -> dict[str, Any]:
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(item, torch.Tensor):
+        if item.is_quantized:
+            raise _refuse_at(place, "is a quantized tensor, whose scale would be lost; offer its int_repr(), and the scale")
         return {"library": "torch", "dtype": str(item.dtype).removeprefix("torch."), "shape": list(item.shape)}
     dtype = getattr(item, "dtype", None)
     if dtype is None or not hasattr(item, "shape"):
-        return {"library": "bytes", "dtype": "uint8", "shape": [memoryview(item).nbytes]}
+        try:
+            return {"library": "bytes", "dtype": "uint8", "shape": [memoryview(item).nbytes]}
+        except TypeError:
+            pass
+        raise _refuse_at(place, f"is a {type(item).__name__}; tensors, arrays, buffers, None, bool, int, float, str, and lists, tuples "
+                                "and dicts of those can be offered")  # fmt: skip
+    masked = sys.modules.get("numpy.ma")
+    if masked is not None and isinstance(item, masked.MaskedArray):
+        raise _refuse_at(place, "is a masked array, whose mask would be lost; offer its data and its mask")
     if not _is_number(dtype):
-        raise refuse(f"an array of type {dtype} can't be offered; send its bytes with create_readable()")
+        raise _refuse_at(place, f"is an array of type {dtype}, which can't be offered; send its bytes with create_readable()")
     if not getattr(dtype, "isnative", True):
-        raise refuse(f"an array of type {dtype.str} is not in this machine's byte order; convert it first")
+        raise _refuse_at(place, f"is an array of type {dtype.str}, not in this machine's byte order; convert it first")
     return {"library": "numpy", "dtype": dtype.name, "shape": list(item.shape)}
 
 
-def describe(data: Any) -> dict[str, Any]:
-    items = items_of(data)
-    names = list(data) if isinstance(data, dict) else None
-    if names is not None and not all(isinstance(name, str) for name in names):
-        raise TypeError("the names of tensors in a dict must be str")
-    form = "dict" if names is not None else "list" if isinstance(data, (list, tuple)) else "one"
-    return {"form": form, "names": names, "tensors": [_describe_one(item) for item in items]}
+def _take_apart(data: Any, place: str, depth: int, items: list[Any], tensors: list[dict[str, Any]]) -> Any:
+    """How data is built, as JSON: {"tensor": number}, {"value": ...}, {"list": [...]}, {"tuple": [...]}, or
+    {"dict": [[name, ...], ...]}. Its tensors are appended to items."""
+    if depth > _MAX_DEPTH:
+        raise _refuse_at(place[:200], f"lies in more than {_MAX_DEPTH} containers; does one contain itself?")
+    if data is None or type(data) in (bool, int, float, str):
+        return {"value": data}
+    if isinstance(data, (list, tuple)):
+        parts = [_take_apart(item, f"{place}[{index}]", depth + 1, items, tensors) for index, item in enumerate(data)]
+        return {"tuple" if isinstance(data, tuple) else "list": parts}
+    if isinstance(data, dict):
+        for name in data:
+            if not isinstance(name, str):
+                raise _refuse_at(place, f"is a dict with the key {name!r}; the names in a dict must be str")
+        return {"dict": [[name, _take_apart(item, f"{place}[{name!r}]", depth + 1, items, tensors)] for name, item in data.items()]}
+    tensors.append(_describe_one(data, place))
+    items.append(data)
+    return {"tensor": len(items) - 1}
 
 
-def _names_fit(form: dict[str, Any], count: int) -> bool:
-    """Those of a dict: as many strings as tensors, no two alike."""
-    names = form.get("names")
-    if form["form"] != "dict":
-        return True
-    return isinstance(names, list) and all(isinstance(name, str) for name in names) and len(set(names)) == len(names) == count
+def take_apart(data: Any) -> tuple[dict[str, Any], list[Any]]:
+    """What fetch() needs to know of data, and the tensors in it. Raises ArgumentError, with its place in data, for what can't
+    be offered."""
+    items: list[Any] = []
+    tensors: list[dict[str, Any]] = []
+    form = _take_apart(data, "", 0, items, tensors)
+    if not items:  # an operation needs some memory
+        items, tensors = [b""], [{"library": "bytes", "dtype": "uint8", "shape": [0]}]
+    return {"form": form, "tensors": tensors}, items
+
+
+def _put_together(form: Any, items: list[Any], depth: int = 0) -> Any:
+    """What _take_apart() took apart. Raises KeyError, TypeError, ValueError or IndexError for another form."""
+    if depth > _MAX_DEPTH:
+        raise ValueError("nested too deep")
+    [(kind, parts)] = form.items()
+    if kind == "tensor":
+        if type(parts) is not int or parts < 0:
+            raise ValueError("no number")
+        return items[parts]
+    if kind == "value":
+        if parts is not None and type(parts) not in (bool, int, float, str):
+            raise ValueError("no value")
+        return parts
+    if kind == "dict":
+        found = {str(name): _put_together(part, items, depth + 1) for name, part in parts}
+        if len(found) != len(parts):
+            raise ValueError("a name is there twice")
+        return found
+    made = [_put_together(part, items, depth + 1) for part in parts]
+    return {"list": made, "tuple": tuple(made)}[kind]
 
 
 def plan(text: str, max_bytes: Optional[int]) -> Plan:
     """What the metadata promises, checked against the sizes of the operation itself."""
+    form = None
     try:
         form = json.loads(text)
-        known = form.pop(_FORMAT) == 1 and form["form"] in ("one", "list", "dict")
+        known = form.pop(_FORMAT) == _VERSION
         rdma = form.pop("rdma")
         sizes = [int(descriptor["size"]) for descriptor in rdma["descriptors"]]
         tensors = [(str(t["library"]), str(t["dtype"]), [int(n) for n in t["shape"]]) for t in form["tensors"]]
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        if isinstance(form, dict) and "nixl_metadata" in form:
+            raise refuse("this is the metadata of create_readable(); use begin_read() with it, or offer() there") from None
         raise refuse(f"the metadata is not that of an offer ({type(error).__name__}: {error}); use what offer().metadata gave") from None
-    if not known or len(sizes) != len(tensors) or not _names_fit(form, len(tensors)):
+    if not known or len(sizes) != len(tensors) or not _fits(form.get("form"), len(tensors)):
         raise refuse("the metadata of the offer contradicts itself; use what offer().metadata gave, unchanged")
     if any(library not in _LIBRARIES for library, _, _ in tensors):
         raise refuse(f"the offer's tensors are of another library than {', '.join(_LIBRARIES)}")
@@ -102,6 +152,15 @@ def plan(text: str, max_bytes: Optional[int]) -> Plan:
     form["tensors"] = [{"library": library, "dtype": dtype, "shape": shape} for library, dtype, shape in tensors]
     form["sizes"] = sizes
     return Plan(form, json.dumps(rdma))
+
+
+def _fits(form: Any, count: int) -> bool:
+    """Whether the form can be put together of that many tensors."""
+    try:
+        _put_together(form, [None] * count)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError):
+        return False
+    return True
 
 
 def _ml_dtypes() -> Any:
@@ -163,6 +222,4 @@ def allocate(plan: Plan, library: Optional[str], device: str) -> list[Any]:
 
 
 def assemble(plan: Plan, items: list[Any]) -> Any:
-    if plan.form["form"] == "one":
-        return items[0]
-    return dict(zip(plan.form["names"], items)) if plan.form["form"] == "dict" else items
+    return _put_together(plan.form["form"], items)

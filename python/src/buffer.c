@@ -110,7 +110,7 @@ static bool is_dense(int dims, const Py_ssize_t *shape, const Py_ssize_t *stride
 
 PyObject *rw_py_layout(void *ptr, Py_ssize_t size, int dims, const Py_ssize_t *shape,
                        const Py_ssize_t *strides, Py_ssize_t itemsize, bool readonly, bool plain) {
-    bool dense = size == 0 || is_dense(dims, shape, strides, itemsize);
+    bool dense = size == 0 || strides == NULL || is_dense(dims, shape, strides, itemsize);
 
     return Py_BuildValue("NnNNnNN", PyLong_FromVoidPtr(ptr), size, tuple_of(shape, dims),
                          dense ? Py_NewRef(Py_None) : tuple_of(strides, dims), itemsize,
@@ -119,10 +119,14 @@ PyObject *rw_py_layout(void *ptr, Py_ssize_t size, int dims, const Py_ssize_t *s
 
 static PyObject *get_layout(PyObject *self, void *unused) {
     const buffer_view_t *view = view_of(self);
+    Py_ssize_t count = view->itemsize > 0 ? view->len / view->itemsize : view->len;
+    /* An exporter may leave out the shape of one dimension, and the strides of dense elements, as
+     * those of ctypes do, whatever it is asked for. */
+    bool flat = view->shape == NULL && view->ndim > 0;
 
     (void)unused;
-    return rw_py_layout(view->buf, view->len, view->ndim, view->shape, view->strides,
-                        view->itemsize, view->readonly != 0, is_plain(view->format));
+    return rw_py_layout(view->buf, view->len, flat ? 1 : view->ndim, flat ? &count : view->shape,
+                        view->strides, view->itemsize, view->readonly != 0, is_plain(view->format));
 }
 
 static PyGetSetDef properties[] = {{"ptr", get_ptr, NULL, NULL, NULL},

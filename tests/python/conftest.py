@@ -2,6 +2,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,14 @@ def peers():
 @pytest.fixture
 def peer(peers):
     return peers()
+
+
+def until_none_is_live(stats):
+    """Spins until the library is through with operations that were let go of, which it cancels on its own thread."""
+    end = time.monotonic() + LIMIT
+    while (found := stats())["operations_live"]:
+        assert time.monotonic() < end, found
+    return found
 
 
 def run_program(text, *arguments, **options):

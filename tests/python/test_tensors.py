@@ -550,7 +550,7 @@ def test_offers_that_lie_are_refused(two):
                 two[1].fetch(bad)
         with pytest.raises(ropeway.ArgumentError, match="max_bytes"):
             two[1].fetch(good, max_bytes=47)
-        with pytest.raises(ropeway.ArgumentError, match="not that of an offer"):
+        with pytest.raises(ropeway.ArgumentError, match="begin_read"):
             two[1].fetch(good["rdma"])
     with pytest.raises(ropeway.ArgumentError, match="byte order"):
         two[0].offer(np.zeros(3, ">f8"))
