@@ -7,8 +7,8 @@
 
 #include <ropeway.h>
 
-#include "cli.h"
-#include "util.h"
+#include "common/cli.h"
+#include "common/util.h"
 
 static const struct command {
     const char *name;

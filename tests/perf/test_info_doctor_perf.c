@@ -22,7 +22,7 @@
 #include <jansson.h>
 
 #include "command.h"
-#include "perf.h"
+#include "perf/perf.h"
 
 /* Runs, expects an exit code, and parses the JSON on stdout. */
 static json_t *run_json(const char *arguments, int code) {

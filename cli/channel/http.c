@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Requests to one HTTP server, with libcurl. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <curl/curl.h>
+#include <ropeway.h>
+
+#include "channel.h"
+#include "common/interrupt.h"
+
+#define OBJECTS "/v1/objects"
+#define TRANSFERS "/v1/transfers"
+
+struct http {
+    struct rw_channel channel;
+    CURL *easy;
+    CURLM *multi;
+    struct curl_slist *headers;
+    char error[CURL_ERROR_SIZE];
+};
+
+/* Where the bytes of an answer go. */
+struct incoming {
+    struct rw_reply *reply;
+    size_t limit;
+    bool too_long;
+};
+
+static size_t on_data(char *data, size_t unit, size_t count, void *arg) {
+    struct incoming *incoming = arg;
+    struct rw_reply *reply = incoming->reply;
+    size_t size = unit * count;
+    if (size > incoming->limit - reply->length) {
+        incoming->too_long = true;
+        return 0;
+    }
+    size_t needed = reply->length + size;
+    if (needed > reply->capacity) {
+        size_t capacity = reply->capacity * 2 > needed ? reply->capacity * 2 : needed;
+        char *grown = realloc(reply->data, capacity);
+        if (!grown)
+            return 0;
+        reply->data = grown;
+        reply->capacity = capacity;
+    }
+    memcpy(reply->data + reply->length, data, size);
+    reply->length += size;
+    return size;
+}
+
+static void set_credentials(CURL *easy, const struct rw_credentials *credentials) {
+    if (credentials->tls_ca)
+        curl_easy_setopt(easy, CURLOPT_CAINFO, credentials->tls_ca);
+    if (credentials->tls_cert) {
+        curl_easy_setopt(easy, CURLOPT_SSLCERT, credentials->tls_cert);
+        curl_easy_setopt(easy, CURLOPT_SSLKEY, credentials->tls_key);
+    }
+}
+
+static bool set_up(struct http *http) {
+    CURL *easy = http->easy;
+    long seconds = ((long)http->channel.timeout_ms + 999) / 1000;
+    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    /* Peers reach each other directly, so a proxy in between makes no sense. */
+    curl_easy_setopt(easy, CURLOPT_PROXY, "");
+    curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
+    curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
+    curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
+    curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)http->channel.timeout_ms);
+    curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
+    curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, seconds);
+    curl_easy_setopt(easy, CURLOPT_USERAGENT, "ropeway/" ROPEWAY_VERSION_STRING);
+    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_data);
+    curl_easy_setopt(easy, CURLOPT_HTTPHEADER, http->headers);
+    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, http->error);
+    return curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK;
+}
+
+static bool add_header(struct http *http, const char *header) {
+    struct curl_slist *longer = header ? curl_slist_append(http->headers, header) : NULL;
+    if (longer)
+        http->headers = longer;
+    return longer != NULL;
+}
+
+static void http_close(struct rw_channel *channel) {
+    struct http *http = (struct http *)channel;
+    curl_multi_cleanup(http->multi);
+    curl_easy_cleanup(http->easy);
+    curl_slist_free_all(http->headers);
+    free(http);
+}
+
+static struct rw_channel *http_open(const struct rw_url *url,
+                                    const struct rw_channel_options *options) {
+    struct http *http = calloc(1, sizeof *http);
+    char *authorization =
+        options->token ? rw_format("Authorization: Bearer %s", options->token) : NULL;
+    bool opened = false;
+    if (http && curl_global_init(CURL_GLOBAL_DEFAULT) == 0) {
+        http->channel = (struct rw_channel){&rw_channel_http, url->base, options->timeout_ms};
+        http->easy = curl_easy_init();
+        http->multi = curl_multi_init();
+        opened = http->easy && http->multi && add_header(http, "Content-Type: application/json") &&
+                 (!options->token || add_header(http, authorization)) && set_up(http);
+    }
+    if (authorization)
+        explicit_bzero(authorization, strlen(authorization));
+    free(authorization);
+    if (opened) {
+        set_credentials(http->easy, &options->credentials);
+        return &http->channel;
+    }
+    rw_fail("can't start the HTTP client: out of memory, or libcurl lacks HTTP");
+    if (http)
+        http_close(&http->channel);
+    return NULL;
+}
+
+/* Drives one request to its end. False: a signal came. */
+static bool drive(struct http *http, CURLcode *result) {
+    struct curl_waitfd interrupt = {.fd = rw_interrupt_fd(), .events = CURL_WAIT_POLLIN};
+    int running = 1;
+    *result = CURLE_FAILED_INIT;
+    http->error[0] = '\0';
+    curl_multi_add_handle(http->multi, http->easy);
+    while (running && !rw_interrupted()) {
+        if (curl_multi_perform(http->multi, &running) != CURLM_OK)
+            break;
+        if (running)
+            curl_multi_poll(http->multi, &interrupt, 1, 1000, NULL);
+    }
+    int left;
+    CURLMsg *message;
+    while ((message = curl_multi_info_read(http->multi, &left))) {
+        if (message->msg == CURLMSG_DONE)
+            *result = message->data.result;
+    }
+    curl_multi_remove_handle(http->multi, http->easy);
+    return !rw_interrupted();
+}
+
+/* Sends it once. False: a sentence was printed, or a signal came. */
+static bool exchange(struct http *http, const char *url, const char *body,
+                     struct incoming *incoming) {
+    curl_easy_setopt(http->easy, CURLOPT_URL, url);
+    curl_easy_setopt(http->easy, CURLOPT_WRITEDATA, incoming);
+    if (body) {
+        curl_easy_setopt(http->easy, CURLOPT_POSTFIELDSIZE, (long)strlen(body));
+        curl_easy_setopt(http->easy, CURLOPT_POSTFIELDS, body);
+    } else {
+        curl_easy_setopt(http->easy, CURLOPT_HTTPGET, 1L);
+    }
+    CURLcode result;
+    const char *base = http->channel.base;
+    if (!drive(http, &result))
+        return false;
+    if (incoming->too_long)
+        rw_fail("the answer of %s is longer than %zu bytes; is this a Ropeway server?", base,
+                incoming->limit);
+    else if (result == CURLE_COULDNT_CONNECT || result == CURLE_COULDNT_RESOLVE_HOST)
+        rw_fail("can't reach %s: %s; check that 'ropeway serve' runs there", base,
+                *http->error ? http->error : curl_easy_strerror(result));
+    else if (result == CURLE_OPERATION_TIMEDOUT)
+        rw_fail("%s was silent for %u s; check the server, or give it more time with '--timeout'",
+                base, (http->channel.timeout_ms + 999) / 1000);
+    else if (result != CURLE_OK)
+        rw_fail("lost %s: %s; check whether the server still runs", base,
+                *http->error ? http->error : curl_easy_strerror(result));
+    return result == CURLE_OK && !incoming->too_long;
+}
+
+static void take_status(struct http *http, struct rw_reply *reply) {
+    long status = 0;
+    curl_off_t seconds = 0;
+    curl_easy_getinfo(http->easy, CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_getinfo(http->easy, CURLINFO_RETRY_AFTER, &seconds);
+    reply->status = (int)status;
+    reply->retry_after_s = (long)seconds;
+}
+
+static char *url_of(const struct http *http, const struct rw_ask *ask) {
+    const char *base = http->channel.base;
+    if (ask->route == RW_ROUTE_LIST)
+        return rw_format("%s" OBJECTS, base);
+    if (ask->route == RW_ROUTE_TRANSFER)
+        return rw_format("%s" TRANSFERS "/%s?wait=%u", base, ask->transfer, ask->wait_s);
+    char *name = rw_name_encode(ask->name);
+    char *url = name ? rw_format("%s" OBJECTS "/%s/%s", base, name,
+                                 ask->route == RW_ROUTE_READ ? "read" : "write")
+                     : NULL;
+    free(name);
+    return url;
+}
+
+static bool http_send(struct rw_channel *channel, const struct rw_ask *ask,
+                      struct rw_reply *reply) {
+    struct http *http = (struct http *)channel;
+    struct incoming incoming = {.reply = reply, .limit = ask->limit};
+    bool post = ask->route == RW_ROUTE_READ || ask->route == RW_ROUTE_WRITE;
+    char *url = url_of(http, ask);
+    char *text = post && ask->body ? json_dumps(ask->body, JSON_COMPACT) : NULL;
+    bool sent = false;
+    if (!url || (post && !text))
+        rw_fail("out of memory");
+    else
+        sent = exchange(http, url, text, &incoming);
+    if (sent)
+        take_status(http, reply);
+    free(url);
+    free(text);
+    return sent;
+}
+
+const struct rw_channel_kind rw_channel_http = {http_open, http_send, http_close};

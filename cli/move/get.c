@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ropeway get: options, and where the bytes go. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/cli.h"
+#include "get.h"
+
+static void print_help(void) {
+    printf(
+        "Usage: ropeway get [OPTION]... URL\n"
+        "Fetch a file from a server, e.g. 'ropeway get http://HOST:PORT/NAME' or\n"
+        "'ropeway get nats://HOST:PORT/PREFIX/NAME'.\n"
+        "\n"
+        "The file appears at its name only when it is complete, in place of one that is there\n"
+        "already. Bytes of a NAME that a URL does not allow are written as %%XX.\n"
+        "\n"
+        "  -o, --output FILE       write to FILE, or to standard output when it is '-'\n"
+        "                          (default: the last part of NAME, in the present "
+        "directory)\n" RW_MOVE_OPTIONS_HELP RW_CLIENT_OPTIONS_HELP
+        "  -h, --help              show this text\n"
+        "\n"
+        "With '-o -' the line of '--json' goes to stderr. Exit code: 0 when the file is complete,\n"
+        "1 when it failed, 2 when the command line is wrong, 130 and 143 after SIGINT and\n"
+        "SIGTERM.\n");
+}
+
+/* Into what exists and is no file, such as a pipe or a terminal. */
+static bool get_to_stream(struct rw_client *client, const char *target, bool is_stdout,
+                          struct rw_got *got) {
+    if (is_stdout)
+        return rw_get_stream(client, STDOUT_FILENO, "standard output", got);
+    int fd = open(target, O_WRONLY | O_NOCTTY | O_CLOEXEC);
+    if (fd < 0) {
+        rw_fail("can't write to '%s': %s", target, rw_errno_text(errno));
+        return false;
+    }
+    bool done = rw_get_stream(client, fd, target, got);
+    if (close(fd) != 0 && done) {
+        rw_fail("can't write to '%s': %s", target, rw_errno_text(errno));
+        done = false;
+    }
+    return done;
+}
+
+static int open_directory_of(const char *target) {
+    const char *base = rw_base_name(target);
+    char *directory = base == target ? strdup(".") : strndup(target, (size_t)(base - target));
+    int fd = directory ? open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    if (fd < 0)
+        rw_fail("can't write to '%s': the directory '%s' can't be opened: %s", target,
+                directory ? directory : "?", rw_errno_text(errno));
+    free(directory);
+    return fd;
+}
+
+static bool get_to(struct rw_client *client, const char *target, bool is_stdout,
+                   struct rw_got *got) {
+    struct stat info;
+    bool exists = !is_stdout && stat(target, &info) == 0;
+    if (!*rw_base_name(target) || (exists && S_ISDIR(info.st_mode))) {
+        rw_fail("can't write to '%s': it is a directory; give a file name with '-o FILE'", target);
+        return false;
+    }
+    if (is_stdout || (exists && !S_ISREG(info.st_mode)))
+        return rw_client_connect(client) && get_to_stream(client, target, is_stdout, got);
+    int directory = open_directory_of(target);
+    if (directory < 0)
+        return false;
+    bool done = rw_client_connect(client) && rw_get_file(client, directory, target, got);
+    close(directory);
+    return done;
+}
+
+static int get(const struct rw_client_options *options, const char *url, const char *output) {
+    struct rw_client client;
+    struct rw_got got = {0};
+    int code;
+    if (!rw_client_open(&client, options, url, &code)) {
+        rw_client_close(&client);
+        return rw_client_exit_code(code);
+    }
+    if (!*client.url.name || client.url.is_directory) {
+        rw_client_close(&client);
+        return rw_usage("get", "the URL '%s' names no object; 'ropeway ls' shows the names", url);
+    }
+    bool is_stdout = output && strcmp(output, "-") == 0;
+    const char *target = output ? output : rw_base_name(client.url.name);
+    rw_progress_begin(&client.progress, client.url.name, 0, options->quiet);
+    bool done = get_to(&client, target, is_stdout, &got);
+    double seconds = rw_now_seconds() - client.progress.started;
+    code = done ? rw_client_report(&client, target, got.bytes, seconds, got.checksum, is_stdout)
+                : RW_EXIT_FAILED;
+    rw_client_close(&client);
+    return rw_client_exit_code(code);
+}
+
+int rw_cmd_get(int argc, char **argv) {
+    static const struct option known[] = {{"output", required_argument, NULL, 'o'},
+                                          RW_CLIENT_LONG_OPTIONS,
+                                          RW_MOVE_LONG_OPTIONS,
+                                          {NULL, 0, NULL, 0}};
+    struct rw_client_options options = {.command = "get", .timeout_ms = RW_CLIENT_TIMEOUT_MS};
+    const char *output = NULL;
+    int option, code = -1;
+    while (code < 0 &&
+           (option = getopt_long(argc, argv, ":o:" RW_CLIENT_SHORT_OPTIONS RW_MOVE_SHORT_OPTIONS,
+                                 known, NULL)) != -1) {
+        if (option == 'h') {
+            print_help();
+            return rw_flush_stdout();
+        }
+        if (option == 'o')
+            output = optarg;
+        else
+            code = rw_client_option(option, argv, &options);
+    }
+    if (code >= 0)
+        return code;
+    if (argc - optind != 1)
+        return rw_usage("get", argc == optind ? "a URL is missing" : "one URL is taken, not %d",
+                        argc - optind);
+    return get(&options, argv[optind], output);
+}

@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ropeway serve: options, start, and the orderly end. */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "common/cli.h"
+#include "serve.h"
+#include "channel/token.h"
+#include "channel/url.h"
+
+#define DEFAULT_LISTEN "127.0.0.1:8470"
+#define DEFAULT_SUBJECT "ropeway"
+#define DEFAULT_CLIENTS 64
+#define REPORT_LIMIT_MS 2000 /* how long an end waits for clients to ask for outcomes */
+#define STOP_LIMIT_MS 5000
+#define DAY_MS 86400000
+
+struct options {
+    const char *listen;
+    struct rw_natsd_options nats;
+    const char *writable;
+    const char *token_file;
+    const char *transports;
+    uint64_t max_clients;
+    uint32_t grace_ms;
+    uint32_t begin_limit_ms;
+    uint32_t stall_limit_ms;
+    bool interop;
+};
+
+static void print_help(void) {
+    printf(
+        "Usage: ropeway serve [OPTION]... PATH...\n"
+        "Offer files and directories for reading, and take uploads.\n"
+        "\n"
+        "A file is offered under its base name, a directory as the files below it under their\n"
+        "names relative to it. Requests come by HTTP, by NATS or by both. The address of each is\n"
+        "printed on stdout as one line, 'ropeway: serving on http://ADDR:PORT/' or\n"
+        "'ropeway: serving on nats://HOST:PORT/PREFIX/'.\n"
+        "\n"
+        "  -l, --listen ADDR:PORT     listen here for HTTP (default %s, or not at all\n"
+        "                             with '--nats'; port 0 picks a free one)\n"
+        "  -n, --nats URL             take requests from the NATS server at\n"
+        "                             nats://[USER:PASSWORD@|TOKEN@]HOST[:PORT]; tls:// asks for "
+        "TLS\n"
+        "  -s, --subject PREFIX       their subjects are PREFIX.list, PREFIX.read and so on\n"
+        "                             (default %s); servers with one PREFIX share its requests,\n"
+        "                             and must offer the same files\n"
+        "      --nats-creds FILE      log in there with a credentials file\n"
+        "      --tls-ca FILE          trust the certificates in FILE (PEM), and use TLS with NATS\n"
+        "      --tls-cert FILE, --tls-key FILE\n"
+        "                             show the NATS server this certificate\n"
+        "  -w, --writable DIR         take uploads into DIR; they can be read when DIR is among\n"
+        "                             the PATHs too\n"
+        "  -t, --token-file FILE      ask every request for the token in FILE\n"
+        "  -c, --max-clients N        transfers at a time (default %d, at most %d); further\n"
+        "                             clients are told to try again later\n"
+        "      --grace SECONDS        on SIGTERM or SIGINT, how long to let transfers go on\n"
+        "                             (default 10); a second signal ends at once\n"
+        "      --begin-limit SECONDS  drop a transfer that its client does not begin in this\n"
+        "                             time (default 30)\n"
+        "      --stall-limit SECONDS  end a transfer of which no byte moves in this time\n"
+        "                             (default 30)\n"
+        "      --interop              let stock NIXL programs move the bytes, too; whoever "
+        "reaches\n"
+        "                             the server's UCX ports can then read and write its memory,\n"
+        "                             so only on a network that you trust\n"
+        "      --transports LIST      UCX transports to use, as in UCX_TLS, e.g. 'tcp,self'\n"
+        "  -h, --help                 show this text\n",
+        DEFAULT_LISTEN, DEFAULT_SUBJECT, DEFAULT_CLIENTS, RW_MAPS_MAX);
+}
+
+/* ---- Options ------------------------------------------------------------------ */
+
+/* The exit code, or -1 to go on. */
+static int parse_option(int option, struct options *options) {
+    if (rw_credentials_option(option, optarg, &options->nats.credentials))
+        return -1;
+    switch (option) {
+    case 'l':
+        options->listen = optarg;
+        break;
+    case 'n':
+        options->nats.url = optarg;
+        break;
+    case 's':
+        options->nats.subject = optarg;
+        break;
+    case 'w':
+        options->writable = optarg;
+        break;
+    case 't':
+        options->token_file = optarg;
+        break;
+    case 'c':
+        if (!rw_parse_number(optarg, 1, RW_MAPS_MAX, &options->max_clients))
+            return rw_usage("serve", "--max-clients '%s' is not a number from 1 to %d", optarg,
+                            RW_MAPS_MAX);
+        break;
+    case 'g':
+        if (!rw_parse_seconds(optarg, 0, DAY_MS, &options->grace_ms))
+            return rw_usage("serve", "--grace '%s' is not a number of seconds", optarg);
+        break;
+    case 'b':
+        if (!rw_parse_seconds(optarg, 1, DAY_MS, &options->begin_limit_ms))
+            return rw_usage("serve", "--begin-limit '%s' is not a number of seconds", optarg);
+        break;
+    case 'S':
+        if (!rw_parse_seconds(optarg, 1, DAY_MS, &options->stall_limit_ms))
+            return rw_usage("serve", "--stall-limit '%s' is not a number of seconds", optarg);
+        break;
+    case 'i':
+        options->interop = true;
+        break;
+    case 'T':
+        options->transports = optarg;
+        break;
+    }
+    return -1;
+}
+
+static int check_nats(struct options *options) {
+    struct rw_natsd_options *nats = &options->nats;
+    const struct rw_credentials *credentials = &nats->credentials;
+    if (!nats->url && (nats->subject || credentials->nats_creds || credentials->tls_ca ||
+                       credentials->tls_cert || credentials->tls_key))
+        return rw_usage("serve", "--subject and the options for credentials are for NATS, and "
+                                 "--nats URL is missing");
+    if (!rw_credentials_check(credentials, "serve"))
+        return RW_EXIT_USAGE;
+    if (!nats->url && !options->listen)
+        options->listen = DEFAULT_LISTEN;
+    if (!nats->subject)
+        nats->subject = DEFAULT_SUBJECT;
+    const char *wrong = rw_subject_check(nats->subject);
+    if (wrong)
+        return rw_usage("serve", "--subject '%s' can't be used: it %s", nats->subject, wrong);
+    return -1;
+}
+
+static int parse_options(int argc, char **argv, struct options *options) {
+    static const struct option known[] = {{"listen", required_argument, NULL, 'l'},
+                                          {"nats", required_argument, NULL, 'n'},
+                                          {"subject", required_argument, NULL, 's'},
+                                          RW_CREDENTIALS_LONG_OPTIONS,
+                                          {"writable", required_argument, NULL, 'w'},
+                                          {"token-file", required_argument, NULL, 't'},
+                                          {"max-clients", required_argument, NULL, 'c'},
+                                          {"grace", required_argument, NULL, 'g'},
+                                          {"begin-limit", required_argument, NULL, 'b'},
+                                          {"stall-limit", required_argument, NULL, 'S'},
+                                          {"interop", no_argument, NULL, 'i'},
+                                          {"transports", required_argument, NULL, 'T'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {NULL, 0, NULL, 0}};
+    int option, code = -1;
+    while (code < 0 && (option = getopt_long(argc, argv, ":l:n:s:w:t:c:h", known, NULL)) != -1) {
+        if (option == 'h') {
+            print_help();
+            return rw_flush_stdout();
+        }
+        if (option == '?' || option == ':')
+            return rw_usage_option("serve", option, argv);
+        code = parse_option(option, options);
+    }
+    if (code < 0 && optind == argc && !options->writable)
+        return rw_usage("serve", "a PATH to offer is missing");
+    return code < 0 ? check_nats(options) : code;
+}
+
+/* ---- Start ----------------------------------------------------------------------- */
+
+static bool take_token(struct rw_server *server, const char *path) {
+    if (!path)
+        return true;
+    char *token = rw_token_read(path);
+    if (!token)
+        return false;
+    crypto_generichash(server->token_hash, sizeof server->token_hash, (unsigned char *)token,
+                       strlen(token), NULL, 0);
+    server->needs_token = true;
+    rw_token_free(token);
+    return true;
+}
+
+static bool open_writable(struct rw_server *server, const char *path) {
+    if (!path)
+        return true;
+    server->writable = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (server->writable >= 0 && faccessat(server->writable, ".", W_OK | X_OK, AT_EACCESS) == 0)
+        return true;
+    rw_fail("can't take uploads into '%s': %s; give a directory that may be written", path,
+            rw_errno_text(errno));
+    return false;
+}
+
+static bool open_connector(struct rw_server *server, const struct options *options) {
+    ropeway_connector_options_t settings;
+    ropeway_connector_options_init(&settings, sizeof settings);
+    settings.log = rw_log_line;
+    settings.stall_ms = options->stall_limit_ms;
+    settings.transports = options->transports;
+    settings.interop = options->interop;
+    if (ropeway_connector_create(&settings, &server->connector) == ROPEWAY_OK)
+        return true;
+    rw_fail("%s", ropeway_last_error());
+    return false;
+}
+
+static bool start_transfers(struct rw_server *server, const struct options *options) {
+    int wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    int error = wake < 0 ? errno : rw_map_install(wake);
+    if (error) {
+        rw_fail("can't start the server: %s", rw_errno_text(error));
+        return false;
+    }
+    server->transfers =
+        rw_transfers_create(server->connector, wake, server->max_clients, options->begin_limit_ms);
+    if (!server->transfers)
+        return false;
+    server->idle_fd = rw_transfers_change_fd(server->transfers);
+    return true;
+}
+
+static void make_id(struct rw_server *server) {
+    unsigned char random[(RW_SERVER_ID_SIZE - 1) / 2];
+    randombytes_buf(random, sizeof random);
+    sodium_bin2hex(server->id, sizeof server->id, random, sizeof random);
+}
+
+/* Each transfer takes a few descriptors, and so does each connection. */
+static void raise_descriptor_limit(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/* ---- The end ----------------------------------------------------------------------- */
+
+static bool is_quiet(struct rw_server *server, uint64_t *live, uint64_t *unreported) {
+    rw_transfers_pending(server->transfers, live, unreported);
+    return *live == 0 && *unreported == 0 && atomic_load(&server->active) == 0;
+}
+
+/* Lets transfers end, and their clients learn it, for as long as the grace lasts. Returns how many
+ * are left. */
+static uint64_t drain(struct rw_server *server, int signals, uint32_t grace_ms) {
+    uint64_t live, unreported, count, now = rw_now_ms();
+    uint64_t until = now + grace_ms, report_until = 0;
+    struct pollfd fds[] = {{.fd = signals, .events = POLLIN},
+                           {.fd = server->idle_fd, .events = POLLIN}};
+    while (!is_quiet(server, &live, &unreported)) {
+        now = rw_now_ms();
+        if (live == 0 && !report_until)
+            report_until = now + REPORT_LIMIT_MS < until ? now + REPORT_LIMIT_MS : until;
+        uint64_t end = live == 0 ? report_until : until;
+        if (now >= end)
+            break;
+        poll(fds, 2, (int)(end - now));
+        if (fds[0].revents)
+            break;
+        while (read(server->idle_fd, &count, sizeof count) > 0)
+            ;
+    }
+    return live;
+}
+
+/* The channels that bring requests; NULL: not asked for. */
+struct channels {
+    struct rw_httpd *httpd;
+    struct rw_natsd *natsd;
+};
+
+static void stop(struct rw_server *server, struct channels *channels) {
+    bool stopped = !server->transfers || rw_transfers_stop(server->transfers, STOP_LIMIT_MS);
+    if (!stopped || !rw_natsd_stop(channels->natsd)) {
+        /* A disk that hangs, say: its threads still use what would be freed here. */
+        fflush(NULL);
+        _exit(RW_EXIT_OK);
+    }
+    rw_httpd_stop(channels->httpd);
+    if (server->transfers)
+        rw_transfers_destroy(server->transfers);
+    ropeway_connector_destroy(server->connector);
+    rw_tree_close(server->tree);
+    if (server->writable >= 0)
+        close(server->writable);
+}
+
+/* Opens the channels and prints their URLs. */
+static int open_channels(struct rw_server *server, const struct options *options,
+                         struct channels *channels) {
+    char http_url[128], nats_url[512];
+    bool loopback;
+    if (options->listen) {
+        channels->httpd = rw_httpd_start(server, options->listen, server->max_clients * 2 + 32,
+                                         http_url, sizeof http_url, &loopback);
+        if (!channels->httpd)
+            return RW_EXIT_FAILED;
+        if (!loopback && !server->needs_token)
+            rw_warn("who can reach %s can read all that is offered%s; use '--token-file FILE'",
+                    http_url, server->writable >= 0 ? ", and write" : "");
+    }
+    if (options->nats.url) {
+        channels->natsd = rw_natsd_start(server, &options->nats, nats_url, sizeof nats_url);
+        if (!channels->natsd)
+            return RW_EXIT_FAILED;
+    }
+    if (channels->httpd)
+        printf("ropeway: serving on %s\n", http_url);
+    if (channels->natsd)
+        printf("ropeway: serving on %s\n", nats_url);
+    return rw_flush_stdout();
+}
+
+/* Waits until the server is told to end, or has lost its channel. */
+static int wait_for_end(const struct channels *channels, int signals) {
+    struct signalfd_siginfo received;
+    struct pollfd fds[] = {{.fd = signals, .events = POLLIN},
+                           {.fd = rw_natsd_lost_fd(channels->natsd), .events = POLLIN}};
+    do {
+        if (poll(fds, 2, -1) > 0 && fds[1].revents)
+            return RW_EXIT_FAILED;
+    } while (!fds[0].revents || read(signals, &received, sizeof received) < 0);
+    return RW_EXIT_OK;
+}
+
+static int serve(struct rw_server *server, const struct options *options, int signals) {
+    struct channels channels = {0};
+    int code = start_transfers(server, options) ? open_channels(server, options, &channels)
+                                                : RW_EXIT_FAILED;
+    if (code == RW_EXIT_OK) {
+        code = wait_for_end(&channels, signals);
+        rw_natsd_leave(channels.natsd);
+        rw_transfers_close(server->transfers);
+        uint64_t left = drain(server, signals, options->grace_ms);
+        if (left)
+            rw_warn("ended with %llu transfers unfinished; '--grace SECONDS' gives them more time",
+                    (unsigned long long)left);
+    }
+    stop(server, &channels);
+    return code;
+}
+
+int rw_cmd_serve(int argc, char **argv) {
+    struct options options = {.max_clients = DEFAULT_CLIENTS,
+                              .grace_ms = 10000,
+                              .begin_limit_ms = 30000,
+                              .stall_limit_ms = 30000};
+    struct rw_server server = {.writable = -1, .idle_fd = -1};
+    int code = parse_options(argc, argv, &options);
+    if (code >= 0)
+        return code;
+    if (sodium_init() < 0)
+        return rw_fail("can't get random numbers from this system");
+
+    sigset_t handled;
+    sigemptyset(&handled);
+    sigaddset(&handled, SIGTERM);
+    sigaddset(&handled, SIGINT);
+    /* Before any thread starts: they all inherit it. */
+    pthread_sigmask(SIG_BLOCK, &handled, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    int signals = signalfd(-1, &handled, SFD_CLOEXEC);
+    if (signals < 0)
+        return rw_fail("can't watch for signals: %s", rw_errno_text(errno));
+    raise_descriptor_limit();
+    server.max_clients = (uint32_t)options.max_clients;
+    make_id(&server);
+    server.tree = rw_tree_open(argv + optind, (size_t)(argc - optind));
+    if (server.tree && take_token(&server, options.token_file) &&
+        open_writable(&server, options.writable) && open_connector(&server, &options))
+        return serve(&server, &options, signals);
+    rw_tree_close(server.tree);
+    return RW_EXIT_FAILED;
+}

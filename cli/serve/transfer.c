@@ -1,0 +1,430 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "transfer.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <sodium.h>
+
+#define KEEP_OUTCOME_MS 120000
+#define KEEP_OUTCOMES 4096
+#define DRAIN_BATCH 32
+#define CLOSED_BEGIN_MS 1000 /* what a client that is about to begin gets when the server ends */
+
+struct rw_transfers {
+    ropeway_connector_t *connector;
+    int wake_fd;
+    int change_fd; /* see rw_transfers_change_fd() */
+    uint32_t max_clients;
+    uint32_t begin_limit_ms;
+    pthread_t reaper;
+
+    pthread_mutex_t lock;
+    pthread_cond_t changed;            /* a transfer has ended, or everything stops */
+    struct rw_transfer *first, **last; /* in the order of their start */
+    uint32_t reserved;                 /* places taken: transfers to be started, or not ended */
+    size_t kept;                       /* ended transfers in the list */
+    bool closed;
+    bool stopping; /* waiters go home */
+    bool ended;    /* the reaper goes home */
+    struct rw_transfer_counts counts;
+};
+
+struct job {
+    struct rw_transfers *transfers;
+    struct rw_transfer *transfer;
+};
+
+static void signal_fd(int fd) {
+    uint64_t one = 1;
+    ssize_t written = write(fd, &one, sizeof one);
+    (void)written; /* a full counter polls readable as well */
+}
+
+/* ---- The end of a transfer ------------------------------------------------- */
+
+static void conclude(struct rw_transfers *transfers, struct rw_transfer *transfer, bool complete) {
+    rw_transfer_close(transfer);
+    pthread_mutex_lock(&transfers->lock);
+    transfer->state = complete ? RW_TRANSFER_COMPLETE : RW_TRANSFER_FAILED;
+    transfer->ended_ms = rw_now_ms();
+    transfers->counts.live[transfer->upload]--;
+    if (complete)
+        transfers->counts.complete[transfer->upload]++;
+    else
+        transfers->counts.failed[transfer->upload]++;
+    transfers->reserved--;
+    transfers->kept++;
+    pthread_cond_broadcast(&transfers->changed);
+    signal_fd(transfers->change_fd);
+    pthread_mutex_unlock(&transfers->lock);
+}
+
+static void *run_job(void *arg) {
+    struct job *job = arg;
+    conclude(job->transfers, job->transfer, rw_transfer_finish(job->transfer));
+    free(job);
+    return NULL;
+}
+
+static bool finish_on_thread(struct rw_transfers *transfers, struct rw_transfer *transfer) {
+    struct job *job = malloc(sizeof *job);
+    pthread_t thread;
+    if (!job)
+        return false;
+    *job = (struct job){transfers, transfer};
+    if (pthread_create(&thread, NULL, run_job, job) != 0) {
+        free(job);
+        return false;
+    }
+    pthread_detach(thread);
+    return true;
+}
+
+/* The reaper: an operation has ended. */
+static void reap(struct rw_transfers *transfers, ropeway_operation_t *operation) {
+    struct rw_transfer *transfer = ropeway_operation_user_data(operation);
+    bool complete = ropeway_operation_status(operation) == ROPEWAY_STATUS_COMPLETE;
+    pthread_mutex_lock(&transfers->lock);
+    transfer->operation = NULL;
+    transfer->state = RW_TRANSFER_FINISHING;
+    ropeway_operation_progress(operation, &transfer->done, NULL);
+    if (transfer->not_begun && !complete)
+        rw_sentence(transfer->error, "'%s' was not begun in time (%.3g s)", transfer->name,
+                    (double)transfer->begin_limit_ms / 1000.0);
+    else if (rw_map_faulted(&transfer->map))
+        rw_sentence(transfer->error, "'%s' was truncated on the server during the transfer",
+                    transfer->name);
+    else if (!complete)
+        rw_sentence(transfer->error, "the transfer of '%s' failed: %s", transfer->name,
+                    ropeway_operation_error_text(operation));
+    /* Its client has learned it from its own operation. */
+    transfer->reported = !complete;
+    pthread_mutex_unlock(&transfers->lock);
+    ropeway_operation_release(operation);
+    if (!complete)
+        conclude(transfers, transfer, false);
+    else if (!rw_transfer_finish_is_slow(transfer) || !finish_on_thread(transfers, transfer))
+        conclude(transfers, transfer, rw_transfer_finish(transfer));
+}
+
+/* Forgets outcomes that are old, or too many. */
+static void forget(struct rw_transfers *transfers, uint64_t now) {
+    struct rw_transfer **link = &transfers->first;
+    while (*link) {
+        struct rw_transfer *transfer = *link;
+        bool over =
+            transfer->state == RW_TRANSFER_COMPLETE || transfer->state == RW_TRANSFER_FAILED;
+        if (over &&
+            (now >= transfer->ended_ms + KEEP_OUTCOME_MS || transfers->kept > KEEP_OUTCOMES)) {
+            *link = transfer->next;
+            transfers->kept--;
+            rw_transfer_destroy(transfer);
+        } else {
+            link = &transfer->next;
+        }
+    }
+    transfers->last = link;
+}
+
+/* Cancels what nobody began and what faulted. Returns when to look again; UINT64_MAX: never. */
+static uint64_t inspect(struct rw_transfers *transfers) {
+    uint64_t now = rw_now_ms(), next = UINT64_MAX;
+    pthread_mutex_lock(&transfers->lock);
+    forget(transfers, now);
+    for (struct rw_transfer *transfer = transfers->first; transfer; transfer = transfer->next) {
+        uint64_t due = UINT64_MAX;
+        if (transfer->state >= RW_TRANSFER_COMPLETE) {
+            due = transfer->ended_ms + KEEP_OUTCOME_MS;
+        } else if (transfer->operation) {
+            bool waits = !transfer->not_begun && ropeway_operation_status(transfer->operation) ==
+                                                     ROPEWAY_STATUS_INITIALIZED;
+            if (waits && now >= transfer->begin_by_ms)
+                transfer->not_begun = true;
+            else if (waits)
+                due = transfer->begin_by_ms;
+            if (transfer->not_begun || transfers->stopping || rw_map_faulted(&transfer->map))
+                ropeway_operation_cancel(transfer->operation);
+        }
+        next = due < next ? due : next;
+    }
+    pthread_mutex_unlock(&transfers->lock);
+    return next;
+}
+
+static bool has_ended(struct rw_transfers *transfers) {
+    pthread_mutex_lock(&transfers->lock);
+    bool ended = transfers->ended;
+    pthread_mutex_unlock(&transfers->lock);
+    return ended;
+}
+
+static void *run_reaper(void *arg) {
+    struct rw_transfers *transfers = arg;
+    struct pollfd fds[] = {
+        {.fd = ropeway_connector_fd(transfers->connector), .events = POLLIN},
+        {.fd = transfers->wake_fd, .events = POLLIN},
+    };
+    while (!has_ended(transfers)) {
+        uint64_t next = inspect(transfers), now = rw_now_ms();
+        int timeout = -1;
+        if (next != UINT64_MAX)
+            timeout = next > now ? (int)(next - now < 60000 ? next - now : 60000) : 0;
+        poll(fds, 2, timeout);
+        uint64_t count;
+        if (fds[1].revents && read(transfers->wake_fd, &count, sizeof count) < 0 && errno == EBADF)
+            break;
+        ropeway_operation_t *operations[DRAIN_BATCH];
+        size_t drained;
+        do {
+            drained = ropeway_connector_drain(transfers->connector, operations, DRAIN_BATCH);
+            for (size_t i = 0; i < drained; i++)
+                reap(transfers, operations[i]);
+        } while (drained == DRAIN_BATCH);
+    }
+    return NULL;
+}
+
+/* ---- The table -------------------------------------------------------------- */
+
+struct rw_transfers *rw_transfers_create(ropeway_connector_t *connector, int wake_fd,
+                                         uint32_t max_clients, uint32_t begin_limit_ms) {
+    struct rw_transfers *transfers = calloc(1, sizeof *transfers);
+    if (!transfers) {
+        rw_fail("out of memory");
+        return NULL;
+    }
+    *transfers = (struct rw_transfers){.connector = connector,
+                                       .wake_fd = wake_fd,
+                                       .change_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
+                                       .max_clients = max_clients,
+                                       .begin_limit_ms = begin_limit_ms,
+                                       .last = &transfers->first};
+    pthread_condattr_t clock;
+    pthread_condattr_init(&clock);
+    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+    pthread_mutex_init(&transfers->lock, NULL);
+    pthread_cond_init(&transfers->changed, &clock);
+    pthread_condattr_destroy(&clock);
+    int error = transfers->change_fd < 0
+                    ? errno
+                    : pthread_create(&transfers->reaper, NULL, run_reaper, transfers);
+    if (!error)
+        return transfers;
+    rw_fail("can't start the server's thread: %s", rw_errno_text(error));
+    if (transfers->change_fd >= 0)
+        close(transfers->change_fd);
+    free(transfers);
+    return NULL;
+}
+
+bool rw_transfers_reserve(struct rw_transfers *transfers, struct rw_refusal *refusal) {
+    pthread_mutex_lock(&transfers->lock);
+    bool closed = transfers->closed, full = transfers->reserved >= transfers->max_clients;
+    if (full)
+        transfers->counts.refused++;
+    else if (!closed)
+        transfers->reserved++;
+    pthread_mutex_unlock(&transfers->lock);
+    if (closed)
+        return rw_refuse(refusal, 503, "the server is about to end; ask another one");
+    if (full) {
+        rw_refuse(refusal, 503, "the server already has %u transfers, its limit; try again later",
+                  transfers->max_clients);
+        refusal->retry_after = 1;
+        return false;
+    }
+    return true;
+}
+
+void rw_transfers_unreserve(struct rw_transfers *transfers) {
+    pthread_mutex_lock(&transfers->lock);
+    transfers->reserved--;
+    signal_fd(transfers->change_fd);
+    pthread_mutex_unlock(&transfers->lock);
+}
+
+static ropeway_error_t create_operation(struct rw_transfers *transfers,
+                                        struct rw_transfer *transfer) {
+    ropeway_descriptor_t descriptor = {
+        transfer->map.data, (size_t)transfer->map.size, {ROPEWAY_DEVICE_HOST, 0}};
+    ropeway_operation_options_t options;
+    ropeway_operation_options_init(&options, sizeof options);
+    options.flags = ROPEWAY_OPERATION_NOTIFY;
+    options.user_data = transfer;
+    return (transfer->upload ? ropeway_create_writable : ropeway_create_readable)(
+        transfers->connector, &descriptor, 1, &options, &transfer->operation);
+}
+
+bool rw_transfers_start(struct rw_transfers *transfers, struct rw_transfer *transfer,
+                        char id[RW_TRANSFER_ID_SIZE], json_t **metadata,
+                        struct rw_refusal *refusal) {
+    unsigned char random[(RW_TRANSFER_ID_SIZE - 1) / 2];
+    randombytes_buf(random, sizeof random);
+    sodium_bin2hex(transfer->id, sizeof transfer->id, random, sizeof random);
+    memcpy(id, transfer->id, RW_TRANSFER_ID_SIZE);
+    const char *text = NULL;
+    *metadata = NULL;
+    /* The reaper must not meet the operation before the transfer is in the list. */
+    pthread_mutex_lock(&transfers->lock);
+    ropeway_error_t error = create_operation(transfers, transfer);
+    if (!error) {
+        transfer->begin_limit_ms = transfers->begin_limit_ms;
+        transfer->begin_by_ms = rw_now_ms() + transfer->begin_limit_ms;
+        *transfers->last = transfer;
+        transfers->last = &transfer->next;
+        transfers->counts.live[transfer->upload]++;
+        error = ropeway_operation_metadata(transfer->operation, &text);
+        *metadata = error ? NULL : json_loads(text, 0, NULL);
+        transfer->not_begun = *metadata == NULL;
+        signal_fd(transfers->wake_fd);
+    }
+    if (!*metadata)
+        rw_refuse(refusal, 500, "the server can't offer '%s': %s", transfer->name,
+                  error ? ropeway_last_error() : "out of memory");
+    bool listed = transfer->operation != NULL;
+    pthread_mutex_unlock(&transfers->lock);
+    if (!listed) {
+        rw_transfer_destroy(transfer);
+        rw_transfers_unreserve(transfers);
+    }
+    return *metadata != NULL;
+}
+
+/* ---- Outcomes ----------------------------------------------------------------- */
+
+static struct rw_transfer *find(struct rw_transfers *transfers, const char *id) {
+    struct rw_transfer *transfer = transfers->first;
+    while (transfer && strcmp(transfer->id, id) != 0)
+        transfer = transfer->next;
+    return transfer;
+}
+
+void rw_transfers_drop(struct rw_transfers *transfers, const char *id) {
+    pthread_mutex_lock(&transfers->lock);
+    struct rw_transfer *transfer = find(transfers, id);
+    if (transfer)
+        transfer->begin_by_ms = 0;
+    signal_fd(transfers->wake_fd);
+    pthread_mutex_unlock(&transfers->lock);
+}
+
+static json_t *describe(const struct rw_transfer *transfer) {
+    uint64_t done = transfer->done;
+    const char *state = transfer->state == RW_TRANSFER_FINISHING  ? "finishing"
+                        : transfer->state == RW_TRANSFER_COMPLETE ? "complete"
+                        : transfer->state == RW_TRANSFER_FAILED   ? "failed"
+                                                                  : "running";
+    if (transfer->operation) {
+        ropeway_operation_progress(transfer->operation, &done, NULL);
+        if (ropeway_operation_status(transfer->operation) == ROPEWAY_STATUS_INITIALIZED)
+            state = "waiting";
+    }
+    json_t *answer =
+        json_pack("{s:s, s:s, s:s, s:s, s:I, s:I}", "transfer", transfer->id, "kind",
+                  transfer->upload ? "write" : "read", "name", transfer->name, "state", state,
+                  "bytes", (json_int_t)done, "size", (json_int_t)transfer->size);
+    if (answer && transfer->state == RW_TRANSFER_COMPLETE && transfer->want_checksum)
+        json_object_set_new(answer, "checksum", json_string(transfer->checksum));
+    if (answer && transfer->state == RW_TRANSFER_FAILED)
+        json_object_set_new(answer, "error", json_string(transfer->error));
+    return answer;
+}
+
+json_t *rw_transfers_outcome(struct rw_transfers *transfers, const char *id, uint32_t wait_s,
+                             struct rw_refusal *refusal) {
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += wait_s;
+    json_t *answer = NULL;
+    pthread_mutex_lock(&transfers->lock);
+    struct rw_transfer *transfer = find(transfers, id);
+    while (transfer && transfer->state < RW_TRANSFER_COMPLETE && !transfers->stopping &&
+           pthread_cond_timedwait(&transfers->changed, &transfers->lock, &until) == 0)
+        transfer = find(transfers, id);
+    if (transfer) {
+        answer = describe(transfer);
+        transfer->reported = transfer->reported || transfer->state >= RW_TRANSFER_COMPLETE;
+        signal_fd(transfers->change_fd);
+    }
+    pthread_mutex_unlock(&transfers->lock);
+    if (!transfer)
+        rw_refuse(refusal, 404, "no transfer is called '%s', or it ended long ago", id);
+    else if (!answer)
+        rw_refuse(refusal, 500, "the server is out of memory");
+    return answer;
+}
+
+void rw_transfers_count(struct rw_transfers *transfers, struct rw_transfer_counts *counts) {
+    pthread_mutex_lock(&transfers->lock);
+    *counts = transfers->counts;
+    pthread_mutex_unlock(&transfers->lock);
+}
+
+/* ---- The end --------------------------------------------------------------------- */
+
+int rw_transfers_change_fd(const struct rw_transfers *transfers) {
+    return transfers->change_fd;
+}
+
+void rw_transfers_close(struct rw_transfers *transfers) {
+    pthread_mutex_lock(&transfers->lock);
+    transfers->closed = true;
+    for (struct rw_transfer *transfer = transfers->first; transfer; transfer = transfer->next) {
+        uint64_t at_once = rw_now_ms() + CLOSED_BEGIN_MS;
+        if (transfer->begin_by_ms > at_once) {
+            transfer->begin_limit_ms -= (uint32_t)(transfer->begin_by_ms - at_once);
+            transfer->begin_by_ms = at_once;
+        }
+    }
+    signal_fd(transfers->wake_fd);
+    pthread_mutex_unlock(&transfers->lock);
+}
+
+void rw_transfers_pending(struct rw_transfers *transfers, uint64_t *live, uint64_t *unreported) {
+    pthread_mutex_lock(&transfers->lock);
+    *live = transfers->reserved;
+    *unreported = 0;
+    for (struct rw_transfer *transfer = transfers->first; transfer; transfer = transfer->next)
+        *unreported += transfer->state >= RW_TRANSFER_COMPLETE && !transfer->reported;
+    pthread_mutex_unlock(&transfers->lock);
+}
+
+bool rw_transfers_stop(struct rw_transfers *transfers, uint32_t limit_ms) {
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += limit_ms / 1000 + 1;
+    pthread_mutex_lock(&transfers->lock);
+    transfers->closed = transfers->stopping = true;
+    pthread_cond_broadcast(&transfers->changed);
+    signal_fd(transfers->wake_fd);
+    while (transfers->reserved &&
+           pthread_cond_timedwait(&transfers->changed, &transfers->lock, &until) == 0)
+        ;
+    bool idle = transfers->reserved == 0;
+    transfers->ended = idle;
+    signal_fd(transfers->wake_fd);
+    pthread_mutex_unlock(&transfers->lock);
+    if (idle)
+        pthread_join(transfers->reaper, NULL);
+    return idle;
+}
+
+void rw_transfers_destroy(struct rw_transfers *transfers) {
+    while (transfers->first) {
+        struct rw_transfer *transfer = transfers->first;
+        transfers->first = transfer->next;
+        rw_transfer_destroy(transfer);
+    }
+    close(transfers->change_fd);
+    pthread_cond_destroy(&transfers->changed);
+    pthread_mutex_destroy(&transfers->lock);
+    free(transfers);
+}
