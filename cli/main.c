@@ -15,13 +15,13 @@ static const struct command {
     int (*run)(int argc, char **argv);
     const char *summary;
 } commands[] = {
-    {"serve", rw_cmd_serve, "offer files for reading, and take uploads"},
-    {"get", rw_cmd_get, "fetch a file from a server"},
-    {"put", rw_cmd_put, "send a file to a server"},
-    {"ls", rw_cmd_ls, "list what a server offers"},
-    {"info", rw_cmd_info, "show versions, transports and devices"},
-    {"doctor", rw_cmd_doctor, "check this machine's set-up, and say what to change"},
-    {"perf", rw_cmd_perf, "measure latency, bandwidth and CPU time"},
+    {"serve", cli_run_serve, "offer files for reading, and take uploads"},
+    {"get", cli_run_get, "fetch a file from a server"},
+    {"put", cli_run_put, "send a file to a server"},
+    {"ls", cli_run_ls, "list what a server offers"},
+    {"info", cli_run_info, "show versions, transports and devices"},
+    {"doctor", cli_run_doctor, "check this machine's set-up, and say what to change"},
+    {"perf", cli_run_perf, "measure latency, bandwidth and CPU time"},
 };
 
 static void print_help(FILE *out) {
@@ -30,8 +30,9 @@ static void print_help(FILE *out) {
           "\n"
           "Commands:\n",
           out);
-    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].summary);
+    }
     fputs("\n"
           "Options:\n"
           "  -h, --help     show this text; 'ropeway COMMAND --help' tells about a command\n"
@@ -43,8 +44,9 @@ static void print_help(FILE *out) {
 
 static const struct command *find(const char *name) {
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
-        if (strcmp(commands[i].name, name) == 0)
+        if (strcmp(commands[i].name, name) == 0) {
             return &commands[i];
+        }
     }
     return NULL;
 }
@@ -52,11 +54,12 @@ static const struct command *find(const char *name) {
 static int run_help(int argc, char **argv) {
     if (argc < 3) {
         print_help(stdout);
-        return rw_flush_stdout();
+        return cli_flush_stdout();
     }
     const struct command *command = find(argv[2]);
-    if (!command)
-        return rw_usage(NULL, "'%s' is not a command", argv[2]);
+    if (command == NULL) {
+        return cli_usage(NULL, "'%s' is not a command", argv[2]);
+    }
     char help[] = "--help";
     char *arguments[] = {argv[2], help, NULL};
     return command->run(2, arguments);
@@ -64,24 +67,28 @@ static int run_help(int argc, char **argv) {
 
 int main(int argc, char **argv) {
     setlocale(LC_CTYPE, "C.UTF-8");
-    if (!rw_open_standard_fds())
-        return RW_EXIT_FAILED;
-    if (argc < 2)
-        return rw_usage(NULL, "a command is missing");
+    if (!cli_open_standard_fds()) {
+        return CLI_EXIT_FAILED;
+    }
+    if (argc < 2) {
+        return cli_usage(NULL, "a command is missing");
+    }
     const char *first = argv[1];
-    if (strcmp(first, "help") == 0)
+    if (strcmp(first, "help") == 0) {
         return run_help(argc, argv);
+    }
     if (strcmp(first, "-h") == 0 || strcmp(first, "--help") == 0) {
         print_help(stdout);
-        return rw_flush_stdout();
+        return cli_flush_stdout();
     }
     if (strcmp(first, "-V") == 0 || strcmp(first, "--version") == 0) {
         printf("ropeway %s (UCX %s)\n", ropeway_version(), ropeway_ucx_version());
-        return rw_flush_stdout();
+        return cli_flush_stdout();
     }
     const struct command *command = find(first);
-    if (!command)
-        return rw_usage(NULL, "'%s' is not a %s", first,
-                        first[0] == '-' ? "known option" : "command");
+    if (command == NULL) {
+        return cli_usage(NULL, "'%s' is not a %s", first,
+                         first[0] == '-' ? "known option" : "command");
+    }
     return command->run(argc - 1, argv + 1);
 }

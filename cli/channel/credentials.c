@@ -5,18 +5,18 @@
 
 #include "common/util.h"
 
-bool rw_credentials_option(int option, const char *argument, struct rw_credentials *credentials) {
+bool cli_credentials_option(int option, const char *argument, struct cli_credentials *credentials) {
     switch (option) {
-    case RW_OPTION_NATS_CREDS:
+    case CLI_OPTION_NATS_CREDS:
         credentials->nats_creds = argument;
         return true;
-    case RW_OPTION_TLS_CA:
+    case CLI_OPTION_TLS_CA:
         credentials->tls_ca = argument;
         return true;
-    case RW_OPTION_TLS_CERT:
+    case CLI_OPTION_TLS_CERT:
         credentials->tls_cert = argument;
         return true;
-    case RW_OPTION_TLS_KEY:
+    case CLI_OPTION_TLS_KEY:
         credentials->tls_key = argument;
         return true;
     default:
@@ -24,9 +24,10 @@ bool rw_credentials_option(int option, const char *argument, struct rw_credentia
     }
 }
 
-bool rw_credentials_check(const struct rw_credentials *credentials, const char *command) {
-    if (!credentials->tls_cert == !credentials->tls_key)
+bool cli_credentials_check(const struct cli_credentials *credentials, const char *command) {
+    if ((credentials->tls_cert == NULL) == (credentials->tls_key == NULL)) {
         return true;
-    rw_usage(command, "--tls-cert and --tls-key go together, and one of them is missing");
+    }
+    cli_usage(command, "--tls-cert and --tls-key go together, and one of them is missing");
     return false;
 }

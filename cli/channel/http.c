@@ -14,7 +14,7 @@
 #define TRANSFERS "/v1/transfers"
 
 struct http {
-    struct rw_channel channel;
+    struct cli_channel channel;
     CURL *easy;
     CURLM *multi;
     struct curl_slist *headers;
@@ -23,14 +23,14 @@ struct http {
 
 /* Where the bytes of an answer go. */
 struct incoming {
-    struct rw_reply *reply;
+    struct cli_reply *reply;
     size_t limit;
     bool too_long;
 };
 
 static size_t on_data(char *data, size_t unit, size_t count, void *arg) {
     struct incoming *incoming = arg;
-    struct rw_reply *reply = incoming->reply;
+    struct cli_reply *reply = incoming->reply;
     size_t size = unit * count;
     if (size > incoming->limit - reply->length) {
         incoming->too_long = true;
@@ -40,8 +40,9 @@ static size_t on_data(char *data, size_t unit, size_t count, void *arg) {
     if (needed > reply->capacity) {
         size_t capacity = reply->capacity * 2 > needed ? reply->capacity * 2 : needed;
         char *grown = realloc(reply->data, capacity);
-        if (!grown)
+        if (grown == NULL) {
             return 0;
+        }
         reply->data = grown;
         reply->capacity = capacity;
     }
@@ -50,10 +51,11 @@ static size_t on_data(char *data, size_t unit, size_t count, void *arg) {
     return size;
 }
 
-static void set_credentials(CURL *easy, const struct rw_credentials *credentials) {
-    if (credentials->tls_ca)
+static void set_credentials(CURL *easy, const struct cli_credentials *credentials) {
+    if (credentials->tls_ca != NULL) {
         curl_easy_setopt(easy, CURLOPT_CAINFO, credentials->tls_ca);
-    if (credentials->tls_cert) {
+    }
+    if (credentials->tls_cert != NULL) {
         curl_easy_setopt(easy, CURLOPT_SSLCERT, credentials->tls_cert);
         curl_easy_setopt(easy, CURLOPT_SSLKEY, credentials->tls_key);
     }
@@ -79,13 +81,14 @@ static bool set_up(struct http *http) {
 }
 
 static bool add_header(struct http *http, const char *header) {
-    struct curl_slist *longer = header ? curl_slist_append(http->headers, header) : NULL;
-    if (longer)
+    struct curl_slist *longer = header != NULL ? curl_slist_append(http->headers, header) : NULL;
+    if (longer != NULL) {
         http->headers = longer;
+    }
     return longer != NULL;
 }
 
-static void http_close(struct rw_channel *channel) {
+static void http_close(struct cli_channel *channel) {
     struct http *http = (struct http *)channel;
     curl_multi_cleanup(http->multi);
     curl_easy_cleanup(http->easy);
@@ -93,53 +96,59 @@ static void http_close(struct rw_channel *channel) {
     free(http);
 }
 
-static struct rw_channel *http_open(const struct rw_url *url,
-                                    const struct rw_channel_options *options) {
+static struct cli_channel *http_open(const struct cli_url *url,
+                                     const struct cli_channel_options *options) {
     struct http *http = calloc(1, sizeof *http);
     char *authorization =
-        options->token ? rw_format("Authorization: Bearer %s", options->token) : NULL;
+        options->token != NULL ? cli_format("Authorization: Bearer %s", options->token) : NULL;
     bool opened = false;
-    if (http && curl_global_init(CURL_GLOBAL_DEFAULT) == 0) {
-        http->channel = (struct rw_channel){&rw_channel_http, url->base, options->timeout_ms};
+    if (http != NULL && curl_global_init(CURL_GLOBAL_DEFAULT) == 0) {
+        http->channel = (struct cli_channel){&cli_channel_http, url->base, options->timeout_ms};
         http->easy = curl_easy_init();
         http->multi = curl_multi_init();
-        opened = http->easy && http->multi && add_header(http, "Content-Type: application/json") &&
-                 (!options->token || add_header(http, authorization)) && set_up(http);
+        opened = http->easy != NULL && http->multi != NULL &&
+                 add_header(http, "Content-Type: application/json") &&
+                 (options->token == NULL || add_header(http, authorization)) && set_up(http);
     }
-    if (authorization)
+    if (authorization != NULL) {
         explicit_bzero(authorization, strlen(authorization));
+    }
     free(authorization);
     if (opened) {
         set_credentials(http->easy, &options->credentials);
         return &http->channel;
     }
-    rw_fail("can't start the HTTP client: out of memory, or libcurl lacks HTTP");
-    if (http)
+    cli_fail("can't start the HTTP client: out of memory, or libcurl lacks HTTP");
+    if (http != NULL) {
         http_close(&http->channel);
+    }
     return NULL;
 }
 
 /* Drives one request to its end. False: a signal came. */
 static bool drive(struct http *http, CURLcode *result) {
-    struct curl_waitfd interrupt = {.fd = rw_interrupt_fd(), .events = CURL_WAIT_POLLIN};
+    struct curl_waitfd interrupt = {.fd = cli_interrupt_fd(), .events = CURL_WAIT_POLLIN};
     int running = 1;
     *result = CURLE_FAILED_INIT;
     http->error[0] = '\0';
     curl_multi_add_handle(http->multi, http->easy);
-    while (running && !rw_interrupted()) {
-        if (curl_multi_perform(http->multi, &running) != CURLM_OK)
+    while (running != 0 && !cli_interrupted()) {
+        if (curl_multi_perform(http->multi, &running) != CURLM_OK) {
             break;
-        if (running)
+        }
+        if (running != 0) {
             curl_multi_poll(http->multi, &interrupt, 1, 1000, NULL);
+        }
     }
     int left;
     CURLMsg *message;
-    while ((message = curl_multi_info_read(http->multi, &left))) {
-        if (message->msg == CURLMSG_DONE)
+    while ((message = curl_multi_info_read(http->multi, &left)) != NULL) {
+        if (message->msg == CURLMSG_DONE) {
             *result = message->data.result;
+        }
     }
     curl_multi_remove_handle(http->multi, http->easy);
-    return !rw_interrupted();
+    return !cli_interrupted();
 }
 
 /* Sends it once. False: a sentence was printed, or a signal came. */
@@ -147,7 +156,7 @@ static bool exchange(struct http *http, const char *url, const char *body,
                      struct incoming *incoming) {
     curl_easy_setopt(http->easy, CURLOPT_URL, url);
     curl_easy_setopt(http->easy, CURLOPT_WRITEDATA, incoming);
-    if (body) {
+    if (body != NULL) {
         curl_easy_setopt(http->easy, CURLOPT_POSTFIELDSIZE, (long)strlen(body));
         curl_easy_setopt(http->easy, CURLOPT_POSTFIELDS, body);
     } else {
@@ -155,24 +164,26 @@ static bool exchange(struct http *http, const char *url, const char *body,
     }
     CURLcode result;
     const char *base = http->channel.base;
-    if (!drive(http, &result))
+    if (!drive(http, &result)) {
         return false;
-    if (incoming->too_long)
-        rw_fail("the answer of %s is longer than %zu bytes; is this a Ropeway server?", base,
-                incoming->limit);
-    else if (result == CURLE_COULDNT_CONNECT || result == CURLE_COULDNT_RESOLVE_HOST)
-        rw_fail("can't reach %s: %s; check that 'ropeway serve' runs there", base,
-                *http->error ? http->error : curl_easy_strerror(result));
-    else if (result == CURLE_OPERATION_TIMEDOUT)
-        rw_fail("%s was silent for %u s; check the server, or give it more time with '--timeout'",
-                base, (http->channel.timeout_ms + 999) / 1000);
-    else if (result != CURLE_OK)
-        rw_fail("lost %s: %s; check whether the server still runs", base,
-                *http->error ? http->error : curl_easy_strerror(result));
+    }
+    if (incoming->too_long) {
+        cli_fail("the answer of %s is longer than %zu bytes; is this a Ropeway server?", base,
+                 incoming->limit);
+    } else if (result == CURLE_COULDNT_CONNECT || result == CURLE_COULDNT_RESOLVE_HOST) {
+        cli_fail("can't reach %s: %s; check that 'ropeway serve' runs there", base,
+                 *http->error != '\0' ? http->error : curl_easy_strerror(result));
+    } else if (result == CURLE_OPERATION_TIMEDOUT) {
+        cli_fail("%s was silent for %u s; check the server, or give it more time with '--timeout'",
+                 base, (http->channel.timeout_ms + 999) / 1000);
+    } else if (result != CURLE_OK) {
+        cli_fail("lost %s: %s; check whether the server still runs", base,
+                 *http->error != '\0' ? http->error : curl_easy_strerror(result));
+    }
     return result == CURLE_OK && !incoming->too_long;
 }
 
-static void take_status(struct http *http, struct rw_reply *reply) {
+static void take_status(struct http *http, struct cli_reply *reply) {
     long status = 0;
     curl_off_t seconds = 0;
     curl_easy_getinfo(http->easy, CURLINFO_RESPONSE_CODE, &status);
@@ -181,37 +192,41 @@ static void take_status(struct http *http, struct rw_reply *reply) {
     reply->retry_after_s = (long)seconds;
 }
 
-static char *url_of(const struct http *http, const struct rw_ask *ask) {
+static char *url_of(const struct http *http, const struct cli_query *ask) {
     const char *base = http->channel.base;
-    if (ask->route == RW_ROUTE_LIST)
-        return rw_format("%s" OBJECTS, base);
-    if (ask->route == RW_ROUTE_TRANSFER)
-        return rw_format("%s" TRANSFERS "/%s?wait=%u", base, ask->transfer, ask->wait_s);
-    char *name = rw_name_encode(ask->name);
-    char *url = name ? rw_format("%s" OBJECTS "/%s/%s", base, name,
-                                 ask->route == RW_ROUTE_READ ? "read" : "write")
-                     : NULL;
+    if (ask->route == CLI_ROUTE_LIST) {
+        return cli_format("%s" OBJECTS, base);
+    }
+    if (ask->route == CLI_ROUTE_TRANSFER) {
+        return cli_format("%s" TRANSFERS "/%s?wait=%u", base, ask->transfer, ask->wait_s);
+    }
+    char *name = cli_name_encode(ask->name);
+    char *url = name != NULL ? cli_format("%s" OBJECTS "/%s/%s", base, name,
+                                          ask->route == CLI_ROUTE_READ ? "read" : "write")
+                             : NULL;
     free(name);
     return url;
 }
 
-static bool http_send(struct rw_channel *channel, const struct rw_ask *ask,
-                      struct rw_reply *reply) {
+static bool http_send(struct cli_channel *channel, const struct cli_query *ask,
+                      struct cli_reply *reply) {
     struct http *http = (struct http *)channel;
     struct incoming incoming = {.reply = reply, .limit = ask->limit};
-    bool post = ask->route == RW_ROUTE_READ || ask->route == RW_ROUTE_WRITE;
+    bool post = ask->route == CLI_ROUTE_READ || ask->route == CLI_ROUTE_WRITE;
     char *url = url_of(http, ask);
-    char *text = post && ask->body ? json_dumps(ask->body, JSON_COMPACT) : NULL;
+    char *text = post && ask->body != NULL ? json_dumps(ask->body, JSON_COMPACT) : NULL;
     bool sent = false;
-    if (!url || (post && !text))
-        rw_fail("out of memory");
-    else
+    if (url == NULL || (post && text == NULL)) {
+        cli_fail("out of memory");
+    } else {
         sent = exchange(http, url, text, &incoming);
-    if (sent)
+    }
+    if (sent) {
         take_status(http, reply);
+    }
     free(url);
     free(text);
     return sent;
 }
 
-const struct rw_channel_kind rw_channel_http = {http_open, http_send, http_close};
+const struct cli_channel_kind cli_channel_http = {http_open, http_send, http_close};

@@ -15,60 +15,64 @@
 #define AGAIN_PAUSE_MS 100 /* while the servers find their way back to a NATS server */
 
 struct nats {
-    struct rw_channel channel;
+    struct cli_channel channel;
     const char *subject; /* the prefix */
     char *authorization; /* the header; NULL: none */
-    struct rw_mailbox *mailbox;
+    struct cli_mailbox *mailbox;
     uint64_t back_ms; /* when the connection was made again; 0: never lost */
 };
 
-static void nats_close(struct rw_channel *channel) {
+static void nats_close(struct cli_channel *channel) {
     struct nats *nats = (struct nats *)channel;
-    rw_mailbox_destroy(nats->mailbox);
-    if (nats->authorization)
+    cli_mailbox_destroy(nats->mailbox);
+    if (nats->authorization != NULL) {
         explicit_bzero(nats->authorization, strlen(nats->authorization));
+    }
     free(nats->authorization);
     free(nats);
 }
 
-static struct rw_channel *nats_open(const struct rw_url *url,
-                                    const struct rw_channel_options *options) {
+static struct cli_channel *nats_open(const struct cli_url *url,
+                                     const struct cli_channel_options *options) {
     struct nats *nats = calloc(1, sizeof *nats);
-    char *authorization = options->token ? rw_format("Bearer %s", options->token) : NULL;
-    if (!nats || (options->token && !authorization)) {
-        rw_fail("out of memory");
+    char *authorization = options->token != NULL ? cli_format("Bearer %s", options->token) : NULL;
+    if (nats == NULL || (options->token != NULL && authorization == NULL)) {
+        cli_fail("out of memory");
         free(nats);
         free(authorization);
         return NULL;
     }
-    *nats = (struct nats){.channel = {&rw_channel_nats, url->base, options->timeout_ms},
+    *nats = (struct nats){.channel = {&cli_channel_nats, url->base, options->timeout_ms},
                           .subject = url->subject,
                           .authorization = authorization,
                           .mailbox =
-                              rw_mailbox_create(url, &options->credentials, options->timeout_ms)};
-    if (nats->mailbox)
+                              cli_mailbox_create(url, &options->credentials, options->timeout_ms)};
+    if (nats->mailbox != NULL) {
         return &nats->channel;
+    }
     nats_close(&nats->channel);
     return NULL;
 }
 
 /* ---- One request --------------------------------------------------------------------- */
 
-static char *subject_of(const struct nats *nats, const struct rw_ask *ask) {
+static char *subject_of(const struct nats *nats, const struct cli_query *ask) {
     const char *prefix = nats->subject;
-    if (ask->route == RW_ROUTE_TRANSFER)
-        return rw_format("%s.transfer%s%s", prefix, *ask->server ? "." : "", ask->server);
-    return rw_format("%s.%s", prefix,
-                     ask->route == RW_ROUTE_LIST   ? "list"
-                     : ask->route == RW_ROUTE_READ ? "read"
-                                                   : "write");
+    if (ask->route == CLI_ROUTE_TRANSFER) {
+        return cli_format("%s.transfer%s%s", prefix, *ask->server != '\0' ? "." : "", ask->server);
+    }
+    return cli_format("%s.%s", prefix,
+                      ask->route == CLI_ROUTE_LIST   ? "list"
+                      : ask->route == CLI_ROUTE_READ ? "read"
+                                                     : "write");
 }
 
-static char *body_of(const struct rw_ask *ask) {
-    json_t *body = ask->body ? json_copy(ask->body) : json_object();
-    if (ask->name)
+static char *body_of(const struct cli_query *ask) {
+    json_t *body = ask->body != NULL ? json_copy(ask->body) : json_object();
+    if (ask->name != NULL) {
         json_object_set_new(body, "name", json_string(ask->name));
-    if (ask->route == RW_ROUTE_TRANSFER) {
+    }
+    if (ask->route == CLI_ROUTE_TRANSFER) {
         json_object_set_new(body, "transfer", json_string(ask->transfer));
         json_object_set_new(body, "wait", json_integer(ask->wait_s));
     }
@@ -80,62 +84,66 @@ static char *body_of(const struct rw_ask *ask) {
 /* ---- What is said when it fails -------------------------------------------------------- */
 
 static void fail_send(struct nats *nats, natsStatus status, const char *body) {
-    if (status == NATS_MAX_PAYLOAD)
-        rw_fail("the request has %zu bytes and %s takes messages of %lld at most; raise "
-                "'max_payload' there, or use an http:// URL",
-                strlen(body), nats->channel.base,
-                (long long)natsConnection_GetMaxPayload(nats->mailbox->connection));
-    else
-        rw_fail("lost %s: %s; check whether the NATS server still runs", nats->channel.base,
-                natsStatus_GetText(status));
+    if (status == NATS_MAX_PAYLOAD) {
+        cli_fail("the request has %zu bytes and %s takes messages of %lld at most; raise "
+                 "'max_payload' there, or use an http:// URL",
+                 strlen(body), nats->channel.base,
+                 (long long)natsConnection_GetMaxPayload(nats->mailbox->connection));
+    } else {
+        cli_fail("lost %s: %s; check whether the NATS server still runs", nats->channel.base,
+                 natsStatus_GetText(status));
+    }
 }
 
 static void fail_nobody(struct nats *nats, const char *subject) {
-    rw_fail("nobody answers '%s' at %s; check that 'ropeway serve --nats' runs there with "
-            "'--subject %s'",
-            subject, nats->channel.base, nats->subject);
+    cli_fail("nobody answers '%s' at %s; check that 'ropeway serve --nats' runs there with "
+             "'--subject %s'",
+             subject, nats->channel.base, nats->subject);
 }
 
 static void fail_silent(struct nats *nats, const char *subject, bool lost) {
     unsigned seconds = (nats->channel.timeout_ms + 999) / 1000;
-    if (lost)
-        rw_fail("lost %s, and it did not come back in %u s; check that the NATS server runs",
-                nats->channel.base, seconds);
-    else
-        rw_fail("'%s' at %s was silent for %u s; check the server, or give it more time with "
-                "'--timeout'",
-                subject, nats->channel.base, seconds);
+    if (lost) {
+        cli_fail("lost %s, and it did not come back in %u s; check that the NATS server runs",
+                 nats->channel.base, seconds);
+    } else {
+        cli_fail("'%s' at %s was silent for %u s; check the server, or give it more time with "
+                 "'--timeout'",
+                 subject, nats->channel.base, seconds);
+    }
 }
 
 /* ---- Sending and waiting --------------------------------------------------------------- */
 
-/* As rw_mailbox_look(). *failed: a sentence was printed. */
-static enum rw_news look(struct nats *nats, natsMsg **message, bool *failed) {
-    char text[RW_SENTENCE_SIZE];
-    enum rw_news news = rw_mailbox_look(nats->mailbox, message, text);
-    *failed = news == RW_NEWS_REFUSED || news == RW_NEWS_CLOSED;
-    if (news == RW_NEWS_REFUSED)
-        rw_fail("%s does not permit it: %s; its user must be allowed to publish to '%s.>' and to "
-                "subscribe to '_INBOX.>'",
-                nats->channel.base, text, nats->subject);
-    else if (news == RW_NEWS_CLOSED)
+/* As cli_mailbox_look(). *failed: a sentence was printed. */
+static enum cli_event look(struct nats *nats, natsMsg **message, bool *failed) {
+    char text[CLI_SENTENCE_SIZE];
+    enum cli_event event = cli_mailbox_look(nats->mailbox, message, text);
+    *failed = event == CLI_EVENT_REFUSED || event == CLI_EVENT_CLOSED;
+    if (event == CLI_EVENT_REFUSED) {
+        cli_fail("%s does not permit it: %s; its user must be allowed to publish to '%s.>' and to "
+                 "subscribe to '_INBOX.>'",
+                 nats->channel.base, text, nats->subject);
+    } else if (event == CLI_EVENT_CLOSED) {
         fail_send(nats, NATS_CONNECTION_CLOSED, "");
-    else if (news == RW_NEWS_BACK)
-        nats->back_ms = rw_now_ms();
-    return news;
+    } else if (event == CLI_EVENT_BACK) {
+        nats->back_ms = cli_now_ms();
+    }
+    return event;
 }
 
 /* Waits until there is a connection. False: a sentence was printed, or a signal came. */
 static bool await_connection(struct nats *nats, const char *subject, uint64_t give_up) {
     natsMsg *early;
     bool failed;
-    while (look(nats, &early, &failed) == RW_NEWS_LOST) {
-        if (rw_now_ms() >= give_up) {
+    while (look(nats, &early, &failed) == CLI_EVENT_LOST) {
+        if (cli_now_ms() >= give_up) {
             fail_silent(nats, subject, true);
             return false;
         }
-        if (!rw_mailbox_wait(nats->mailbox, give_up))
+        if (!cli_mailbox_wait(nats->mailbox, give_up)) {
             return false;
+        }
     }
     natsMsg_Destroy(early);
     return !failed;
@@ -143,32 +151,38 @@ static bool await_connection(struct nats *nats, const char *subject, uint64_t gi
 
 /* Waits for what becomes of a request that was sent: ANSWER, NOBODY or BACK; NONE and LOST when
  * nothing comes until a time. False: a sentence was printed, or a signal came. */
-static bool await_answer(struct nats *nats, uint64_t until, natsMsg **message, enum rw_news *news) {
+static bool await_answer(struct nats *nats, uint64_t until, natsMsg **message,
+                         enum cli_event *event) {
     bool failed;
     for (;;) {
-        *news = look(nats, message, &failed);
-        if (failed)
+        *event = look(nats, message, &failed);
+        if (failed) {
             return false;
-        if ((*news != RW_NEWS_NONE && *news != RW_NEWS_LOST) || rw_now_ms() >= until)
+        }
+        if ((*event != CLI_EVENT_NONE && *event != CLI_EVENT_LOST) || cli_now_ms() >= until) {
             return true;
-        if (!rw_mailbox_wait(nats->mailbox, until))
+        }
+        if (!cli_mailbox_wait(nats->mailbox, until)) {
             return false;
+        }
     }
 }
 
 /* Whether servers that do not answer may still be on their way back to the NATS server. */
 static bool may_return(struct nats *nats, uint64_t give_up) {
-    uint64_t now = rw_now_ms();
-    return nats->back_ms && now < nats->back_ms + nats->channel.timeout_ms && now < give_up;
+    uint64_t now = cli_now_ms();
+    return nats->back_ms != 0 && now < nats->back_ms + nats->channel.timeout_ms && now < give_up;
 }
 
 static bool request_once(struct nats *nats, const char *subject, const char *body, uint64_t again,
-                         uint64_t give_up, natsMsg **message, enum rw_news *news) {
-    if (!await_connection(nats, subject, give_up))
+                         uint64_t give_up, natsMsg **message, enum cli_event *event) {
+    if (!await_connection(nats, subject, give_up)) {
         return false;
-    natsStatus status = rw_mailbox_send(nats->mailbox, subject, body, nats->authorization);
-    if (status == NATS_OK)
-        return await_answer(nats, again, message, news);
+    }
+    natsStatus status = cli_mailbox_send(nats->mailbox, subject, body, nats->authorization);
+    if (status == NATS_OK) {
+        return await_answer(nats, again, message, event);
+    }
     fail_send(nats, status, body);
     return false;
 }
@@ -177,80 +191,89 @@ static bool request_once(struct nats *nats, const char *subject, const char *bod
  * signal came. */
 static natsMsg *request(struct nats *nats, const char *subject, const char *body,
                         uint32_t again_ms) {
-    uint64_t give_up = rw_now_ms() + nats->channel.timeout_ms;
-    rw_mailbox_begin(nats->mailbox);
+    uint64_t give_up = cli_now_ms() + nats->channel.timeout_ms;
+    cli_mailbox_begin(nats->mailbox);
     for (;;) {
-        uint64_t again = rw_now_ms() + again_ms;
+        uint64_t again = cli_now_ms() + again_ms;
         again = again < give_up ? again : give_up;
         natsMsg *message = NULL;
-        enum rw_news news;
-        if (!request_once(nats, subject, body, again, give_up, &message, &news))
+        enum cli_event event;
+        if (!request_once(nats, subject, body, again, give_up, &message, &event)) {
             return NULL;
-        if (news == RW_NEWS_ANSWER)
+        }
+        if (event == CLI_EVENT_ANSWER) {
             return message;
+        }
         natsMsg_Destroy(message);
-        bool nobody = news == RW_NEWS_NOBODY;
+        bool nobody = event == CLI_EVENT_NOBODY;
         if (nobody && !may_return(nats, give_up)) {
             fail_nobody(nats, subject);
             return NULL;
         }
-        if (!nobody && rw_now_ms() >= give_up) {
-            fail_silent(nats, subject, news == RW_NEWS_LOST);
+        if (!nobody && cli_now_ms() >= give_up) {
+            fail_silent(nats, subject, event == CLI_EVENT_LOST);
             return NULL;
         }
-        if (nobody && !rw_mailbox_wait(nats->mailbox, rw_now_ms() + AGAIN_PAUSE_MS))
+        if (nobody && !cli_mailbox_wait(nats->mailbox, cli_now_ms() + AGAIN_PAUSE_MS)) {
             return NULL;
+        }
     }
 }
 
-static bool take_reply(struct nats *nats, natsMsg *message, size_t limit, struct rw_reply *reply) {
+static bool take_reply(struct nats *nats, natsMsg *message, size_t limit, struct cli_reply *reply) {
     const char *code = NULL, *pause = NULL, *sentence = NULL;
     uint64_t status = 200, seconds = 0;
     reply->length = (size_t)natsMsg_GetDataLength(message);
     if (reply->length > limit) {
-        rw_fail("the answer of %s is longer than %zu bytes; is this a Ropeway server?",
-                nats->channel.base, limit);
+        cli_fail("the answer of %s is longer than %zu bytes; is this a Ropeway server?",
+                 nats->channel.base, limit);
         return false;
     }
     free(reply->data);
     reply->capacity = reply->length + 1;
     reply->data = malloc(reply->capacity);
-    if (!reply->data) {
-        rw_fail("out of memory");
+    if (reply->data == NULL) {
+        cli_fail("out of memory");
         return false;
     }
-    if (reply->length)
+    if (reply->length != 0) {
         memcpy(reply->data, natsMsg_GetData(message), reply->length);
-    if (natsMsgHeader_Get(message, RW_NATS_ERROR_CODE, &code) == NATS_OK &&
-        !rw_parse_number(code, 400, 599, &status))
+    }
+    if (natsMsgHeader_Get(message, CLI_NATS_ERROR_CODE, &code) == NATS_OK &&
+        !cli_parse_number(code, 400, 599, &status)) {
         status = 500;
-    if (natsMsgHeader_Get(message, RW_NATS_RETRY_AFTER, &pause) == NATS_OK)
-        rw_parse_number(pause, 0, 3600, &seconds);
-    if (natsMsgHeader_Get(message, RW_NATS_ERROR, &sentence) == NATS_OK)
-        rw_sentence(reply->sentence, "%s", sentence);
+    }
+    if (natsMsgHeader_Get(message, CLI_NATS_RETRY_AFTER, &pause) == NATS_OK) {
+        cli_parse_number(pause, 0, 3600, &seconds);
+    }
+    if (natsMsgHeader_Get(message, CLI_NATS_ERROR, &sentence) == NATS_OK) {
+        cli_sentence(reply->sentence, "%s", sentence);
+    }
     reply->status = (int)status;
     reply->retry_after_s = (long)seconds;
     return true;
 }
 
-static bool nats_send(struct rw_channel *channel, const struct rw_ask *ask,
-                      struct rw_reply *reply) {
+static bool nats_send(struct cli_channel *channel, const struct cli_query *ask,
+                      struct cli_reply *reply) {
     struct nats *nats = (struct nats *)channel;
     char *subject = subject_of(nats, ask), *body = body_of(ask);
     /* An outcome is known to one server alone, which may be waiting for it. */
-    uint32_t again_ms = channel->timeout_ms / (ask->route == RW_ROUTE_TRANSFER ? 1 : SENDINGS);
+    uint32_t again_ms = channel->timeout_ms / (ask->route == CLI_ROUTE_TRANSFER ? 1 : SENDINGS);
     natsMsg *message = NULL;
     bool taken = false;
-    if (!subject || !body)
-        rw_fail("out of memory");
-    else if (rw_mailbox_connect(nats->mailbox))
+    if (subject == NULL || body == NULL) {
+        cli_fail("out of memory");
+    } else if (cli_mailbox_connect(nats->mailbox)) {
         message = request(nats, subject, body, again_ms);
-    if (message)
+    }
+    if (message != NULL) {
         taken = take_reply(nats, message, ask->limit, reply);
+    }
     natsMsg_Destroy(message);
     free(subject);
     free(body);
     return taken;
 }
 
-const struct rw_channel_kind rw_channel_nats = {nats_open, nats_send, nats_close};
+const struct cli_channel_kind cli_channel_nats = {nats_open, nats_send, nats_close};

@@ -13,133 +13,155 @@
 /* The NATS library's own words on the latest error of this thread. */
 static const char *last_words(natsStatus status) {
     const char *words = nats_GetLastError(NULL);
-    if (!words || !*words)
+    if (words == NULL || *words == '\0') {
         return natsStatus_GetText(status);
+    }
     /* They begin with "(FILE:LINE): ", which is for its developers. */
     const char *end = *words == '(' ? strstr(words, "): ") : NULL;
-    return end ? end + 3 : words;
+    return end != NULL ? end + 3 : words;
 }
 
-static natsStatus set_login(natsOptions *options, const struct rw_url *url,
-                            const struct rw_credentials *credentials) {
-    if (credentials->nats_creds)
+static natsStatus set_login(natsOptions *options, const struct cli_url *url,
+                            const struct cli_credentials *credentials) {
+    if (credentials->nats_creds != NULL) {
         return natsOptions_SetUserCredentialsFromFiles(options, credentials->nats_creds, NULL);
-    if (url->user && url->password)
+    }
+    if (url->user != NULL && url->password != NULL) {
         return natsOptions_SetUserInfo(options, url->user, url->password);
-    return url->user ? natsOptions_SetToken(options, url->user) : NATS_OK;
+    }
+    return url->user != NULL ? natsOptions_SetToken(options, url->user) : NATS_OK;
 }
 
-static natsStatus set_tls(natsOptions *options, const struct rw_url *url,
-                          const struct rw_credentials *credentials, const char **file) {
+static natsStatus set_tls(natsOptions *options, const struct cli_url *url,
+                          const struct cli_credentials *credentials, const char **file) {
     natsStatus status = NATS_OK;
-    if (url->is_tls || credentials->tls_ca || credentials->tls_cert)
+    if (url->is_tls || credentials->tls_ca != NULL || credentials->tls_cert != NULL) {
         status = natsOptions_SetSecure(options, true);
-    if (status == NATS_OK && credentials->tls_ca) {
+    }
+    if (status == NATS_OK && credentials->tls_ca != NULL) {
         *file = credentials->tls_ca;
         status = natsOptions_LoadCATrustedCertificates(options, *file);
     }
-    if (status == NATS_OK && credentials->tls_cert) {
+    if (status == NATS_OK && credentials->tls_cert != NULL) {
         *file = credentials->tls_cert;
         status = natsOptions_LoadCertificatesChain(options, *file, credentials->tls_key);
     }
     return status;
 }
 
-static natsStatus set_habits(natsOptions *options, const struct rw_url *url, const char *name,
+static natsStatus set_habits(natsOptions *options, const struct cli_url *url, const char *name,
                              uint32_t timeout_ms) {
     natsStatus status = natsOptions_SetURL(options, url->base);
-    if (status == NATS_OK)
+    if (status == NATS_OK) {
         status = natsOptions_SetName(options, name);
-    if (status == NATS_OK)
+    }
+    if (status == NATS_OK) {
         status = natsOptions_SetTimeout(options, timeout_ms);
-    if (status == NATS_OK)
+    }
+    if (status == NATS_OK) {
         status = natsOptions_SetMaxReconnect(options, -1);
-    if (status == NATS_OK)
+    }
+    if (status == NATS_OK) {
         status = natsOptions_SetReconnectWait(options, RECONNECT_WAIT_MS);
-    if (status == NATS_OK)
+    }
+    if (status == NATS_OK) {
         status = natsOptions_SetReconnectJitter(options, RECONNECT_JITTER_MS, RECONNECT_JITTER_MS);
-    if (status == NATS_OK)
+    }
+    if (status == NATS_OK) {
         status = natsOptions_SetPingInterval(options, PING_INTERVAL_MS);
+    }
     /* A request or an answer is alone: to wait for more to send with it gains nothing. */
     return status == NATS_OK ? natsOptions_SetSendAsap(options, true) : status;
 }
 
-static natsStatus set_events(natsOptions *options, const struct rw_nats_events *events) {
+static natsStatus set_events(natsOptions *options, const struct cli_nats_events *events) {
     natsStatus status = natsOptions_SetDisconnectedCB(options, events->disconnected, events->arg);
-    if (status == NATS_OK)
+    if (status == NATS_OK) {
         status = natsOptions_SetReconnectedCB(options, events->reconnected, events->arg);
-    if (status == NATS_OK)
+    }
+    if (status == NATS_OK) {
         status = natsOptions_SetClosedCB(options, events->closed, events->arg);
+    }
     return status == NATS_OK ? natsOptions_SetErrorHandler(options, events->error, events->arg)
                              : status;
 }
 
-natsOptions *rw_nats_options(const struct rw_url *url, const struct rw_credentials *credentials,
-                             const char *name, uint32_t timeout_ms,
-                             const struct rw_nats_events *events, char text[RW_SENTENCE_SIZE]) {
+natsOptions *cli_nats_options(const struct cli_url *url, const struct cli_credentials *credentials,
+                              const char *name, uint32_t timeout_ms,
+                              const struct cli_nats_events *events, char text[CLI_SENTENCE_SIZE]) {
     natsOptions *options = NULL;
     const char *file = NULL;
-    if (credentials->nats_creds && access(credentials->nats_creds, R_OK) != 0) {
-        rw_sentence(text, "can't read the credentials file '%s': %s", credentials->nats_creds,
-                    rw_errno_text(errno));
+    if (credentials->nats_creds != NULL && access(credentials->nats_creds, R_OK) != 0) {
+        cli_sentence(text, "can't read the credentials file '%s': %s", credentials->nats_creds,
+                     cli_errno_text(errno));
         return NULL;
     }
     natsStatus status = natsOptions_Create(&options);
-    if (status == NATS_OK)
+    if (status == NATS_OK) {
         status = set_habits(options, url, name, timeout_ms);
-    if (status == NATS_OK)
+    }
+    if (status == NATS_OK) {
         status = set_events(options, events);
-    if (status == NATS_OK)
+    }
+    if (status == NATS_OK) {
         status = set_login(options, url, credentials);
-    if (status == NATS_OK)
+    }
+    if (status == NATS_OK) {
         status = set_tls(options, url, credentials, &file);
-    if (status == NATS_OK)
+    }
+    if (status == NATS_OK) {
         return options;
-    if (file)
-        rw_sentence(text, "can't use '%s' for TLS: %s; give certificates and key as PEM files",
-                    file, last_words(status));
-    else
-        rw_sentence(text, "can't prepare a connection to %s: %s", url->base, last_words(status));
+    }
+    if (file != NULL) {
+        cli_sentence(text, "can't use '%s' for TLS: %s; give certificates and key as PEM files",
+                     file, last_words(status));
+    } else {
+        cli_sentence(text, "can't prepare a connection to %s: %s", url->base, last_words(status));
+    }
     natsOptions_Destroy(options);
     return NULL;
 }
 
-static void explain(natsStatus status, const char *base, char text[RW_SENTENCE_SIZE]) {
+static void explain(natsStatus status, const char *base, char text[CLI_SENTENCE_SIZE]) {
     const char *words = last_words(status);
-    if (status == NATS_CONNECTION_AUTH_FAILED)
-        rw_sentence(text,
-                    "%s refuses the login: %s; give it in the URL, as in nats://USER:PASSWORD@HOST "
-                    "or nats://TOKEN@HOST, or with '--nats-creds FILE'",
-                    base, words);
-    else if (status == NATS_SECURE_CONNECTION_WANTED)
-        rw_sentence(text, "%s does not offer TLS; write nats:// and leave the TLS options out",
-                    base);
-    else if (status == NATS_SSL_ERROR)
-        rw_sentence(text, "no TLS with %s: %s; '--tls-ca FILE' says whom to trust", base, words);
-    else if (status == NATS_NO_SERVER || status == NATS_TIMEOUT)
-        rw_sentence(text,
-                    "can't reach %s: no NATS server answers there; check host and port, and "
-                    "that 'nats-server' runs",
-                    base);
-    else
-        rw_sentence(text, "can't use %s: %s; is this a NATS server?", base, words);
+    if (status == NATS_CONNECTION_AUTH_FAILED) {
+        cli_sentence(
+            text,
+            "%s refuses the login: %s; give it in the URL, as in nats://USER:PASSWORD@HOST "
+            "or nats://TOKEN@HOST, or with '--nats-creds FILE'",
+            base, words);
+    } else if (status == NATS_SECURE_CONNECTION_WANTED) {
+        cli_sentence(text, "%s does not offer TLS; write nats:// and leave the TLS options out",
+                     base);
+    } else if (status == NATS_SSL_ERROR) {
+        cli_sentence(text, "no TLS with %s: %s; '--tls-ca FILE' says whom to trust", base, words);
+    } else if (status == NATS_NO_SERVER || status == NATS_TIMEOUT) {
+        cli_sentence(text,
+                     "can't reach %s: no NATS server answers there; check host and port, and "
+                     "that 'nats-server' runs",
+                     base);
+    } else {
+        cli_sentence(text, "can't use %s: %s; is this a NATS server?", base, words);
+    }
 }
 
-natsConnection *rw_nats_connect(natsOptions *options, const char *base,
-                                char text[RW_SENTENCE_SIZE]) {
+natsConnection *cli_nats_connect(natsOptions *options, const char *base,
+                                 char text[CLI_SENTENCE_SIZE]) {
     natsConnection *connection = NULL;
     natsStatus status = natsConnection_Connect(&connection, options);
-    if (status == NATS_OK && natsConnection_HasHeaderSupport(connection) == NATS_OK)
+    if (status == NATS_OK && natsConnection_HasHeaderSupport(connection) == NATS_OK) {
         return connection;
-    if (status == NATS_OK)
-        rw_sentence(text, "%s knows no message headers; NATS server 2.2 or later is needed", base);
-    else
+    }
+    if (status == NATS_OK) {
+        cli_sentence(text, "%s knows no message headers; NATS server 2.2 or later is needed", base);
+    } else {
         explain(status, base, text);
+    }
     natsConnection_Destroy(connection);
     return NULL;
 }
 
-bool rw_nats_close(natsConnection *connection, natsOptions *options) {
+bool cli_nats_close(natsConnection *connection, natsOptions *options) {
     natsConnection_Destroy(connection);
     natsOptions_Destroy(options);
     natsStatus status = nats_CloseAndWait(CLOSE_LIMIT_MS);

@@ -30,13 +30,13 @@ static sigset_t both(void) {
     return set;
 }
 
-bool rw_interrupt_install(void) {
+bool cli_interrupt_install(void) {
     /* No SA_RESTART: a write to a full pipe ends. SA_RESETHAND: a second signal kills. */
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
     sigemptyset(&action.sa_mask);
     event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (event < 0) {
-        rw_fail("can't watch for signals: %s", rw_errno_text(errno));
+        cli_fail("can't watch for signals: %s", cli_errno_text(errno));
         return false;
     }
     sigaction(SIGINT, &action, NULL);
@@ -45,20 +45,20 @@ bool rw_interrupt_install(void) {
     return true;
 }
 
-void rw_interrupt_block(void) {
+void cli_interrupt_block(void) {
     sigset_t set = both();
     pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 
-void rw_interrupt_unblock(void) {
+void cli_interrupt_unblock(void) {
     sigset_t set = both();
     pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
-int rw_interrupted(void) {
+int cli_interrupted(void) {
     return received;
 }
 
-int rw_interrupt_fd(void) {
+int cli_interrupt_fd(void) {
     return event;
 }

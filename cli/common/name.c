@@ -18,106 +18,127 @@ static size_t character_length(const unsigned char *text, size_t left) {
         {0xf0, 0xf0, 0x90, 0xbf, 4}, {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4},
     };
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
-        if (text[0] < forms[i].lead_min || text[0] > forms[i].lead_max)
+        if (text[0] < forms[i].lead_min || text[0] > forms[i].lead_max) {
             continue;
-        if (forms[i].length > left)
+        }
+        if (forms[i].length > left) {
             return 0;
-        if (forms[i].length > 1 && (text[1] < forms[i].next_min || text[1] > forms[i].next_max))
+        }
+        if (forms[i].length > 1 && (text[1] < forms[i].next_min || text[1] > forms[i].next_max)) {
             return 0;
+        }
         for (size_t k = 2; k < forms[i].length; k++) {
-            if ((text[k] & 0xc0) != 0x80)
+            if ((text[k] & 0xc0) != 0x80) {
                 return 0;
+            }
         }
         return forms[i].length;
     }
     return 0;
 }
 
-bool rw_utf8_valid(const char *text, size_t length) {
+bool cli_utf8_valid(const char *text, size_t length) {
     size_t at = 0;
     while (at < length) {
         size_t step = character_length((const unsigned char *)text + at, length - at);
-        if (!step)
+        if (step == 0) {
             return false;
+        }
         at += step;
     }
     return true;
 }
 
 static const char *check_component(const char *text, size_t length) {
-    if (length == 0)
+    if (length == 0) {
         return "has an empty component";
-    if ((length == 1 && text[0] == '.') || (length == 2 && text[0] == '.' && text[1] == '.'))
+    }
+    if ((length == 1 && text[0] == '.') || (length == 2 && text[0] == '.' && text[1] == '.')) {
         return "has '.' or '..' as a component";
-    if (length > RW_NAME_COMPONENT_MAX)
+    }
+    if (length > CLI_NAME_COMPONENT_MAX) {
         return "has a component of more than 255 bytes";
+    }
     return NULL;
 }
 
-const char *rw_name_check(const char *name, size_t length) {
-    if (length == 0)
+const char *cli_name_check(const char *name, size_t length) {
+    if (length == 0) {
         return "is empty";
-    if (length >= RW_NAME_SIZE)
+    }
+    if (length >= CLI_NAME_SIZE) {
         return "is longer than 4095 bytes";
-    if (memchr(name, '\0', length))
+    }
+    if (memchr(name, '\0', length) != NULL) {
         return "holds a zero byte";
-    if (!rw_utf8_valid(name, length))
+    }
+    if (!cli_utf8_valid(name, length)) {
         return "is not valid UTF-8";
+    }
     size_t start = 0, depth = 0;
     for (size_t at = 0; at <= length; at++) {
-        if (at < length && name[at] != '/')
+        if (at < length && name[at] != '/') {
             continue;
+        }
         const char *wrong = check_component(name + start, at - start);
-        if (wrong)
+        if (wrong != NULL) {
             return wrong;
-        if (++depth > RW_NAME_DEPTH_MAX)
+        }
+        if (++depth > CLI_NAME_DEPTH_MAX) {
             return "has more than 128 components";
+        }
         start = at + 1;
     }
     return NULL;
 }
 
 static int hex_value(char digit) {
-    if (digit >= '0' && digit <= '9')
+    if (digit >= '0' && digit <= '9') {
         return digit - '0';
-    if (digit >= 'a' && digit <= 'f')
+    }
+    if (digit >= 'a' && digit <= 'f') {
         return digit - 'a' + 10;
-    if (digit >= 'A' && digit <= 'F')
+    }
+    if (digit >= 'A' && digit <= 'F') {
         return digit - 'A' + 10;
+    }
     return -1;
 }
 
-const char *rw_name_decode(const char *encoded, size_t length, char name[RW_NAME_SIZE]) {
+const char *cli_name_decode(const char *encoded, size_t length, char name[CLI_NAME_SIZE]) {
     size_t out = 0;
     for (size_t at = 0; at < length; at++) {
         char byte = encoded[at];
         if (byte == '%') {
             int high = at + 2 < length ? hex_value(encoded[at + 1]) : -1;
             int low = high >= 0 ? hex_value(encoded[at + 2]) : -1;
-            if (low < 0)
+            if (low < 0) {
                 return "has a '%' that two hexadecimal digits do not follow";
+            }
             byte = (char)(high << 4 | low);
             at += 2;
         }
-        if (out + 1 >= RW_NAME_SIZE)
+        if (out + 1 >= CLI_NAME_SIZE) {
             return "is longer than 4095 bytes";
+        }
         name[out++] = byte;
     }
     name[out] = '\0';
-    return rw_name_check(name, out);
+    return cli_name_check(name, out);
 }
 
-char *rw_name_encode(const char *name) {
+char *cli_name_encode(const char *name) {
     static const char plain[] =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/";
     static const char digits[] = "0123456789ABCDEF";
     char *encoded = malloc(strlen(name) * 3 + 1);
-    if (!encoded)
+    if (encoded == NULL) {
         return NULL;
+    }
     char *out = encoded;
-    for (; *name; name++) {
+    for (; *name != '\0'; name++) {
         unsigned char byte = (unsigned char)*name;
-        if (strchr(plain, byte)) {
+        if (strchr(plain, byte) != NULL) {
             *out++ = (char)byte;
         } else {
             *out++ = '%';
@@ -129,7 +150,7 @@ char *rw_name_encode(const char *name) {
     return encoded;
 }
 
-const char *rw_base_name(const char *name) {
+const char *cli_base_name(const char *name) {
     const char *slash = strrchr(name, '/');
-    return slash ? slash + 1 : name;
+    return slash != NULL ? slash + 1 : name;
 }

@@ -4,31 +4,31 @@
  * none of them is empty, "." or "..". So joining it to a directory never leaves that directory,
  * symbolic links aside.
  */
-#ifndef RW_NAME_H
-#define RW_NAME_H
+#ifndef CLI_NAME_H
+#define CLI_NAME_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
-#define RW_NAME_SIZE 4096         /* with the final NUL */
-#define RW_NAME_COMPONENT_MAX 255 /* bytes */
-#define RW_NAME_DEPTH_MAX 128     /* components */
+#define CLI_NAME_SIZE 4096         /* with the final NUL */
+#define CLI_NAME_COMPONENT_MAX 255 /* bytes */
+#define CLI_NAME_DEPTH_MAX 128     /* components */
 
 /* NULL when the length bytes at name are the name of an object, else what is wrong with them, to
  * follow "the name of the object ". */
-const char *rw_name_check(const char *name, size_t length);
+const char *cli_name_check(const char *name, size_t length);
 
 /* Decodes one level of percent-encoding and checks the result. NULL: name holds it. Else what is
  * wrong with it, as above. */
-const char *rw_name_decode(const char *encoded, size_t length, char name[RW_NAME_SIZE]);
+const char *cli_name_decode(const char *encoded, size_t length, char name[CLI_NAME_SIZE]);
 
 /* Encodes a name for a URL's path; '/' stays. To be freed; NULL: out of memory. */
-char *rw_name_encode(const char *name);
+char *cli_name_encode(const char *name);
 
 /* True for valid UTF-8 without NUL. */
-bool rw_utf8_valid(const char *text, size_t length);
+bool cli_utf8_valid(const char *text, size_t length);
 
 /* The part after the last '/'. */
-const char *rw_base_name(const char *name);
+const char *cli_base_name(const char *name);
 
 #endif

@@ -16,17 +16,18 @@
 #define MEMORY_PART 4 /* at most one of so many parts of the free memory */
 
 static void *walk(void *arg) {
-    struct rw_prefault *prefault = arg;
+    struct cli_prefault *prefault = arg;
     int advice = prefault->writable ? MADV_POPULATE_WRITE : MADV_POPULATE_READ;
     for (size_t at = 0; at < prefault->size && !atomic_load(&prefault->stop); at += STEP) {
         size_t left = prefault->size - at;
-        if (madvise(prefault->begin + at, left < STEP ? left : STEP, advice) != 0)
+        if (madvise(prefault->begin + at, left < STEP ? left : STEP, advice) != 0) {
             break;
+        }
     }
     return NULL;
 }
 
-void rw_prefault_start(struct rw_prefault *prefault, void *data, size_t size, bool writable) {
+void cli_prefault_start(struct cli_prefault *prefault, void *data, size_t size, bool writable) {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     size_t limit = (size_t)sysconf(_SC_AVPHYS_PAGES) / MEMORY_PART * page;
     size_t skip = (uintptr_t)data % page;
@@ -35,8 +36,9 @@ void rw_prefault_start(struct rw_prefault *prefault, void *data, size_t size, bo
     prefault->writable = writable;
     prefault->running = false;
     atomic_store(&prefault->stop, false);
-    if (size < WORTH_IT)
+    if (size < WORTH_IT) {
         return;
+    }
     /* Signals are for the thread that waits for them. */
     sigset_t all, before;
     sigfillset(&all);
@@ -45,9 +47,10 @@ void rw_prefault_start(struct rw_prefault *prefault, void *data, size_t size, bo
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-void rw_prefault_stop(struct rw_prefault *prefault) {
-    if (!prefault->running)
+void cli_prefault_stop(struct cli_prefault *prefault) {
+    if (!prefault->running) {
         return;
+    }
     atomic_store(&prefault->stop, true);
     pthread_join(prefault->thread, NULL);
     prefault->running = false;

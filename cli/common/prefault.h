@@ -4,15 +4,15 @@
  * page fault per 4 KiB in the midst of the transfer costs several times as much as the bytes'
  * copy; the kernel takes whole stretches at a time when it is asked to.
  */
-#ifndef RW_PREFAULT_H
-#define RW_PREFAULT_H
+#ifndef CLI_PREFAULT_H
+#define CLI_PREFAULT_H
 
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 
-struct rw_prefault {
+struct cli_prefault {
     pthread_t thread;
     bool running;
     atomic_bool stop;
@@ -23,9 +23,9 @@ struct rw_prefault {
 
 /* Starts for size bytes of a mapping. It does without where it is not worth a thread, for what is
  * beyond a part of the free memory, and on kernels that can't do it: nothing depends on it. */
-void rw_prefault_start(struct rw_prefault *prefault, void *data, size_t size, bool writable);
+void cli_prefault_start(struct cli_prefault *prefault, void *data, size_t size, bool writable);
 
 /* Must be called before the mapping goes; may be called on a struct that is all zeroes. */
-void rw_prefault_stop(struct rw_prefault *prefault);
+void cli_prefault_stop(struct cli_prefault *prefault);
 
 #endif

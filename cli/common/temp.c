@@ -15,102 +15,115 @@
 
 static int random_name(const char *final, char name[NAME_MAX + 1]) {
     uint32_t number;
-    if (getrandom(&number, sizeof number, 0) != sizeof number)
+    if (getrandom(&number, sizeof number, 0) != sizeof number) {
         return errno;
+    }
     int room = NAME_MAX - 1 - (int)strlen(MARK) - RANDOM_DIGITS;
     snprintf(name, NAME_MAX + 1, ".%.*s" MARK "%08x", room, final, number);
     return 0;
 }
 
-bool rw_temp_is_name(const char *name) {
+bool cli_temp_is_name(const char *name) {
     size_t length = strlen(name), tail = strlen(MARK) + RANDOM_DIGITS;
     const char *mark = name + length - tail;
     return length > tail && name[0] == '.' && strncmp(mark, MARK, strlen(MARK)) == 0 &&
            strspn(mark + strlen(MARK), "0123456789abcdef") == RANDOM_DIGITS;
 }
 
-int rw_temp_open(int directory, const char *final, struct rw_temp *temp) {
-    *temp = RW_TEMP_NONE;
+int cli_temp_open(int directory, const char *final, struct cli_temp *temp) {
+    *temp = CLI_TEMP_NONE;
     temp->directory = directory;
     /* Naming a nameless file later takes /proc. */
     if (access("/proc/self/fd", X_OK) == 0) {
         temp->fd = openat(directory, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0666);
-        if (temp->fd >= 0)
+        if (temp->fd >= 0) {
             return 0;
-        if (errno != EOPNOTSUPP && errno != EISDIR && errno != ENOENT && errno != EINVAL)
+        }
+        if (errno != EOPNOTSUPP && errno != EISDIR && errno != ENOENT && errno != EINVAL) {
             return errno;
+        }
     }
     do {
         int error = random_name(final, temp->name);
-        if (error)
+        if (error != 0) {
             return error;
+        }
         temp->fd =
             openat(directory, temp->name, O_CREAT | O_EXCL | O_NOFOLLOW | O_RDWR | O_CLOEXEC, 0666);
     } while (temp->fd < 0 && errno == EEXIST);
-    if (temp->fd >= 0)
+    if (temp->fd >= 0) {
         return 0;
+    }
     temp->name[0] = '\0';
     return errno;
 }
 
-int rw_temp_reserve(const struct rw_temp *temp, uint64_t size, char text[RW_SENTENCE_SIZE]) {
+int cli_temp_reserve(const struct cli_temp *temp, uint64_t size, char text[CLI_SENTENCE_SIZE]) {
     struct statvfs room;
     uint64_t available = UINT64_MAX;
-    if (fstatvfs(temp->fd, &room) == 0)
+    if (fstatvfs(temp->fd, &room) == 0) {
         available = (uint64_t)room.f_bavail * room.f_frsize;
+    }
     int error = size > INT64_MAX ? EFBIG : size > available ? ENOSPC : 0;
-    if (!error && size)
+    if (error == 0 && size != 0) {
         error = posix_fallocate(temp->fd, 0, (off_t)size);
-    if (error == ENOSPC)
-        rw_sentence(text,
-                    "%llu bytes are needed and about %llu are available there; free some space",
-                    (unsigned long long)size, (unsigned long long)available);
-    else if (error)
-        rw_sentence(text, "%s", rw_errno_text(error));
+    }
+    if (error == ENOSPC) {
+        cli_sentence(text,
+                     "%llu bytes are needed and about %llu are available there; free some space",
+                     (unsigned long long)size, (unsigned long long)available);
+    } else if (error != 0) {
+        cli_sentence(text, "%s", cli_errno_text(error));
+    }
     return error;
 }
 
-static int link_nameless(const struct rw_temp *temp, int directory, const char *name) {
+static int link_nameless(const struct cli_temp *temp, int directory, const char *name) {
     char path[64];
     snprintf(path, sizeof path, "/proc/self/fd/%d", temp->fd);
     return linkat(AT_FDCWD, path, directory, name, AT_SYMLINK_FOLLOW) == 0 ? 0 : errno;
 }
 
-static int name_it(struct rw_temp *temp, int directory, const char *name) {
-    if (!temp->name[0]) {
+static int name_it(struct cli_temp *temp, int directory, const char *name) {
+    if (temp->name[0] == '\0') {
         int error = link_nameless(temp, directory, name);
         /* A link never replaces a file; a rename does. */
         while (error == EEXIST) {
             error = random_name(name, temp->name);
-            if (error)
+            if (error != 0) {
                 return error;
+            }
             error = link_nameless(temp, directory, temp->name);
-            if (!error) {
+            if (error == 0) {
                 temp->directory = directory;
                 break;
             }
             temp->name[0] = '\0';
         }
-        if (error || !temp->name[0])
+        if (error != 0 || temp->name[0] == '\0') {
             return error;
+        }
     }
-    if (renameat(temp->directory, temp->name, directory, name) != 0)
+    if (renameat(temp->directory, temp->name, directory, name) != 0) {
         return errno;
+    }
     temp->name[0] = '\0';
     return 0;
 }
 
-int rw_temp_publish(struct rw_temp *temp, int directory, const char *name) {
+int cli_temp_publish(struct cli_temp *temp, int directory, const char *name) {
     int error = name_it(temp, directory, name);
-    rw_temp_discard(temp);
+    cli_temp_discard(temp);
     return error;
 }
 
-void rw_temp_discard(struct rw_temp *temp) {
-    if (temp->fd < 0)
+void cli_temp_discard(struct cli_temp *temp) {
+    if (temp->fd < 0) {
         return;
-    if (temp->name[0])
+    }
+    if (temp->name[0] != '\0') {
         unlinkat(temp->directory, temp->name, 0);
+    }
     close(temp->fd);
-    *temp = RW_TEMP_NONE;
+    *temp = CLI_TEMP_NONE;
 }

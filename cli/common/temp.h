@@ -4,8 +4,8 @@
  * (O_TMPFILE), so that nothing is left of it when the process is killed; on file systems that can't
  * do that it is called ".NAME.ropeway-XXXXXXXX".
  */
-#ifndef RW_TEMP_H
-#define RW_TEMP_H
+#ifndef CLI_TEMP_H
+#define CLI_TEMP_H
 
 #include <limits.h>
 #include <stdbool.h>
@@ -13,30 +13,30 @@
 
 #include "util.h"
 
-struct rw_temp {
+struct cli_temp {
     int fd; /* open for reading and writing; -1: none */
     int directory;
     char name[NAME_MAX + 1]; /* "" while it has no name */
 };
 
-#define RW_TEMP_NONE ((struct rw_temp){.fd = -1, .directory = -1})
+#define CLI_TEMP_NONE ((struct cli_temp){.fd = -1, .directory = -1})
 
 /* Makes a file in directory, whose descriptor must stay open. final: the name that it shall have.
  * Returns 0 or an errno value. */
-int rw_temp_open(int directory, const char *final, struct rw_temp *temp);
+int cli_temp_open(int directory, const char *final, struct cli_temp *temp);
 
 /* Sets the file's size and reserves the room. Returns 0 or an errno value; for ENOSPC text says how
  * much there is. */
-int rw_temp_reserve(const struct rw_temp *temp, uint64_t size, char text[RW_SENTENCE_SIZE]);
+int cli_temp_reserve(const struct cli_temp *temp, uint64_t size, char text[CLI_SENTENCE_SIZE]);
 
 /* Gives the file its name, in place of another file that has it. directory must be on the file
  * system of the first one. The file is closed in any case. Returns 0 or an errno value. */
-int rw_temp_publish(struct rw_temp *temp, int directory, const char *name);
+int cli_temp_publish(struct cli_temp *temp, int directory, const char *name);
 
 /* Closes and removes the file, if there is one. */
-void rw_temp_discard(struct rw_temp *temp);
+void cli_temp_discard(struct cli_temp *temp);
 
 /* True for a name that a temporary file may have. */
-bool rw_temp_is_name(const char *name);
+bool cli_temp_is_name(const char *name);
 
 #endif

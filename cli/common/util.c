@@ -11,35 +11,41 @@
 
 #include "cli.h"
 
-void rw_printable(char *text) {
-    for (unsigned char *at = (unsigned char *)text; *at; at++) {
+void cli_printable(char *text) {
+    for (unsigned char *at = (unsigned char *)text; *at != '\0'; at++) {
         bool c1 = at[0] == 0xc2 && at[1] >= 0x80 && at[1] <= 0x9f;
-        if (*at < 0x20 || *at == 0x7f || c1)
+        if (*at < 0x20 || *at == 0x7f || c1) {
             *at = '?';
-        if (c1)
+        }
+        if (c1) {
             *++at = '?';
+        }
     }
 }
 
 /* Cuts the first bytes of a character whose end is missing off a text that was cut. */
 static void drop_partial_character(char *text) {
     size_t length = strlen(text), tail = 0;
-    while (tail < length && tail < 4 && ((unsigned char)text[length - 1 - tail] & 0xc0) == 0x80)
+    while (tail < length && tail < 4 && ((unsigned char)text[length - 1 - tail] & 0xc0) == 0x80) {
         tail++;
-    if (tail == length)
+    }
+    if (tail == length) {
         return;
+    }
     unsigned char lead = (unsigned char)text[length - 1 - tail];
     size_t wanted = lead >= 0xf0 ? 3 : lead >= 0xe0 ? 2 : lead >= 0xc0 ? 1 : 0;
-    if (wanted > tail)
+    if (wanted > tail) {
         text[length - 1 - tail] = '\0';
+    }
 }
 
-static void vsentence(char text[RW_SENTENCE_SIZE], const char *format, va_list arguments) {
-    if (vsnprintf(text, RW_SENTENCE_SIZE, format, arguments) >= RW_SENTENCE_SIZE)
+static void vsentence(char text[CLI_SENTENCE_SIZE], const char *format, va_list arguments) {
+    if (vsnprintf(text, CLI_SENTENCE_SIZE, format, arguments) >= CLI_SENTENCE_SIZE) {
         drop_partial_character(text);
+    }
 }
 
-void rw_sentence(char text[RW_SENTENCE_SIZE], const char *format, ...) {
+void cli_sentence(char text[CLI_SENTENCE_SIZE], const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
     vsentence(text, format, arguments);
@@ -48,66 +54,69 @@ void rw_sentence(char text[RW_SENTENCE_SIZE], const char *format, ...) {
 
 static void complain(const char *prefix, const char *format, va_list arguments,
                      const char *suffix) {
-    char text[RW_SENTENCE_SIZE];
+    char text[CLI_SENTENCE_SIZE];
     vsentence(text, format, arguments);
-    rw_printable(text);
+    cli_printable(text);
     fflush(stdout);
     fprintf(stderr, "ropeway: %s%s%s\n", prefix, text, suffix);
 }
 
-int rw_fail(const char *format, ...) {
+int cli_fail(const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
     complain("", format, arguments, "");
     va_end(arguments);
-    return RW_EXIT_FAILED;
+    return CLI_EXIT_FAILED;
 }
 
-void rw_warn(const char *format, ...) {
+void cli_warn(const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
     complain("warning: ", format, arguments, "");
     va_end(arguments);
 }
 
-int rw_usage(const char *command, const char *format, ...) {
+int cli_usage(const char *command, const char *format, ...) {
     char suffix[64];
-    snprintf(suffix, sizeof suffix, "; see 'ropeway %s%s--help'", command ? command : "",
-             command ? " " : "");
+    snprintf(suffix, sizeof suffix, "; see 'ropeway %s%s--help'", command != NULL ? command : "",
+             command != NULL ? " " : "");
     va_list arguments;
     va_start(arguments, format);
     complain("", format, arguments, suffix);
     va_end(arguments);
-    return RW_EXIT_USAGE;
+    return CLI_EXIT_USAGE;
 }
 
-int rw_usage_option(const char *command, int result, char *const *argv) {
-    if (result == ':')
-        return rw_usage(command, "option '%s' needs an argument", argv[optind - 1]);
-    return rw_usage(command,
-                    "option '%s' is not known, or is given an argument that it does not take",
-                    argv[optind - 1]);
+int cli_usage_option(const char *command, int result, char *const *argv) {
+    if (result == ':') {
+        return cli_usage(command, "option '%s' needs an argument", argv[optind - 1]);
+    }
+    return cli_usage(command,
+                     "option '%s' is not known, or is given an argument that it does not take",
+                     argv[optind - 1]);
 }
 
-bool rw_open_standard_fds(void) {
+bool cli_open_standard_fds(void) {
     for (int fd = 0; fd <= 2; fd++) {
-        if (fcntl(fd, F_GETFD) >= 0 || errno != EBADF)
+        if (fcntl(fd, F_GETFD) >= 0 || errno != EBADF) {
             continue;
+        }
         if (open("/dev/null", fd == 0 ? O_RDONLY : O_WRONLY) != fd) {
-            rw_fail("can't open /dev/null: %s; this machine lacks it", rw_errno_text(errno));
+            cli_fail("can't open /dev/null: %s; this machine lacks it", cli_errno_text(errno));
             return false;
         }
     }
     return true;
 }
 
-int rw_flush_stdout(void) {
-    if (fflush(stdout) == 0 && !ferror(stdout))
-        return RW_EXIT_OK;
-    return rw_fail("can't write to standard output: %s", rw_errno_text(errno));
+int cli_flush_stdout(void) {
+    if (fflush(stdout) == 0 && ferror(stdout) == 0) {
+        return CLI_EXIT_OK;
+    }
+    return cli_fail("can't write to standard output: %s", cli_errno_text(errno));
 }
 
-char *rw_format(const char *format, ...) {
+char *cli_format(const char *format, ...) {
     char *text = NULL;
     va_list arguments;
     va_start(arguments, format);
@@ -116,38 +125,42 @@ char *rw_format(const char *format, ...) {
     return length < 0 ? NULL : text;
 }
 
-const char *rw_size_text(uint64_t size, char buffer[RW_SIZE_TEXT]) {
+const char *cli_size_text(uint64_t size, char buffer[CLI_SIZE_TEXT]) {
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
     double value = (double)size;
     size_t unit = 0;
     /* 1023.95 would print as 1024.0. */
-    while (unit + 1 < sizeof units / sizeof *units && value >= (unit ? 1023.95 : 1024.0)) {
+    while (unit + 1 < sizeof units / sizeof *units && value >= (unit != 0 ? 1023.95 : 1024.0)) {
         value /= 1024.0;
         unit++;
     }
-    snprintf(buffer, RW_SIZE_TEXT, unit ? "%.1f %s" : "%.0f %s", value, units[unit]);
+    snprintf(buffer, CLI_SIZE_TEXT, unit != 0 ? "%.1f %s" : "%.0f %s", value, units[unit]);
     return buffer;
 }
 
-bool rw_parse_number(const char *text, uint64_t min, uint64_t max, uint64_t *value) {
-    if (*text < '0' || *text > '9')
+bool cli_parse_number(const char *text, uint64_t min, uint64_t max, uint64_t *value) {
+    if (*text < '0' || *text > '9') {
         return false;
+    }
     char *end;
     errno = 0;
     unsigned long long number = strtoull(text, &end, 10);
-    if (errno || *end || number < min || number > max)
+    if (errno != 0 || *end != '\0' || number < min || number > max) {
         return false;
+    }
     *value = number;
     return true;
 }
 
-bool rw_parse_seconds(const char *text, uint32_t min_ms, uint32_t max_ms, uint32_t *ms) {
-    if (!*text || strspn(text, "0123456789.") != strlen(text))
+bool cli_parse_seconds(const char *text, uint32_t min_ms, uint32_t max_ms, uint32_t *ms) {
+    if (*text == '\0' || strspn(text, "0123456789.") != strlen(text)) {
         return false;
+    }
     char *end;
     double seconds = strtod(text, &end);
-    if (*end || !(seconds * 1000.0 >= min_ms && seconds * 1000.0 <= max_ms))
+    if (*end != '\0' || !(seconds * 1000.0 >= min_ms && seconds * 1000.0 <= max_ms)) {
         return false;
+    }
     *ms = (uint32_t)(seconds * 1000.0 + 0.5);
     return true;
 }
@@ -158,23 +171,23 @@ static struct timespec now(void) {
     return time;
 }
 
-uint64_t rw_now_ms(void) {
+uint64_t cli_now_ms(void) {
     struct timespec time = now();
     return (uint64_t)time.tv_sec * 1000 + (uint64_t)time.tv_nsec / 1000000;
 }
 
-double rw_now_seconds(void) {
+double cli_now_seconds(void) {
     struct timespec time = now();
     return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
 }
 
-const char *rw_errno_text(int number) {
+const char *cli_errno_text(int number) {
     const char *text = strerrordesc_np(number);
-    return text ? text : "unknown error";
+    return text != NULL ? text : "unknown error";
 }
 
-void rw_log_line(void *arg, ropeway_log_level_t level, const char *text) {
+void cli_log_line(void *arg, ropeway_log_level_t level, const char *text) {
     (void)arg;
     (void)level;
-    rw_warn("%s", text);
+    cli_warn("%s", text);
 }

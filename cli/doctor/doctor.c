@@ -8,9 +8,9 @@
 #include <ropeway.h>
 
 #include "common/cli.h"
+#include "common/util.h"
 #include "facts.h"
 #include "perf/perf.h"
-#include "common/util.h"
 
 static const char help[] =
     "Usage: ropeway doctor [OPTION]...\n"
@@ -22,12 +22,11 @@ static const char help[] =
     "\n"
     "Exit code: 0 when no check failed, else 1.\n";
 
-static void report(struct rw_doctor *doctor, const char *status, const char *name,
+static void report(struct cli_doctor *doctor, const char *status, const char *name,
                    const char *remedy, const char *format, va_list arguments) {
     char text[2048];
-
     vsnprintf(text, sizeof text, format, arguments);
-    rw_printable(text);
+    cli_printable(text);
     json_array_append_new(doctor->checks, json_pack("{s:s,s:s,s:s,s:s?}", "name", name, "status",
                                                     status, "text", text, "remedy", remedy));
     if (doctor->json) {
@@ -40,83 +39,74 @@ static void report(struct rw_doctor *doctor, const char *status, const char *nam
     fflush(stdout);
 }
 
-void rw_doctor_ok(struct rw_doctor *doctor, const char *name, const char *format, ...) {
+void cli_doctor_ok(struct cli_doctor *doctor, const char *name, const char *format, ...) {
     va_list arguments;
-
     va_start(arguments, format);
     report(doctor, "ok", name, NULL, format, arguments);
     va_end(arguments);
 }
 
-void rw_doctor_warn(struct rw_doctor *doctor, const char *name, const char *remedy,
-                    const char *format, ...) {
+void cli_doctor_warn(struct cli_doctor *doctor, const char *name, const char *remedy,
+                     const char *format, ...) {
     va_list arguments;
-
     doctor->warnings++;
     va_start(arguments, format);
     report(doctor, "warn", name, remedy, format, arguments);
     va_end(arguments);
 }
 
-void rw_doctor_fail(struct rw_doctor *doctor, const char *name, const char *remedy,
-                    const char *format, ...) {
+void cli_doctor_fail(struct cli_doctor *doctor, const char *name, const char *remedy,
+                     const char *format, ...) {
     va_list arguments;
-
     doctor->failures++;
     va_start(arguments, format);
     report(doctor, "fail", name, remedy, format, arguments);
     va_end(arguments);
 }
 
-static void check_transfers(struct rw_doctor *doctor, const struct rw_perf_child *server) {
+static void check_transfers(struct cli_doctor *doctor, const struct cli_perf_child *server) {
     static const char *const transports[] = {"any", "shm", "tcp"};
-    size_t i;
-
-    for (i = 0; i < sizeof transports / sizeof transports[0]; i++) {
-        rw_doctor_check_transfer(doctor, server->address, transports[i]);
+    for (size_t i = 0; i < sizeof transports / sizeof transports[0]; i++) {
+        cli_doctor_check_transfer(doctor, server->address, transports[i]);
     }
 }
 
-static void check_all(struct rw_doctor *doctor, const char *listen) {
-    struct rw_perf_child server;
-    char error[RW_PERF_ERROR_SIZE];
+static void check_all(struct cli_doctor *doctor, const char *listen) {
+    struct cli_perf_child server;
+    char error[CLI_PERF_ERROR_SIZE];
     /* Starts first: a process of its own is to be made before UCX runs in this one. */
-    int started = rw_perf_child_start(&server, error, sizeof error);
-    json_t *facts;
-
-    rw_doctor_check_cma(doctor);
-    facts = rw_facts_load(NULL, NULL);
+    int started = cli_perf_child_start(&server, error, sizeof error);
+    cli_doctor_check_cma(doctor);
+    json_t *facts = cli_facts_load(NULL, NULL);
     doctor->facts = facts;
     snprintf(doctor->facts_error, sizeof doctor->facts_error, "%s",
              facts == NULL ? ropeway_last_error() : "");
-    rw_doctor_check_release(doctor);
-    rw_doctor_check_settings(doctor);
-    rw_doctor_check_shared_memory(doctor);
-    rw_doctor_check_locked_memory(doctor);
-    rw_doctor_check_open_files(doctor);
-    rw_doctor_check_interfaces(doctor);
-    rw_doctor_check_listen(doctor, listen);
+    cli_doctor_check_release(doctor);
+    cli_doctor_check_settings(doctor);
+    cli_doctor_check_shared_memory(doctor);
+    cli_doctor_check_locked_memory(doctor);
+    cli_doctor_check_open_files(doctor);
+    cli_doctor_check_interfaces(doctor);
+    cli_doctor_check_listen(doctor, listen);
     if (facts != NULL) {
-        rw_doctor_check_infiniband(doctor);
-        rw_doctor_check_cuda(doctor);
+        cli_doctor_check_infiniband(doctor);
+        cli_doctor_check_cuda(doctor);
     }
     if (started != 0) {
-        rw_doctor_fail(doctor, "transfers", "see the checks above", "%s", error);
+        cli_doctor_fail(doctor, "transfers", "see the checks above", "%s", error);
     } else if (facts != NULL) {
         check_transfers(doctor, &server);
     }
-    rw_perf_child_stop(&server);
+    cli_perf_child_stop(&server);
     json_decref(facts);
 }
 
 static int examine(bool json, const char *listen) {
-    struct rw_doctor doctor = {.json = json, .checks = json_array()};
-
+    struct cli_doctor doctor = {.json = json, .checks = json_array()};
     check_all(&doctor, listen);
     if (json) {
         json_t *object =
             json_pack("{s:b,s:O}", "ok", doctor.failures == 0, "checks", doctor.checks);
-
         json_dumpf(object, stdout, JSON_INDENT(2));
         putchar('\n');
         json_decref(object);
@@ -125,13 +115,13 @@ static int examine(bool json, const char *listen) {
                doctor.failures);
     }
     json_decref(doctor.checks);
-    if (rw_flush_stdout() != RW_EXIT_OK) {
-        return RW_EXIT_FAILED;
+    if (cli_flush_stdout() != CLI_EXIT_OK) {
+        return CLI_EXIT_FAILED;
     }
-    return doctor.failures == 0 ? RW_EXIT_OK : RW_EXIT_FAILED;
+    return doctor.failures == 0 ? CLI_EXIT_OK : CLI_EXIT_FAILED;
 }
 
-int rw_cmd_doctor(int argc, char **argv) {
+int cli_run_doctor(int argc, char **argv) {
     static const struct option names[] = {
         {"listen", required_argument, NULL, 'l'},
         {"json", no_argument, NULL, 'j'},
@@ -141,12 +131,11 @@ int rw_cmd_doctor(int argc, char **argv) {
     const char *listen = "127.0.0.1:0";
     bool json = false;
     int option;
-
     while ((option = getopt_long(argc, argv, ":h", names, NULL)) != -1) {
         switch (option) {
         case 'h':
             fputs(help, stdout);
-            return rw_flush_stdout();
+            return cli_flush_stdout();
         case 'l':
             listen = optarg;
             break;
@@ -154,11 +143,11 @@ int rw_cmd_doctor(int argc, char **argv) {
             json = true;
             break;
         default:
-            return rw_usage_option("doctor", option, argv);
+            return cli_usage_option("doctor", option, argv);
         }
     }
     if (optind < argc) {
-        return rw_usage("doctor", "'%s' is an argument too many", argv[optind]);
+        return cli_usage("doctor", "'%s' is an argument too many", argv[optind]);
     }
     return examine(json, listen);
 }

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* ropeway doctor: the list of checks, and how each reports. */
-#ifndef RW_CLI_DOCTOR_H
-#define RW_CLI_DOCTOR_H
+#ifndef CLI_DOCTOR_H
+#define CLI_DOCTOR_H
 
 #include <stdbool.h>
 
 #include <jansson.h>
 
-struct rw_doctor {
+struct cli_doctor {
     bool json;              /* report at the end, and not as it goes */
     json_t *checks;         /* an array of {name, status, text, remedy} */
     unsigned warnings;      /* checks that ended in warn */
@@ -17,29 +17,30 @@ struct rw_doctor {
 };
 
 /* Reports a check. remedy: what to do about it, a sentence without a full stop. */
-void rw_doctor_ok(struct rw_doctor *doctor, const char *name, const char *format, ...)
+void cli_doctor_ok(struct cli_doctor *doctor, const char *name, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-void rw_doctor_warn(struct rw_doctor *doctor, const char *name, const char *remedy,
-                    const char *format, ...) __attribute__((format(printf, 4, 5)));
-void rw_doctor_fail(struct rw_doctor *doctor, const char *name, const char *remedy,
-                    const char *format, ...) __attribute__((format(printf, 4, 5)));
+void cli_doctor_warn(struct cli_doctor *doctor, const char *name, const char *remedy,
+                     const char *format, ...) __attribute__((format(printf, 4, 5)));
+void cli_doctor_fail(struct cli_doctor *doctor, const char *name, const char *remedy,
+                     const char *format, ...) __attribute__((format(printf, 4, 5)));
 
 /* doctor_ucx.c: what the loaded UCX can do here. */
-void rw_doctor_check_release(struct rw_doctor *doctor);
-void rw_doctor_check_settings(struct rw_doctor *doctor);
-void rw_doctor_check_infiniband(struct rw_doctor *doctor);
-void rw_doctor_check_cuda(struct rw_doctor *doctor);
+void cli_doctor_check_release(struct cli_doctor *doctor);
+void cli_doctor_check_settings(struct cli_doctor *doctor);
+void cli_doctor_check_infiniband(struct cli_doctor *doctor);
+void cli_doctor_check_cuda(struct cli_doctor *doctor);
 
 /* doctor_system.c: what the operating system allows. */
-void rw_doctor_check_cma(struct rw_doctor *doctor);
-void rw_doctor_check_shared_memory(struct rw_doctor *doctor);
-void rw_doctor_check_locked_memory(struct rw_doctor *doctor);
-void rw_doctor_check_open_files(struct rw_doctor *doctor);
-void rw_doctor_check_interfaces(struct rw_doctor *doctor);
-void rw_doctor_check_listen(struct rw_doctor *doctor, const char *address);
+void cli_doctor_check_cma(struct cli_doctor *doctor);
+void cli_doctor_check_shared_memory(struct cli_doctor *doctor);
+void cli_doctor_check_locked_memory(struct cli_doctor *doctor);
+void cli_doctor_check_open_files(struct cli_doctor *doctor);
+void cli_doctor_check_interfaces(struct cli_doctor *doctor);
+void cli_doctor_check_listen(struct cli_doctor *doctor, const char *address);
 
 /* doctor_transfer.c: moves bytes to a second process and back, over one set of transports.
  * server: the address of a perf server. */
-void rw_doctor_check_transfer(struct rw_doctor *doctor, const char *server, const char *transports);
+void cli_doctor_check_transfer(struct cli_doctor *doctor, const char *server,
+                               const char *transports);
 
 #endif

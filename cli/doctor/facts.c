@@ -9,23 +9,21 @@
 
 #include <ropeway.h>
 
-const char *const rw_facts_memory[] = {"posix", "sysv", "xpmem", NULL};
-const char *const rw_facts_zero_copy[] = {"cma", "xpmem", "knem", NULL};
-const char *const rw_facts_infiniband[] = {"rc_", "dc_", "ud_", "gga_", NULL};
-const char *const rw_facts_cuda[] = {"cuda_", "gdr_copy", NULL};
+const char *const cli_facts_memory[] = {"posix", "sysv", "xpmem", NULL};
+const char *const cli_facts_zero_copy[] = {"cma", "xpmem", "knem", NULL};
+const char *const cli_facts_infiniband[] = {"rc_", "dc_", "ud_", "gga_", NULL};
+const char *const cli_facts_cuda[] = {"cuda_", "gdr_copy", NULL};
 
-const char rw_facts_site_ucx[] =
+const char cli_facts_site_ucx[] =
     "build Ropeway against the site's UCX (1.22 or later): install its development files, or name "
     "its prefix with 'make UCX=PREFIX'";
 
-json_t *rw_facts_load(const char *transports, const char *net_devices) {
+json_t *cli_facts_load(const char *transports, const char *net_devices) {
     char *text = NULL;
-    json_t *facts;
-
     if (ropeway_describe(transports, net_devices, &text) != ROPEWAY_OK) {
         return NULL;
     }
-    facts = json_loads(text, 0, NULL);
+    json_t *facts = json_loads(text, 0, NULL);
     ropeway_text_free(text);
     return facts;
 }
@@ -43,10 +41,9 @@ static const char *name_of(const json_t *transport) {
     return json_string_value(json_object_get(transport, "name"));
 }
 
-bool rw_facts_have(const json_t *facts, const char *const *family) {
+bool cli_facts_have(const json_t *facts, const char *const *family) {
     json_t *transport;
     size_t i;
-
     json_array_foreach(json_object_get(facts, "transports"), i, transport) {
         if (belongs(name_of(transport), family)) {
             return true;
@@ -55,11 +52,10 @@ bool rw_facts_have(const json_t *facts, const char *const *family) {
     return false;
 }
 
-void rw_facts_list(const json_t *facts, const char *const *family, char *text, size_t size) {
+void cli_facts_list(const json_t *facts, const char *const *family, char *text, size_t size) {
     json_t *names = json_array();
     json_t *transport;
     size_t i;
-
     json_array_foreach(json_object_get(facts, "transports"), i, transport) {
         if (belongs(name_of(transport), family)) {
             json_array_append(names, json_object_get(transport, "name"));
@@ -67,16 +63,15 @@ void rw_facts_list(const json_t *facts, const char *const *family, char *text, s
     }
     text[0] = '\0';
     if (json_array_size(names) > 0) {
-        rw_facts_join(names, text, size);
+        cli_facts_join(names, text, size);
     }
     json_decref(names);
 }
 
-json_t *rw_facts_devices(const json_t *facts, const char *name) {
+json_t *cli_facts_devices(const json_t *facts, const char *name) {
     json_t *devices = json_array();
     json_t *transport;
     size_t i;
-
     json_array_foreach(json_object_get(facts, "transports"), i, transport) {
         if (name_of(transport) != NULL && strcmp(name_of(transport), name) == 0) {
             json_array_extend(devices, json_object_get(transport, "devices"));
@@ -85,21 +80,19 @@ json_t *rw_facts_devices(const json_t *facts, const char *name) {
     return devices;
 }
 
-bool rw_facts_ucx_has_cuda(const json_t *facts) {
+bool cli_facts_ucx_has_cuda(const json_t *facts) {
     json_t *type;
     size_t i;
-
     json_array_foreach(json_object_get(facts, "memory_types"), i, type) {
         if (json_is_string(type) && strcmp(json_string_value(type), "cuda") == 0) {
             return true;
         }
     }
-    return rw_facts_have(facts, rw_facts_cuda);
+    return cli_facts_have(facts, cli_facts_cuda);
 }
 
-bool rw_facts_have_cuda_driver(void) {
+bool cli_facts_have_cuda_driver(void) {
     void *driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);
-
     if (driver != NULL) {
         dlclose(driver);
     }
@@ -107,11 +100,10 @@ bool rw_facts_have_cuda_driver(void) {
     return driver != NULL && (access("/dev/nvidiactl", F_OK) == 0 || access("/dev/dxg", F_OK) == 0);
 }
 
-json_t *rw_facts_infiniband_hardware(void) {
+json_t *cli_facts_infiniband_hardware(void) {
     DIR *folder = opendir("/sys/class/infiniband");
     json_t *names = json_array();
     struct dirent *entry;
-
     while (folder != NULL && (entry = readdir(folder)) != NULL) {
         if (entry->d_name[0] != '.') {
             json_array_append_new(names, json_string(entry->d_name));
@@ -123,11 +115,10 @@ json_t *rw_facts_infiniband_hardware(void) {
     return names;
 }
 
-void rw_facts_join(const json_t *names, char *text, size_t size) {
+void cli_facts_join(const json_t *names, char *text, size_t size) {
     size_t used = 0;
     json_t *name;
     size_t i;
-
     snprintf(text, size, "none");
     json_array_foreach(names, i, name) {
         if (used < size && json_is_string(name)) {

@@ -6,8 +6,8 @@
 #include <ropeway.h>
 
 #include "common/cli.h"
-#include "facts.h"
 #include "common/util.h"
+#include "facts.h"
 
 #define LIST_SIZE 512
 
@@ -33,13 +33,13 @@ struct choice {
 };
 
 static void choose(const json_t *facts, struct choice *choice) {
-    rw_facts_list(facts, rw_facts_memory, choice->memory, sizeof choice->memory);
-    rw_facts_list(facts, rw_facts_zero_copy, choice->zero_copy, sizeof choice->zero_copy);
-    rw_facts_list(facts, rw_facts_infiniband, choice->infiniband, sizeof choice->infiniband);
-    choice->tcp = rw_facts_devices(facts, "tcp");
-    choice->hardware = rw_facts_infiniband_hardware();
-    choice->ucx_cuda = rw_facts_ucx_has_cuda(facts);
-    choice->driver = rw_facts_have_cuda_driver();
+    cli_facts_list(facts, cli_facts_memory, choice->memory, sizeof choice->memory);
+    cli_facts_list(facts, cli_facts_zero_copy, choice->zero_copy, sizeof choice->zero_copy);
+    cli_facts_list(facts, cli_facts_infiniband, choice->infiniband, sizeof choice->infiniband);
+    choice->tcp = cli_facts_devices(facts, "tcp");
+    choice->hardware = cli_facts_infiniband_hardware();
+    choice->ucx_cuda = cli_facts_ucx_has_cuda(facts);
+    choice->driver = cli_facts_have_cuda_driver();
 }
 
 static void text_same_host(const struct choice *choice, char *text, size_t size) {
@@ -61,8 +61,7 @@ static void text_same_host(const struct choice *choice, char *text, size_t size)
 
 static void text_network(const struct choice *choice, char *text, size_t size) {
     char devices[LIST_SIZE];
-
-    rw_facts_join(choice->tcp, devices, sizeof devices);
+    cli_facts_join(choice->tcp, devices, sizeof devices);
     if (choice->infiniband[0] != '\0') {
         snprintf(text, size, "InfiniBand or RoCE (%s)", choice->infiniband);
     } else if (json_array_size(choice->tcp) > 0) {
@@ -74,15 +73,14 @@ static void text_network(const struct choice *choice, char *text, size_t size) {
 
 static void text_infiniband(const struct choice *choice, char *text, size_t size) {
     char hardware[LIST_SIZE];
-
-    rw_facts_join(choice->hardware, hardware, sizeof hardware);
+    cli_facts_join(choice->hardware, hardware, sizeof hardware);
     if (choice->infiniband[0] != '\0') {
         snprintf(text, size, "usable: %s; devices of this host: %s", choice->infiniband, hardware);
     } else {
         snprintf(text, size,
                  "this UCX has no InfiniBand transport here (the UCX wheel of PyPI never has one); "
                  "devices of this host: %s; to use RDMA, %s",
-                 hardware, rw_facts_site_ucx);
+                 hardware, cli_facts_site_ucx);
     }
 }
 
@@ -107,19 +105,17 @@ static void print_text(const json_t *facts, const struct choice *choice) {
     const char *key;
     json_t *transport, *value;
     size_t i;
-
     printf("Ropeway       %s\n", ropeway_version());
     printf("UCX           %s, loaded from %s\n", ropeway_ucx_version(),
            library != NULL ? library : "an unknown place");
     json_object_foreach(json_object_get(ucx, "settings"), key, value) {
         printf("              %s=%s\n", key, json_string_value(value));
     }
-    rw_facts_join(json_object_get(facts, "memory_types"), text, sizeof text);
+    cli_facts_join(json_object_get(facts, "memory_types"), text, sizeof text);
     printf("Memory types  %s\n", text);
     json_array_foreach(json_object_get(facts, "transports"), i, transport) {
         const char *name = json_string_value(json_object_get(transport, "name"));
-
-        rw_facts_join(json_object_get(transport, "devices"), text, sizeof text);
+        cli_facts_join(json_object_get(transport, "devices"), text, sizeof text);
         printf("%-13s %-10s %s\n", i == 0 ? "Transports" : "", name != NULL ? name : "?", text);
     }
     text_same_host(choice, text, sizeof text);
@@ -133,7 +129,6 @@ static void print_text(const json_t *facts, const struct choice *choice) {
 
 static void print_json(json_t *facts, const struct choice *choice) {
     char same_host[4 * LIST_SIZE], network[4 * LIST_SIZE], infiniband[4 * LIST_SIZE];
-
     text_same_host(choice, same_host, sizeof same_host);
     text_network(choice, network, sizeof network);
     text_infiniband(choice, infiniband, sizeof infiniband);
@@ -151,11 +146,10 @@ static void print_json(json_t *facts, const struct choice *choice) {
 }
 
 static int show(const char *transports, const char *net_devices, bool json) {
-    json_t *facts = rw_facts_load(transports, net_devices);
+    json_t *facts = cli_facts_load(transports, net_devices);
     struct choice choice;
-
     if (facts == NULL) {
-        return rw_fail("%s", ropeway_last_error());
+        return cli_fail("%s", ropeway_last_error());
     }
     choose(facts, &choice);
     if (json) {
@@ -166,10 +160,10 @@ static int show(const char *transports, const char *net_devices, bool json) {
     json_decref(choice.tcp);
     json_decref(choice.hardware);
     json_decref(facts);
-    return rw_flush_stdout();
+    return cli_flush_stdout();
 }
 
-int rw_cmd_info(int argc, char **argv) {
+int cli_run_info(int argc, char **argv) {
     static const struct option names[] = {
         {"transports", required_argument, NULL, 't'},
         {"net-devices", required_argument, NULL, 'd'},
@@ -181,12 +175,11 @@ int rw_cmd_info(int argc, char **argv) {
     const char *net_devices = NULL;
     bool json = false;
     int option;
-
     while ((option = getopt_long(argc, argv, ":h", names, NULL)) != -1) {
         switch (option) {
         case 'h':
             fputs(help, stdout);
-            return rw_flush_stdout();
+            return cli_flush_stdout();
         case 't':
             transports = optarg;
             break;
@@ -197,11 +190,11 @@ int rw_cmd_info(int argc, char **argv) {
             json = true;
             break;
         default:
-            return rw_usage_option("info", option, argv);
+            return cli_usage_option("info", option, argv);
         }
     }
     if (optind < argc) {
-        return rw_usage("info", "'%s' is an argument too many", argv[optind]);
+        return cli_usage("info", "'%s' is an argument too many", argv[optind]);
     }
     return show(transports, net_devices, json);
 }

@@ -18,9 +18,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/util.h"
 #include "facts.h"
 #include "perf/perf.h"
-#include "common/util.h"
 
 #define SHM_PATH "/dev/shm"
 #define SHM_WANTED ((uint64_t)64 << 20)
@@ -32,10 +32,8 @@
 static int try_foreign_read(void) {
     volatile unsigned char secret = 0xa5;
     int status = 0;
-    pid_t child;
-
     (void)prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0);
-    child = fork();
+    pid_t child = fork();
     if (child < 0) {
         return errno;
     }
@@ -43,7 +41,6 @@ static int try_foreign_read(void) {
         unsigned char copy = 0;
         struct iovec local = {.iov_base = &copy, .iov_len = 1};
         struct iovec remote = {.iov_base = (void *)&secret, .iov_len = 1};
-
         secret = 0; /* the child's own copy: only the parent's holds the value now */
         if (process_vm_readv(getppid(), &local, 1, &remote, 1, 0) != 1) {
             _exit(errno > 0 && errno < 255 ? errno : 255);
@@ -58,7 +55,6 @@ static int try_foreign_read(void) {
 static int yama_scope(void) {
     FILE *file = fopen("/proc/sys/kernel/yama/ptrace_scope", "re");
     int scope = -1;
-
     if (file != NULL) {
         if (fscanf(file, "%d", &scope) != 1) {
             scope = -1;
@@ -68,108 +64,101 @@ static int yama_scope(void) {
     return scope;
 }
 
-void rw_doctor_check_cma(struct rw_doctor *doctor) {
+void cli_doctor_check_cma(struct cli_doctor *doctor) {
     static const char name[] = "memory of other processes";
     int scope = yama_scope();
     int refusal = try_foreign_read();
     char yama[64] = "no Yama";
-
     if (scope >= 0) {
         snprintf(yama, sizeof yama, "kernel.yama.ptrace_scope is %d", scope);
     }
     if (refusal == 0) {
-        rw_doctor_ok(doctor, name, "process_vm_readv works between processes (%s)", yama);
+        cli_doctor_ok(doctor, name, "process_vm_readv works between processes (%s)", yama);
         return;
     }
-    rw_doctor_warn(doctor, name,
-                   scope >= 2 ? "set kernel.yama.ptrace_scope to 0 or 1 with sysctl"
-                              : "run both workers as the same user and, in containers, in one PID "
-                                "namespace, with CAP_SYS_PTRACE or a seccomp profile that allows "
-                                "process_vm_readv",
-                   "process_vm_readv is refused: %s (%s); large transfers on the same host need "
-                   "a copy more",
-                   refusal == 255 ? "wrong data" : rw_errno_text(refusal), yama);
+    cli_doctor_warn(doctor, name,
+                    scope >= 2 ? "set kernel.yama.ptrace_scope to 0 or 1 with sysctl"
+                               : "run both workers as the same user and, in containers, in one PID "
+                                 "namespace, with CAP_SYS_PTRACE or a seccomp profile that allows "
+                                 "process_vm_readv",
+                    "process_vm_readv is refused: %s (%s); large transfers on the same host need "
+                    "a copy more",
+                    refusal == 255 ? "wrong data" : cli_errno_text(refusal), yama);
 }
 
-void rw_doctor_check_shared_memory(struct rw_doctor *doctor) {
+void cli_doctor_check_shared_memory(struct cli_doctor *doctor) {
     static const char name[] = "shared memory";
     char probe[] = SHM_PATH "/ropeway-doctor-XXXXXX";
-    char room[RW_SIZE_TEXT], wanted[RW_SIZE_TEXT];
+    char room[CLI_SIZE_TEXT], wanted[CLI_SIZE_TEXT];
     struct statvfs space;
-    uint64_t bytes;
     int fd = mkostemp(probe, O_CLOEXEC);
-
     if (fd < 0 || statvfs(SHM_PATH, &space) != 0) {
         int cause = errno;
-
         if (fd >= 0) {
             unlink(probe);
             close(fd);
         }
-        rw_doctor_fail(doctor, name, "mount a tmpfs on " SHM_PATH " that this user may write",
-                       "no file can be made in " SHM_PATH ": %s", rw_errno_text(cause));
+        cli_doctor_fail(doctor, name, "mount a tmpfs on " SHM_PATH " that this user may write",
+                        "no file can be made in " SHM_PATH ": %s", cli_errno_text(cause));
         return;
     }
     unlink(probe);
     close(fd);
-    bytes = (uint64_t)space.f_bavail * space.f_frsize;
+    uint64_t bytes = (uint64_t)space.f_bavail * space.f_frsize;
     if (bytes < SHM_WANTED) {
-        rw_doctor_warn(doctor, name,
-                       "enlarge it: 'mount -o remount,size=1G " SHM_PATH "', or --shm-size for a "
-                       "container",
-                       "%s has %s free; with less than %s a few workers fill it", SHM_PATH,
-                       rw_size_text(bytes, room), rw_size_text(SHM_WANTED, wanted));
+        cli_doctor_warn(doctor, name,
+                        "enlarge it: 'mount -o remount,size=1G " SHM_PATH "', or --shm-size for a "
+                        "container",
+                        "%s has %s free; with less than %s a few workers fill it", SHM_PATH,
+                        cli_size_text(bytes, room), cli_size_text(SHM_WANTED, wanted));
         return;
     }
-    rw_doctor_ok(doctor, name, "%s free in %s", rw_size_text(bytes, room), SHM_PATH);
+    cli_doctor_ok(doctor, name, "%s free in %s", cli_size_text(bytes, room), SHM_PATH);
 }
 
-void rw_doctor_check_locked_memory(struct rw_doctor *doctor) {
+void cli_doctor_check_locked_memory(struct cli_doctor *doctor) {
     static const char name[] = "locked memory";
-    bool needed = doctor->facts != NULL && rw_facts_have(doctor->facts, rw_facts_infiniband);
-    char text[RW_SIZE_TEXT] = "unlimited";
+    bool needed = doctor->facts != NULL && cli_facts_have(doctor->facts, cli_facts_infiniband);
+    char text[CLI_SIZE_TEXT] = "unlimited";
     struct rlimit limit;
-
     if (getrlimit(RLIMIT_MEMLOCK, &limit) != 0) {
         limit.rlim_cur = 0;
     }
     if (limit.rlim_cur != RLIM_INFINITY) {
-        rw_size_text(limit.rlim_cur, text);
+        cli_size_text(limit.rlim_cur, text);
     }
     if (needed && limit.rlim_cur != RLIM_INFINITY) {
-        rw_doctor_warn(doctor, name,
-                       "raise it: 'ulimit -l unlimited', LimitMEMLOCK=infinity in a systemd unit, "
-                       "or --ulimit memlock=-1 for a container",
-                       "the limit is %s, and RDMA transports pin what they move", text);
+        cli_doctor_warn(doctor, name,
+                        "raise it: 'ulimit -l unlimited', LimitMEMLOCK=infinity in a systemd unit, "
+                        "or --ulimit memlock=-1 for a container",
+                        "the limit is %s, and RDMA transports pin what they move", text);
         return;
     }
-    rw_doctor_ok(doctor, name, "the limit is %s%s", text,
-                 needed ? "" : "; no RDMA transport here, so nothing is pinned");
+    cli_doctor_ok(doctor, name, "the limit is %s%s", text,
+                  needed ? "" : "; no RDMA transport here, so nothing is pinned");
 }
 
-void rw_doctor_check_open_files(struct rw_doctor *doctor) {
+void cli_doctor_check_open_files(struct cli_doctor *doctor) {
     static const char name[] = "open files";
     struct rlimit limit;
-
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
         limit.rlim_cur = 0;
     }
     if (limit.rlim_cur < FILES_WANTED) {
-        rw_doctor_warn(doctor, name,
-                       "raise it with 'ulimit -n', or LimitNOFILE= in a systemd unit, when a "
-                       "worker has many peers",
-                       "the limit is %llu; each peer over TCP takes up to two",
-                       (unsigned long long)limit.rlim_cur);
+        cli_doctor_warn(doctor, name,
+                        "raise it with 'ulimit -n', or LimitNOFILE= in a systemd unit, when a "
+                        "worker has many peers",
+                        "the limit is %llu; each peer over TCP takes up to two",
+                        (unsigned long long)limit.rlim_cur);
         return;
     }
-    rw_doctor_ok(doctor, name, "the limit is %llu", (unsigned long long)limit.rlim_cur);
+    cli_doctor_ok(doctor, name, "the limit is %llu", (unsigned long long)limit.rlim_cur);
 }
 
 static int mtu_of(const char *interface) {
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     struct ifreq request = {0};
     int mtu = -1;
-
     snprintf(request.ifr_name, sizeof request.ifr_name, "%s", interface);
     if (fd >= 0 && ioctl(fd, SIOCGIFMTU, &request) == 0) {
         mtu = request.ifr_mtu;
@@ -194,7 +183,6 @@ static void add_interface(struct interfaces *sum, const struct ifaddrs *each) {
     socklen_t length = each->ifa_addr->sa_family == AF_INET ? sizeof(struct sockaddr_in)
                                                             : sizeof(struct sockaddr_in6);
     int mtu = mtu_of(each->ifa_name);
-
     getnameinfo(each->ifa_addr, length, address, sizeof address, NULL, 0, NI_NUMERICHOST);
     snprintf(sum->text + used, sizeof sum->text - used, "%s%s %s MTU %d", used > 0 ? ", " : "",
              each->ifa_name, address, mtu);
@@ -212,10 +200,9 @@ static void add_interface(struct interfaces *sum, const struct ifaddrs *each) {
 static const char *missing_device(char *buffer, size_t size) {
     const char *list = getenv("UCX_NET_DEVICES");
     char *rest = NULL;
-    char *each;
-
     snprintf(buffer, size, "%s", list != NULL ? list : "");
-    for (each = strtok_r(buffer, ",", &rest); each != NULL; each = strtok_r(NULL, ",", &rest)) {
+    for (char *each = strtok_r(buffer, ",", &rest); each != NULL;
+         each = strtok_r(NULL, ",", &rest)) {
         if (strcmp(each, "all") != 0 && strpbrk(each, ":*^[") == NULL &&
             if_nametoindex(each) == 0) {
             return each;
@@ -224,58 +211,55 @@ static const char *missing_device(char *buffer, size_t size) {
     return NULL;
 }
 
-void rw_doctor_check_interfaces(struct rw_doctor *doctor) {
+void cli_doctor_check_interfaces(struct cli_doctor *doctor) {
     static const char name[] = "network interfaces";
     struct interfaces sum = {0};
     struct ifaddrs *list = NULL;
-    struct ifaddrs *each;
     char buffer[512];
     const char *missing = missing_device(buffer, sizeof buffer);
-
     if (getifaddrs(&list) != 0) {
-        rw_doctor_fail(doctor, name, "allow netlink sockets", "they can't be listed: %s",
-                       rw_errno_text(errno));
+        cli_doctor_fail(doctor, name, "allow netlink sockets", "they can't be listed: %s",
+                        cli_errno_text(errno));
         return;
     }
-    for (each = list; each != NULL; each = each->ifa_next) {
+    for (struct ifaddrs *each = list; each != NULL; each = each->ifa_next) {
         bool up = (each->ifa_flags & (IFF_UP | IFF_RUNNING)) == (IFF_UP | IFF_RUNNING);
         int family = each->ifa_addr != NULL ? each->ifa_addr->sa_family : AF_UNSPEC;
-
         if (up && (family == AF_INET || family == AF_INET6)) {
             add_interface(&sum, each);
         }
     }
     freeifaddrs(list);
     if (missing != NULL) {
-        rw_doctor_fail(doctor, name, "name one that is there, or unset the variable",
-                       "UCX_NET_DEVICES names '%s', which this host lacks (%s)", missing, sum.text);
+        cli_doctor_fail(doctor, name, "name one that is there, or unset the variable",
+                        "UCX_NET_DEVICES names '%s', which this host lacks (%s)", missing,
+                        sum.text);
     } else if (!sum.loopback) {
-        rw_doctor_fail(doctor, name, "bring it up with 'ip link set lo up'",
-                       "loopback is down (up: %s)", sum.text[0] != '\0' ? sum.text : "none");
+        cli_doctor_fail(doctor, name, "bring it up with 'ip link set lo up'",
+                        "loopback is down (up: %s)", sum.text[0] != '\0' ? sum.text : "none");
     } else if (sum.outside == 0) {
-        rw_doctor_warn(doctor, name, "bring one up when workers on other hosts are to be reached",
-                       "none but loopback is up (%s)", sum.text);
+        cli_doctor_warn(doctor, name, "bring one up when workers on other hosts are to be reached",
+                        "none but loopback is up (%s)", sum.text);
     } else if (sum.smallest_mtu < MTU_WANTED) {
-        rw_doctor_warn(doctor, name, "raise the MTU, or choose another with UCX_NET_DEVICES",
-                       "an MTU of %d makes TCP slow (%s)", sum.smallest_mtu, sum.text);
+        cli_doctor_warn(doctor, name, "raise the MTU, or choose another with UCX_NET_DEVICES",
+                        "an MTU of %d makes TCP slow (%s)", sum.smallest_mtu, sum.text);
     } else {
-        rw_doctor_ok(doctor, name, "%s", sum.text);
+        cli_doctor_ok(doctor, name, "%s", sum.text);
     }
 }
 
-void rw_doctor_check_listen(struct rw_doctor *doctor, const char *address) {
+void cli_doctor_check_listen(struct cli_doctor *doctor, const char *address) {
     static const char name[] = "listening";
     char bound[128];
-    char error[RW_PERF_ERROR_SIZE];
-    int fd = rw_perf_listen(address, bound, sizeof bound, error, sizeof error);
-
+    char error[CLI_PERF_ERROR_SIZE];
+    int fd = cli_perf_listen(address, bound, sizeof bound, error, sizeof error);
     if (fd < 0) {
-        rw_doctor_fail(doctor, name,
-                       "give --listen an address of this host, and a port that is free and, for "
-                       "one below 1024, allowed",
-                       "%s", error);
+        cli_doctor_fail(doctor, name,
+                        "give --listen an address of this host, and a port that is free and, for "
+                        "one below 1024, allowed",
+                        "%s", error);
         return;
     }
     close(fd);
-    rw_doctor_ok(doctor, name, "'ropeway serve --listen %s' can have its port", address);
+    cli_doctor_ok(doctor, name, "'ropeway serve --listen %s' can have its port", address);
 }

@@ -11,55 +11,53 @@
 
 /* Moves and compares; returns bytes a second, or a negative number with a sentence in the
  * session. */
-static double move(struct rw_perf_session *session, ropeway_operation_kind_t kind, char *path,
+static double move(struct cli_perf_session *session, ropeway_operation_kind_t kind, char *path,
                    size_t path_size) {
-    struct rw_perf_batch batch = {.kind = kind,
-                                  .size = SIZE,
-                                  .slots = 1,
-                                  .count = COUNT,
-                                  .verify = true,
-                                  .path = path,
-                                  .path_size = path_size};
-
-    if (rw_perf_batch_run(session, &batch) != 0) {
+    struct cli_perf_batch batch = {.kind = kind,
+                                   .size = SIZE,
+                                   .slots = 1,
+                                   .count = COUNT,
+                                   .verify = true,
+                                   .path = path,
+                                   .path_size = path_size};
+    if (cli_perf_batch_run(session, &batch) != 0) {
         return -1;
     }
     return (double)(SIZE * COUNT) / (double)batch.wall_ns * 1e9;
 }
 
-static void move_both_ways(struct rw_doctor *doctor, struct rw_perf_session *session,
+static void move_both_ways(struct cli_doctor *doctor, struct cli_perf_session *session,
                            const char *name, bool shared_memory) {
     char path[256] = "";
     double read = move(session, ROPEWAY_OPERATION_READ, path, sizeof path);
     double write = read > 0 ? move(session, ROPEWAY_OPERATION_WRITE, NULL, 0) : -1;
-
     if (write < 0) {
-        rw_doctor_fail(doctor, name,
-                       "see the checks above, and 'ropeway info' for the transports that are there",
-                       "%s", session->error);
+        cli_doctor_fail(
+            doctor, name,
+            "see the checks above, and 'ropeway info' for the transports that are there", "%s",
+            session->error);
     } else if (shared_memory && strstr(path, "cma") == NULL && strstr(path, "xpmem") == NULL &&
                strstr(path, "knem") == NULL) {
-        rw_doctor_warn(doctor, name, "see the check of the memory of other processes",
-                       "read at %.0f MB/s, write at %.0f MB/s, but with a copy on each side (%s)",
-                       read / 1e6, write / 1e6, path);
+        cli_doctor_warn(doctor, name, "see the check of the memory of other processes",
+                        "read at %.0f MB/s, write at %.0f MB/s, but with a copy on each side (%s)",
+                        read / 1e6, write / 1e6, path);
     } else {
-        rw_doctor_ok(doctor, name, "read at %.0f MB/s, write at %.0f MB/s, every byte right (%s)",
-                     read / 1e6, write / 1e6, path);
+        cli_doctor_ok(doctor, name, "read at %.0f MB/s, write at %.0f MB/s, every byte right (%s)",
+                      read / 1e6, write / 1e6, path);
     }
 }
 
-void rw_doctor_check_transfer(struct rw_doctor *doctor, const char *server,
-                              const char *transports) {
-    struct rw_perf_session session;
+void cli_doctor_check_transfer(struct cli_doctor *doctor, const char *server,
+                               const char *transports) {
+    struct cli_perf_session session;
     char name[64];
-
     snprintf(name, sizeof name, "transfer over %s",
              strcmp(transports, "any") == 0 ? "what UCX chooses" : transports);
-    if (rw_perf_session_open(&session, server, transports, ROPEWAY_INHERIT) != 0) {
-        rw_doctor_fail(doctor, name, "'ropeway info' shows the transports that are there", "%s",
-                       session.error);
+    if (cli_perf_session_open(&session, server, transports, ROPEWAY_INHERIT) != 0) {
+        cli_doctor_fail(doctor, name, "'ropeway info' shows the transports that are there", "%s",
+                        session.error);
     } else {
         move_both_ways(doctor, &session, name, strcmp(transports, "shm") == 0);
     }
-    rw_perf_session_close(&session);
+    cli_perf_session_close(&session);
 }

@@ -9,79 +9,75 @@
 
 #include "facts.h"
 
-void rw_doctor_check_release(struct rw_doctor *doctor) {
+void cli_doctor_check_release(struct cli_doctor *doctor) {
     static const char name[] = "UCX release";
     const json_t *ucx = json_object_get(doctor->facts, "ucx");
     const char *library = json_string_value(json_object_get(ucx, "library"));
     unsigned major = 0, minor = 0;
-
     if (sscanf(ropeway_ucx_version(), "%u.%u", &major, &minor) != 2 ||
         major * 1000 + minor < 1022) {
-        rw_doctor_fail(doctor, name,
-                       "install UCX 1.22 or later, or check which one LD_LIBRARY_PATH leads to",
-                       "%s was loaded, and Ropeway needs 1.22", ropeway_ucx_version());
+        cli_doctor_fail(doctor, name,
+                        "install UCX 1.22 or later, or check which one LD_LIBRARY_PATH leads to",
+                        "%s was loaded, and Ropeway needs 1.22", ropeway_ucx_version());
     } else if (doctor->facts == NULL) {
-        rw_doctor_fail(doctor, name, "check the UCX_ variables of the environment", "%s",
-                       doctor->facts_error);
+        cli_doctor_fail(doctor, name, "check the UCX_ variables of the environment", "%s",
+                        doctor->facts_error);
     } else {
-        rw_doctor_ok(doctor, name, "%s, loaded from %s", ropeway_ucx_version(),
-                     library != NULL ? library : "an unknown place");
+        cli_doctor_ok(doctor, name, "%s, loaded from %s", ropeway_ucx_version(),
+                      library != NULL ? library : "an unknown place");
     }
 }
 
 /* Settings of the environment win over Ropeway's own, so they belong in the picture. */
-void rw_doctor_check_settings(struct rw_doctor *doctor) {
+void cli_doctor_check_settings(struct cli_doctor *doctor) {
     static const char name[] = "UCX settings";
     json_t *names = json_array();
     char text[512];
-    char **each;
-
-    for (each = environ; *each != NULL; each++) {
+    for (char **each = environ; *each != NULL; each++) {
         if (strncmp(*each, "UCX_", 4) == 0) {
             json_array_append_new(names, json_string(*each));
         }
     }
-    rw_facts_join(names, text, sizeof text);
-    rw_doctor_ok(doctor, name, "%s%s", json_array_size(names) > 0 ? "the environment sets " : "",
-                 json_array_size(names) > 0 ? text : "the environment sets none");
+    cli_facts_join(names, text, sizeof text);
+    cli_doctor_ok(doctor, name, "%s%s", json_array_size(names) > 0 ? "the environment sets " : "",
+                  json_array_size(names) > 0 ? text : "the environment sets none");
     json_decref(names);
 }
 
-void rw_doctor_check_infiniband(struct rw_doctor *doctor) {
+void cli_doctor_check_infiniband(struct cli_doctor *doctor) {
     static const char name[] = "InfiniBand";
-    json_t *hardware = rw_facts_infiniband_hardware();
+    json_t *hardware = cli_facts_infiniband_hardware();
     char devices[512];
     char transports[512];
-
-    rw_facts_join(hardware, devices, sizeof devices);
-    rw_facts_list(doctor->facts, rw_facts_infiniband, transports, sizeof transports);
+    cli_facts_join(hardware, devices, sizeof devices);
+    cli_facts_list(doctor->facts, cli_facts_infiniband, transports, sizeof transports);
     if (transports[0] != '\0') {
-        rw_doctor_ok(doctor, name, "usable through %s; devices: %s", transports, devices);
+        cli_doctor_ok(doctor, name, "usable through %s; devices: %s", transports, devices);
     } else if (json_array_size(hardware) > 0) {
-        rw_doctor_warn(doctor, name, rw_facts_site_ucx,
-                       "this host has %s, but this UCX has no InfiniBand transport that works here "
-                       "(the UCX wheel of PyPI has none)",
-                       devices);
+        cli_doctor_warn(
+            doctor, name, cli_facts_site_ucx,
+            "this host has %s, but this UCX has no InfiniBand transport that works here "
+            "(the UCX wheel of PyPI has none)",
+            devices);
     } else {
-        rw_doctor_ok(doctor, name, "no such device on this host");
+        cli_doctor_ok(doctor, name, "no such device on this host");
     }
     json_decref(hardware);
 }
 
-void rw_doctor_check_cuda(struct rw_doctor *doctor) {
+void cli_doctor_check_cuda(struct cli_doctor *doctor) {
     static const char name[] = "CUDA";
-    bool ucx = rw_facts_ucx_has_cuda(doctor->facts);
-    bool driver = rw_facts_have_cuda_driver();
-
+    bool ucx = cli_facts_ucx_has_cuda(doctor->facts);
+    bool driver = cli_facts_have_cuda_driver();
     if (driver && !ucx) {
-        rw_doctor_warn(doctor, name,
-                       "use a UCX that was built with CUDA, and check that the libraries of the "
-                       "CUDA runtime can be loaded",
-                       "a driver is there, but this UCX has no CUDA parts that load; descriptors "
-                       "on cuda:N are refused");
+        cli_doctor_warn(doctor, name,
+                        "use a UCX that was built with CUDA, and check that the libraries of the "
+                        "CUDA runtime can be loaded",
+                        "a driver is there, but this UCX has no CUDA parts that load; descriptors "
+                        "on cuda:N are refused");
     } else if (driver) {
-        rw_doctor_ok(doctor, name, "a driver is there, and this UCX has its CUDA parts");
+        cli_doctor_ok(doctor, name, "a driver is there, and this UCX has its CUDA parts");
     } else {
-        rw_doctor_ok(doctor, name, "no driver with a device on this host; host memory only");
+        cli_doctor_ok(doctor, name, "no driver with a device on this host; host memory only");
     }
 }

@@ -22,7 +22,7 @@ static void print_help(void) {
         "\n"
         "  -o, --output FILE       write to FILE, or to standard output when it is '-'\n"
         "                          (default: the last part of NAME, in the present "
-        "directory)\n" RW_MOVE_OPTIONS_HELP RW_CLIENT_OPTIONS_HELP
+        "directory)\n" CLI_MOVE_OPTIONS_HELP CLI_CLIENT_OPTIONS_HELP
         "  -h, --help              show this text\n"
         "\n"
         "With '-o -' the line of '--json' goes to stderr. Exit code: 0 when the file is complete,\n"
@@ -31,99 +31,106 @@ static void print_help(void) {
 }
 
 /* Into what exists and is no file, such as a pipe or a terminal. */
-static bool get_to_stream(struct rw_client *client, const char *target, bool is_stdout,
-                          struct rw_got *got) {
-    if (is_stdout)
-        return rw_get_stream(client, STDOUT_FILENO, "standard output", got);
+static bool get_to_stream(struct cli_client *client, const char *target, bool is_stdout,
+                          struct cli_got *got) {
+    if (is_stdout) {
+        return cli_get_stream(client, STDOUT_FILENO, "standard output", got);
+    }
     int fd = open(target, O_WRONLY | O_NOCTTY | O_CLOEXEC);
     if (fd < 0) {
-        rw_fail("can't write to '%s': %s", target, rw_errno_text(errno));
+        cli_fail("can't write to '%s': %s", target, cli_errno_text(errno));
         return false;
     }
-    bool done = rw_get_stream(client, fd, target, got);
+    bool done = cli_get_stream(client, fd, target, got);
     if (close(fd) != 0 && done) {
-        rw_fail("can't write to '%s': %s", target, rw_errno_text(errno));
+        cli_fail("can't write to '%s': %s", target, cli_errno_text(errno));
         done = false;
     }
     return done;
 }
 
 static int open_directory_of(const char *target) {
-    const char *base = rw_base_name(target);
+    const char *base = cli_base_name(target);
     char *directory = base == target ? strdup(".") : strndup(target, (size_t)(base - target));
-    int fd = directory ? open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-    if (fd < 0)
-        rw_fail("can't write to '%s': the directory '%s' can't be opened: %s", target,
-                directory ? directory : "?", rw_errno_text(errno));
+    int fd = directory != NULL ? open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    if (fd < 0) {
+        cli_fail("can't write to '%s': the directory '%s' can't be opened: %s", target,
+                 directory != NULL ? directory : "?", cli_errno_text(errno));
+    }
     free(directory);
     return fd;
 }
 
-static bool get_to(struct rw_client *client, const char *target, bool is_stdout,
-                   struct rw_got *got) {
+static bool get_to(struct cli_client *client, const char *target, bool is_stdout,
+                   struct cli_got *got) {
     struct stat info;
     bool exists = !is_stdout && stat(target, &info) == 0;
-    if (!*rw_base_name(target) || (exists && S_ISDIR(info.st_mode))) {
-        rw_fail("can't write to '%s': it is a directory; give a file name with '-o FILE'", target);
+    if (*cli_base_name(target) == '\0' || (exists && S_ISDIR(info.st_mode))) {
+        cli_fail("can't write to '%s': it is a directory; give a file name with '-o FILE'", target);
         return false;
     }
-    if (is_stdout || (exists && !S_ISREG(info.st_mode)))
-        return rw_client_connect(client) && get_to_stream(client, target, is_stdout, got);
+    if (is_stdout || (exists && !S_ISREG(info.st_mode))) {
+        return cli_client_connect(client) && get_to_stream(client, target, is_stdout, got);
+    }
     int directory = open_directory_of(target);
-    if (directory < 0)
+    if (directory < 0) {
         return false;
-    bool done = rw_client_connect(client) && rw_get_file(client, directory, target, got);
+    }
+    bool done = cli_client_connect(client) && cli_get_file(client, directory, target, got);
     close(directory);
     return done;
 }
 
-static int get(const struct rw_client_options *options, const char *url, const char *output) {
-    struct rw_client client;
-    struct rw_got got = {0};
+static int get(const struct cli_client_options *options, const char *url, const char *output) {
+    struct cli_client client;
+    struct cli_got got = {0};
     int code;
-    if (!rw_client_open(&client, options, url, &code)) {
-        rw_client_close(&client);
-        return rw_client_exit_code(code);
+    if (!cli_client_open(&client, options, url, &code)) {
+        cli_client_close(&client);
+        return cli_client_exit_code(code);
     }
-    if (!*client.url.name || client.url.is_directory) {
-        rw_client_close(&client);
-        return rw_usage("get", "the URL '%s' names no object; 'ropeway ls' shows the names", url);
+    if (*client.url.name == '\0' || client.url.is_directory) {
+        cli_client_close(&client);
+        return cli_usage("get", "the URL '%s' names no object; 'ropeway ls' shows the names", url);
     }
-    bool is_stdout = output && strcmp(output, "-") == 0;
-    const char *target = output ? output : rw_base_name(client.url.name);
-    rw_progress_begin(&client.progress, client.url.name, 0, options->quiet);
+    bool is_stdout = output != NULL && strcmp(output, "-") == 0;
+    const char *target = output != NULL ? output : cli_base_name(client.url.name);
+    cli_progress_begin(&client.progress, client.url.name, 0, options->quiet);
     bool done = get_to(&client, target, is_stdout, &got);
-    double seconds = rw_now_seconds() - client.progress.started;
-    code = done ? rw_client_report(&client, target, got.bytes, seconds, got.checksum, is_stdout)
-                : RW_EXIT_FAILED;
-    rw_client_close(&client);
-    return rw_client_exit_code(code);
+    double seconds = cli_now_seconds() - client.progress.started;
+    code = done ? cli_client_report(&client, target, got.bytes, seconds, got.checksum, is_stdout)
+                : CLI_EXIT_FAILED;
+    cli_client_close(&client);
+    return cli_client_exit_code(code);
 }
 
-int rw_cmd_get(int argc, char **argv) {
+int cli_run_get(int argc, char **argv) {
     static const struct option known[] = {{"output", required_argument, NULL, 'o'},
-                                          RW_CLIENT_LONG_OPTIONS,
-                                          RW_MOVE_LONG_OPTIONS,
+                                          CLI_CLIENT_LONG_OPTIONS,
+                                          CLI_MOVE_LONG_OPTIONS,
                                           {NULL, 0, NULL, 0}};
-    struct rw_client_options options = {.command = "get", .timeout_ms = RW_CLIENT_TIMEOUT_MS};
+    struct cli_client_options options = {.command = "get", .timeout_ms = CLI_CLIENT_TIMEOUT_MS};
     const char *output = NULL;
     int option, code = -1;
     while (code < 0 &&
-           (option = getopt_long(argc, argv, ":o:" RW_CLIENT_SHORT_OPTIONS RW_MOVE_SHORT_OPTIONS,
+           (option = getopt_long(argc, argv, ":o:" CLI_CLIENT_SHORT_OPTIONS CLI_MOVE_SHORT_OPTIONS,
                                  known, NULL)) != -1) {
         if (option == 'h') {
             print_help();
-            return rw_flush_stdout();
+            return cli_flush_stdout();
         }
-        if (option == 'o')
+        if (option == 'o') {
             output = optarg;
-        else
-            code = rw_client_option(option, argv, &options);
+        } else {
+            code = cli_client_option(option, argv, &options);
+        }
     }
-    if (code >= 0)
+    if (code >= 0) {
         return code;
-    if (argc - optind != 1)
-        return rw_usage("get", argc == optind ? "a URL is missing" : "one URL is taken, not %d",
-                        argc - optind);
+    }
+    if (argc - optind != 1) {
+        return cli_usage("get", argc == optind ? "a URL is missing" : "one URL is taken, not %d",
+                         argc - optind);
+    }
     return get(&options, argv[optind], output);
 }

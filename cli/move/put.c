@@ -9,8 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "common/cli.h"
 #include "client.h"
+#include "common/cli.h"
 #include "common/interrupt.h"
 #include "common/prefault.h"
 
@@ -20,7 +20,7 @@ struct source {
     struct stat info;
     void *data;
     size_t size;
-    struct rw_prefault prefault;
+    struct cli_prefault prefault;
 };
 
 static void print_help(void) {
@@ -29,7 +29,7 @@ static void print_help(void) {
            "\n"
            "A URL that ends in '/' gets FILE's base name added. The command ends with 0 only when\n"
            "the file is complete at its name on the server.\n"
-           "\n" RW_MOVE_OPTIONS_HELP RW_CLIENT_OPTIONS_HELP
+           "\n" CLI_MOVE_OPTIONS_HELP CLI_CLIENT_OPTIONS_HELP
            "  -h, --help              show this text\n"
            "\n"
            "Exit code: 0 when the file is stored, 1 when it failed, 2 when the command line is\n"
@@ -38,134 +38,143 @@ static void print_help(void) {
 
 static bool open_source(struct source *source, const char *path) {
     static char nothing;
-    static char sentence[RW_SENTENCE_SIZE];
+    static char sentence[CLI_SENTENCE_SIZE];
     *source = (struct source){.path = path, .data = &nothing};
     source->fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     if (source->fd < 0 || fstat(source->fd, &source->info) != 0) {
-        rw_fail("can't read '%s': %s", path, rw_errno_text(errno));
+        cli_fail("can't read '%s': %s", path, cli_errno_text(errno));
         return false;
     }
     if (!S_ISREG(source->info.st_mode)) {
-        rw_fail("can't send '%s': it is not a file; give one that is on a disk", path);
+        cli_fail("can't send '%s': it is not a file; give one that is on a disk", path);
         return false;
     }
     size_t size = (size_t)source->info.st_size;
-    if (size == 0)
+    if (size == 0) {
         return true;
+    }
     void *data = mmap(NULL, size, PROT_READ, MAP_SHARED, source->fd, 0);
     if (data == MAP_FAILED) {
-        rw_fail("can't map '%s': %s; copy it to another file system first", path,
-                rw_errno_text(errno));
+        cli_fail("can't map '%s': %s; copy it to another file system first", path,
+                 cli_errno_text(errno));
         return false;
     }
     madvise(data, size, MADV_SEQUENTIAL);
     source->data = data;
     source->size = size;
-    rw_sentence(sentence,
-                "'%s' was truncated, or its disk failed, while it was sent; send it again", path);
-    rw_client_guard_mapping(sentence, NULL);
-    rw_prefault_start(&source->prefault, source->data, source->size, false);
+    cli_sentence(sentence,
+                 "'%s' was truncated, or its disk failed, while it was sent; send it again", path);
+    cli_client_guard_mapping(sentence, NULL);
+    cli_prefault_start(&source->prefault, source->data, source->size, false);
     return true;
 }
 
 static void close_source(struct source *source) {
-    rw_prefault_stop(&source->prefault);
-    if (source->size)
+    cli_prefault_stop(&source->prefault);
+    if (source->size != 0) {
         munmap(source->data, source->size);
-    if (source->fd >= 0)
+    }
+    if (source->fd >= 0) {
         close(source->fd);
+    }
 }
 
 static bool is_unchanged(struct source *source) {
     struct stat now;
     if (fstat(source->fd, &now) == 0 && now.st_size == source->info.st_size &&
         now.st_mtim.tv_sec == source->info.st_mtim.tv_sec &&
-        now.st_mtim.tv_nsec == source->info.st_mtim.tv_nsec)
+        now.st_mtim.tv_nsec == source->info.st_mtim.tv_nsec) {
         return true;
-    rw_fail("'%s' was changed while it was sent, and the copy may be a mixture; send it again",
-            source->path);
+    }
+    cli_fail("'%s' was changed while it was sent, and the copy may be a mixture; send it again",
+             source->path);
     return false;
 }
 
 static bool may_go_on(void *arg) {
     (void)arg;
-    return !rw_interrupted();
+    return !cli_interrupted();
 }
 
-static bool send_source(struct rw_client *client, struct source *source, char *checksum) {
-    struct rw_offer offer = {0};
+static bool send_source(struct cli_client *client, struct source *source, char *checksum) {
+    struct cli_offer offer = {0};
     ropeway_operation_t *operation;
     bool verify = client->options->verify;
-    if (verify && !rw_checksum_memory(source->data, source->size, may_go_on, NULL, checksum)) {
-        if (!rw_interrupted())
-            rw_fail("out of memory");
+    if (verify && !cli_checksum_memory(source->data, source->size, may_go_on, NULL, checksum)) {
+        if (!cli_interrupted()) {
+            cli_fail("out of memory");
+        }
         return false;
     }
     bool done =
-        rw_client_ask_write(client, client->url.name, source->size, verify ? checksum : NULL,
-                            &offer) &&
-        rw_client_begin(client, &offer, ROPEWAY_OPERATION_WRITE, source->data, &operation) &&
-        rw_client_wait(client, operation, 0) && rw_client_confirm(client, &offer, NULL) &&
+        cli_client_ask_write(client, client->url.name, source->size, verify ? checksum : NULL,
+                             &offer) &&
+        cli_client_begin(client, &offer, ROPEWAY_OPERATION_WRITE, source->data, &operation) &&
+        cli_client_wait(client, operation, 0) && cli_client_confirm(client, &offer, NULL) &&
         is_unchanged(source);
-    rw_offer_free(&offer);
+    cli_offer_free(&offer);
     return done;
 }
 
 /* Adds the file's base name to a URL that ends in a slash. */
-static bool complete_name(struct rw_client *client, const char *path) {
-    if (!client->url.is_directory)
+static bool complete_name(struct cli_client *client, const char *path) {
+    if (!client->url.is_directory) {
         return true;
+    }
     size_t used = strlen(client->url.name), room = sizeof client->url.name - used;
     int length =
-        snprintf(client->url.name + used, room, "%s%s", used ? "/" : "", rw_base_name(path));
+        snprintf(client->url.name + used, room, "%s%s", used != 0 ? "/" : "", cli_base_name(path));
     const char *wrong = length >= (int)room
                             ? "is too long"
-                            : rw_name_check(client->url.name, strlen(client->url.name));
-    if (wrong)
-        rw_fail("can't send '%s' under its own name: the name %s; give one in the URL", path,
-                wrong);
-    return !wrong;
+                            : cli_name_check(client->url.name, strlen(client->url.name));
+    if (wrong != NULL) {
+        cli_fail("can't send '%s' under its own name: the name %s; give one in the URL", path,
+                 wrong);
+    }
+    return wrong == NULL;
 }
 
-static int put(const struct rw_client_options *options, const char *path, const char *url) {
-    struct rw_client client;
+static int put(const struct cli_client_options *options, const char *path, const char *url) {
+    struct cli_client client;
     struct source source = {.fd = -1};
-    char checksum[RW_CHECKSUM_SIZE] = "";
+    char checksum[CLI_CHECKSUM_SIZE] = "";
     int code;
-    bool opened = rw_client_open(&client, options, url, &code);
+    bool opened = cli_client_open(&client, options, url, &code);
     if (opened) {
         /* The guard of the mapping comes after the libraries' handlers. */
-        bool done = complete_name(&client, path) && rw_client_connect(&client) &&
+        bool done = complete_name(&client, path) && cli_client_connect(&client) &&
                     open_source(&source, path);
-        rw_progress_begin(&client.progress, client.url.name, source.size, options->quiet);
+        cli_progress_begin(&client.progress, client.url.name, source.size, options->quiet);
         done = done && send_source(&client, &source, checksum);
-        double seconds = rw_now_seconds() - client.progress.started;
-        code = done ? rw_client_report(&client, path, source.size, seconds, checksum, false)
-                    : RW_EXIT_FAILED;
+        double seconds = cli_now_seconds() - client.progress.started;
+        code = done ? cli_client_report(&client, path, source.size, seconds, checksum, false)
+                    : CLI_EXIT_FAILED;
     }
-    rw_client_close(&client);
+    cli_client_close(&client);
     close_source(&source);
-    return rw_client_exit_code(code);
+    return cli_client_exit_code(code);
 }
 
-int rw_cmd_put(int argc, char **argv) {
+int cli_run_put(int argc, char **argv) {
     static const struct option known[] = {
-        RW_CLIENT_LONG_OPTIONS, RW_MOVE_LONG_OPTIONS, {NULL, 0, NULL, 0}};
-    struct rw_client_options options = {.command = "put", .timeout_ms = RW_CLIENT_TIMEOUT_MS};
+        CLI_CLIENT_LONG_OPTIONS, CLI_MOVE_LONG_OPTIONS, {NULL, 0, NULL, 0}};
+    struct cli_client_options options = {.command = "put", .timeout_ms = CLI_CLIENT_TIMEOUT_MS};
     int option, code = -1;
     while (code < 0 &&
-           (option = getopt_long(argc, argv, ":" RW_CLIENT_SHORT_OPTIONS RW_MOVE_SHORT_OPTIONS,
+           (option = getopt_long(argc, argv, ":" CLI_CLIENT_SHORT_OPTIONS CLI_MOVE_SHORT_OPTIONS,
                                  known, NULL)) != -1) {
         if (option == 'h') {
             print_help();
-            return rw_flush_stdout();
+            return cli_flush_stdout();
         }
-        code = rw_client_option(option, argv, &options);
+        code = cli_client_option(option, argv, &options);
     }
-    if (code >= 0)
+    if (code >= 0) {
         return code;
-    if (argc - optind != 2)
-        return rw_usage("put", "a FILE and a URL are needed, and %d arguments are given",
-                        argc - optind);
+    }
+    if (argc - optind != 2) {
+        return cli_usage("put", "a FILE and a URL are needed, and %d arguments are given",
+                         argc - optind);
+    }
     return put(&options, argv[optind], argv[optind + 1]);
 }

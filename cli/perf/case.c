@@ -20,7 +20,6 @@ struct phase {
 static int compare(const void *a, const void *b) {
     uint64_t x = *(const uint64_t *)a;
     uint64_t y = *(const uint64_t *)b;
-
     return (x > y) - (x < y);
 }
 
@@ -28,34 +27,31 @@ static int compare(const void *a, const void *b) {
  */
 static double percentile(const struct phase *phase, unsigned percent) {
     size_t rank = (phase->count * percent + 99) / 100;
-
     return (double)phase->samples[rank > 0 ? rank - 1 : 0] / 1e3;
 }
 
 static size_t next_count(const struct phase *phase, size_t slots, size_t left) {
     double per_operation = phase->count > 0 ? phase->wall_ns / (double)phase->count : BATCH_NS;
     double wanted = BATCH_NS / per_operation;
-    size_t count = wanted > RW_PERF_MAX_BATCH ? RW_PERF_MAX_BATCH : (size_t)wanted;
-
+    size_t count = wanted > CLI_PERF_MAX_BATCH ? CLI_PERF_MAX_BATCH : (size_t)wanted;
     count = count < 2 * slots ? 2 * slots : count;
-    count = count > RW_PERF_MAX_BATCH ? RW_PERF_MAX_BATCH : count;
+    count = count > CLI_PERF_MAX_BATCH ? CLI_PERF_MAX_BATCH : count;
     return count > left ? (left < slots ? slots : left) : count;
 }
 
 /* Runs batches like model until max samples are there or seconds of timed wall time have passed. */
-static int run_phase(struct rw_perf_session *session, struct rw_perf_batch model, double seconds,
+static int run_phase(struct cli_perf_session *session, struct cli_perf_batch model, double seconds,
                      size_t max, struct phase *phase) {
-    phase->samples = malloc((max + RW_PERF_MAX_BATCH) * sizeof *phase->samples);
+    phase->samples = malloc((max + CLI_PERF_MAX_BATCH) * sizeof *phase->samples);
     if (phase->samples == NULL) {
         snprintf(session->error, sizeof session->error, "out of memory for %zu samples", max);
         return -1;
     }
     while (phase->count < max && (phase->count == 0 || phase->wall_ns < seconds * 1e9)) {
-        struct rw_perf_batch batch = model;
-
+        struct cli_perf_batch batch = model;
         batch.samples = phase->samples + phase->count;
         batch.count = model.whole ? 1 : next_count(phase, model.slots, max - phase->count);
-        if (rw_perf_batch_run(session, &batch) != 0) {
+        if (cli_perf_batch_run(session, &batch) != 0) {
             return -1;
         }
         if (model.whole) {
@@ -70,16 +66,13 @@ static int run_phase(struct rw_perf_session *session, struct rw_perf_batch model
     return 0;
 }
 
-static int run_alone(struct rw_perf_session *session, struct rw_perf_case *result,
-                     struct rw_perf_batch model) {
+static int run_alone(struct cli_perf_session *session, struct cli_perf_case *result,
+                     struct cli_perf_batch model) {
     struct phase phase = {0};
     int rc = run_phase(session, model, result->seconds, MAX_SAMPLES, &phase);
-
     if (rc == 0) {
         double busy = 0;
-        size_t i;
-
-        for (i = 0; i < phase.count; i++) {
+        for (size_t i = 0; i < phase.count; i++) {
             busy += (double)phase.samples[i];
         }
         result->samples = phase.count;
@@ -95,13 +88,11 @@ static int run_alone(struct rw_perf_session *session, struct rw_perf_case *resul
     return rc;
 }
 
-static int run_together(struct rw_perf_session *session, struct rw_perf_case *result,
-                        struct rw_perf_batch model) {
+static int run_together(struct cli_perf_session *session, struct cli_perf_case *result,
+                        struct cli_perf_batch model) {
     struct phase phase = {0};
-    int rc;
-
     model.slots = result->concurrency;
-    rc = run_phase(session, model, result->seconds, MAX_SAMPLES, &phase);
+    int rc = run_phase(session, model, result->seconds, MAX_SAMPLES, &phase);
     if (rc == 0) {
         result->concurrent_samples = phase.count;
         result->concurrent_ops_per_s = (double)phase.count / phase.wall_ns * 1e9;
@@ -113,11 +104,10 @@ static int run_together(struct rw_perf_session *session, struct rw_perf_case *re
     return rc;
 }
 
-static int run_median(struct rw_perf_session *session, double seconds, struct rw_perf_batch model,
+static int run_median(struct cli_perf_session *session, double seconds, struct cli_perf_batch model,
                       double *median) {
     struct phase phase = {0};
     int rc = run_phase(session, model, seconds, SIDE_SAMPLES, &phase);
-
     if (rc == 0) {
         *median = percentile(&phase, 50);
     }
@@ -125,13 +115,12 @@ static int run_median(struct rw_perf_session *session, double seconds, struct rw
     return rc;
 }
 
-int rw_perf_case_run(struct rw_perf_session *session, struct rw_perf_case *result) {
-    struct rw_perf_batch plain = {.kind = result->kind, .size = result->size, .slots = 1};
-    struct rw_perf_batch asleep = plain;
-    struct rw_perf_batch whole = plain;
-    struct rw_perf_batch checked = plain;
-    size_t room = result->size > 0 ? RW_PERF_MAX_MEMORY / result->size : result->concurrency;
-
+int cli_perf_case_run(struct cli_perf_session *session, struct cli_perf_case *result) {
+    struct cli_perf_batch plain = {.kind = result->kind, .size = result->size, .slots = 1};
+    struct cli_perf_batch asleep = plain;
+    struct cli_perf_batch whole = plain;
+    struct cli_perf_batch checked = plain;
+    size_t room = result->size > 0 ? CLI_PERF_MAX_MEMORY / result->size : result->concurrency;
     if (result->concurrency > room) {
         result->concurrency = room > 0 ? room : 1;
     }
@@ -142,11 +131,11 @@ int rw_perf_case_run(struct rw_perf_session *session, struct rw_perf_case *resul
     checked.verify = true;
     checked.path = result->path;
     checked.path_size = sizeof result->path;
-    return rw_perf_batch_run(session, &checked) != 0 || run_alone(session, result, plain) != 0 ||
+    return cli_perf_batch_run(session, &checked) != 0 || run_alone(session, result, plain) != 0 ||
                    run_together(session, result, plain) != 0 ||
                    run_median(session, result->seconds, asleep, &result->asleep_p50) != 0 ||
                    run_median(session, result->seconds, whole, &result->whole_p50) != 0 ||
-                   rw_perf_batch_run(session, &checked) != 0
+                   cli_perf_batch_run(session, &checked) != 0
                ? -1
                : 0;
 }

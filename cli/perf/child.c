@@ -22,7 +22,6 @@ static const char greeting[] = "ropeway: perf server on ";
 /* Becomes the server. It dies with the thread that started it, so that no server is left over. */
 static void become_server(int out, pid_t parent) {
     char *arguments[] = {"ropeway", "perf", "--server", "--listen", "127.0.0.1:0", NULL};
-
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() == parent && dup2(out, STDOUT_FILENO) >= 0) {
         execv("/proc/self/exe", arguments);
@@ -33,16 +32,13 @@ static void become_server(int out, pid_t parent) {
 /* Reads the line that names the server's address. */
 static int read_greeting(int fd, char *line, size_t size) {
     size_t length = 0;
-
     while (length + 1 < size) {
         struct pollfd wait = {.fd = fd, .events = POLLIN};
         int ready = poll(&wait, 1, START_TIMEOUT_MS);
-        ssize_t n;
-
         if (ready < 0 && errno == EINTR) {
             continue;
         }
-        n = ready > 0 ? read(fd, line + length, 1) : 0;
+        ssize_t n = ready > 0 ? read(fd, line + length, 1) : 0;
         if (n <= 0) {
             return -1;
         }
@@ -55,15 +51,13 @@ static int read_greeting(int fd, char *line, size_t size) {
     return -1;
 }
 
-int rw_perf_child_start(struct rw_perf_child *child, char *error, size_t error_size) {
+int cli_perf_child_start(struct cli_perf_child *child, char *error, size_t error_size) {
     pid_t parent = getpid();
     char line[sizeof greeting - 1 + sizeof child->address];
     int pipes[2];
-    int rc;
-
     child->pid = -1;
     if (pipe2(pipes, O_CLOEXEC) != 0) {
-        snprintf(error, error_size, "can't make a pipe: %s", rw_errno_text(errno));
+        snprintf(error, error_size, "can't make a pipe: %s", cli_errno_text(errno));
         return -1;
     }
     child->pid = fork();
@@ -71,23 +65,22 @@ int rw_perf_child_start(struct rw_perf_child *child, char *error, size_t error_s
         become_server(pipes[1], parent);
     }
     close(pipes[1]);
-    rc = child->pid > 0 ? read_greeting(pipes[0], line, sizeof line) : -1;
+    int rc = child->pid > 0 ? read_greeting(pipes[0], line, sizeof line) : -1;
     close(pipes[0]);
     if (rc != 0 || strncmp(line, greeting, sizeof greeting - 1) != 0) {
         snprintf(error, error_size,
                  "can't start 'ropeway perf --server' as a second process; run it by hand to see "
                  "why, and connect to it");
-        rw_perf_child_stop(child);
+        cli_perf_child_stop(child);
         return -1;
     }
     snprintf(child->address, sizeof child->address, "%s", line + sizeof greeting - 1);
     return 0;
 }
 
-void rw_perf_child_stop(struct rw_perf_child *child) {
+void cli_perf_child_stop(struct cli_perf_child *child) {
     struct timespec tick = {.tv_nsec = 5000000};
     int left = STOP_TIMEOUT_MS / 5;
-
     if (child->pid <= 0) {
         return;
     }

@@ -12,27 +12,24 @@
 #define OUTCOME_TIMEOUT_MS 60000
 #define SEED 0x726f7065776179u
 
-int rw_perf_session_open(struct rw_perf_session *session, const char *address,
-                         const char *transports, uint32_t spin_us) {
+int cli_perf_session_open(struct cli_perf_session *session, const char *address,
+                          const char *transports, uint32_t spin_us) {
     ropeway_connector_options_t options;
     char buffer[256];
-    const char *list = rw_perf_transports(transports, buffer, sizeof buffer);
-    json_t *hello;
-    json_t *answer;
-
+    const char *list = cli_perf_transports(transports, buffer, sizeof buffer);
     memset(session, 0, sizeof *session);
-    if (rw_perf_channel_dial(&session->channel, address) != 0) {
+    if (cli_perf_channel_dial(&session->channel, address) != 0) {
         snprintf(session->error, sizeof session->error, "%s", session->channel.error);
         return -1;
     }
     ropeway_connector_options_init(&options, sizeof options);
     options.transports = list;
-    hello = json_pack("{s:s,s:s?}", "do", "hello", "transports", list);
+    json_t *hello = json_pack("{s:s,s:s?}", "do", "hello", "transports", list);
     if (spin_us != ROPEWAY_INHERIT) {
         options.spin_us = spin_us;
         json_object_set_new(hello, "spin_us", json_integer(spin_us));
     }
-    answer = rw_perf_call(&session->channel, hello, CONTROL_TIMEOUT_MS);
+    json_t *answer = cli_perf_call(&session->channel, hello, CONTROL_TIMEOUT_MS);
     json_decref(answer);
     if (answer == NULL) {
         snprintf(session->error, sizeof session->error, "%s", session->channel.error);
@@ -45,16 +42,15 @@ int rw_perf_session_open(struct rw_perf_session *session, const char *address,
     return 0;
 }
 
-void rw_perf_session_close(struct rw_perf_session *session) {
+void cli_perf_session_close(struct cli_perf_session *session) {
     ropeway_connector_destroy(session->connector);
     session->connector = NULL;
-    rw_perf_memory_free(&session->memory);
-    rw_perf_channel_close(&session->channel);
+    cli_perf_memory_free(&session->memory);
+    cli_perf_channel_close(&session->channel);
 }
 
-static json_t *call(struct rw_perf_session *session, json_t *request) {
-    json_t *answer = rw_perf_call(&session->channel, request, CONTROL_TIMEOUT_MS);
-
+static json_t *call(struct cli_perf_session *session, json_t *request) {
+    json_t *answer = cli_perf_call(&session->channel, request, CONTROL_TIMEOUT_MS);
     if (answer == NULL) {
         snprintf(session->error, sizeof session->error, "%s", session->channel.error);
     }
@@ -62,14 +58,13 @@ static json_t *call(struct rw_perf_session *session, json_t *request) {
 }
 
 /* Makes both sides' buffers ready and returns the answer with the metadata. */
-static json_t *prepare(struct rw_perf_session *session, const struct rw_perf_batch *batch) {
+static json_t *prepare(struct cli_perf_session *session, const struct cli_perf_batch *batch) {
     bool read = batch->kind == ROPEWAY_OPERATION_READ;
     json_t *request =
         json_pack("{s:s,s:i,s:I,s:I,s:I,s:i}", "do", "prepare", "kind", batch->kind, "size",
                   (json_int_t)batch->size, "slots", (json_int_t)batch->slots, "count",
                   (json_int_t)batch->count, "flags", session->operation_flags);
-
-    if (rw_perf_memory_resize(&session->memory, batch->size, batch->slots) != 0) {
+    if (cli_perf_memory_resize(&session->memory, batch->size, batch->slots) != 0) {
         json_decref(request);
         snprintf(session->error, sizeof session->error,
                  "out of memory for %zu buffers of %zu bytes; choose a smaller --size or "
@@ -78,26 +73,24 @@ static json_t *prepare(struct rw_perf_session *session, const struct rw_perf_bat
         return NULL;
     }
     if (batch->verify && read) {
-        rw_perf_memory_clear(&session->memory);
+        cli_perf_memory_clear(&session->memory);
         json_object_set_new(request, "fill", json_integer(SEED));
     } else if (batch->verify) {
-        rw_perf_memory_fill(&session->memory, SEED);
+        cli_perf_memory_fill(&session->memory, SEED);
         json_object_set_new(request, "clear", json_true());
     }
     return call(session, request);
 }
 
 /* Waits for the server's outcomes and compares the data where that was asked for. */
-static int collect(struct rw_perf_session *session, struct rw_perf_batch *batch,
+static int collect(struct cli_perf_session *session, struct cli_perf_batch *batch,
                    uint64_t cpu_start) {
     bool read = batch->kind == ROPEWAY_OPERATION_READ;
     json_t *request = json_pack("{s:s}", "do", "collect");
-    json_t *answer;
-
     if (batch->verify && !read) {
         json_object_set_new(request, "verify", json_integer(SEED));
     }
-    answer = call(session, request);
+    json_t *answer = call(session, request);
     if (answer == NULL) {
         return -1;
     }
@@ -105,7 +98,7 @@ static int collect(struct rw_perf_session *session, struct rw_perf_batch *batch,
         (uint64_t)json_integer_value(json_object_get(answer, "cpu_before_ns")) - cpu_start;
     json_decref(answer);
     if (batch->verify && read &&
-        !rw_perf_memory_check(&session->memory, SEED, session->error, sizeof session->error)) {
+        !cli_perf_memory_check(&session->memory, SEED, session->error, sizeof session->error)) {
         return -1;
     }
     return 0;
@@ -113,15 +106,15 @@ static int collect(struct rw_perf_session *session, struct rw_perf_batch *batch,
 
 /* One batch under way. */
 struct flight {
-    struct rw_perf_session *session;
-    struct rw_perf_batch *batch;
+    struct cli_perf_session *session;
+    struct cli_perf_batch *batch;
     const json_t *metadata;
     uint64_t *begun;            /* by operation */
     ropeway_operation_t **live; /* by slot; NULL: none */
     size_t finished;
 };
 
-static int fail_operation(struct rw_perf_session *session, const char *step, size_t index,
+static int fail_operation(struct cli_perf_session *session, const char *step, size_t index,
                           const char *text) {
     snprintf(session->error, sizeof session->error, "%s of operation %zu failed: %s", step,
              index + 1, text);
@@ -129,31 +122,29 @@ static int fail_operation(struct rw_perf_session *session, const char *step, siz
 }
 
 static int begin(struct flight *flight, size_t index, uint32_t flags) {
-    struct rw_perf_session *session = flight->session;
-    const struct rw_perf_batch *batch = flight->batch;
+    struct cli_perf_session *session = flight->session;
+    const struct cli_perf_batch *batch = flight->batch;
     const json_t *metadata = json_array_get(flight->metadata, index);
-    ropeway_descriptor_t descriptor = {.ptr = rw_perf_slot(&session->memory, index % batch->slots),
+    ropeway_descriptor_t descriptor = {.ptr = cli_perf_slot(&session->memory, index % batch->slots),
                                        .size = batch->size,
                                        .device = {.kind = ROPEWAY_DEVICE_HOST}};
     ropeway_operation_options_t options;
-    ropeway_error_t rc;
-
     ropeway_operation_options_init(&options, sizeof options);
     options.flags = flags | session->operation_flags;
     options.user_data = (void *)(uintptr_t)index;
-    flight->begun[index] = rw_perf_now_ns();
-    rc = (batch->kind == ROPEWAY_OPERATION_READ ? ropeway_begin_read : ropeway_begin_write)(
-        session->connector, json_string_value(metadata), json_string_length(metadata), &descriptor,
-        1, &options, &flight->live[index % batch->slots]);
+    flight->begun[index] = cli_perf_now_ns();
+    ropeway_error_t rc =
+        (batch->kind == ROPEWAY_OPERATION_READ ? ropeway_begin_read : ropeway_begin_write)(
+            session->connector, json_string_value(metadata), json_string_length(metadata),
+            &descriptor, 1, &options, &flight->live[index % batch->slots]);
     return rc == ROPEWAY_OK ? 0 : fail_operation(session, "begin", index, ropeway_last_error());
 }
 
 /* Takes the outcome of an operation that has ended at the time now, and releases it. */
 static int finish(struct flight *flight, ropeway_operation_t *operation, uint64_t now) {
     size_t index = (uintptr_t)ropeway_operation_user_data(operation);
-    struct rw_perf_batch *batch = flight->batch;
+    struct cli_perf_batch *batch = flight->batch;
     int rc = 0;
-
     if (ropeway_operation_wait(operation, 0) == ROPEWAY_ERR_TIMEOUT) {
         rc = fail_operation(flight->session, "the transfer", index, "it did not end in time");
     } else if (ropeway_operation_status(operation) != ROPEWAY_STATUS_COMPLETE) {
@@ -173,11 +164,9 @@ static int finish(struct flight *flight, ropeway_operation_t *operation, uint64_
 }
 
 static int run_one_at_a_time(struct flight *flight) {
-    struct rw_perf_batch *batch = flight->batch;
+    struct cli_perf_batch *batch = flight->batch;
     struct timespec pause = {.tv_nsec = (long)batch->pause_ns};
-    size_t i;
-
-    for (i = 0; i < batch->count; i++) {
+    for (size_t i = 0; i < batch->count; i++) {
         if (batch->pause_ns > 0) {
             nanosleep(&pause, NULL);
         }
@@ -185,7 +174,7 @@ static int run_one_at_a_time(struct flight *flight) {
             return -1;
         }
         ropeway_operation_wait(flight->live[0], OUTCOME_TIMEOUT_MS);
-        if (finish(flight, flight->live[0], rw_perf_now_ns()) != 0) {
+        if (finish(flight, flight->live[0], cli_perf_now_ns()) != 0) {
             return -1;
         }
     }
@@ -193,13 +182,11 @@ static int run_one_at_a_time(struct flight *flight) {
 }
 
 /* Blocks until operations have ended, and takes up to max of them. 0: none did in time. */
-static size_t drain(struct rw_perf_session *session, ropeway_operation_t **ended, size_t max) {
+static size_t drain(struct cli_perf_session *session, ropeway_operation_t **ended, size_t max) {
     struct pollfd wait = {.fd = ropeway_connector_fd(session->connector), .events = POLLIN};
     size_t n = ropeway_connector_drain(session->connector, ended, max);
-
     while (n == 0) {
         int ready = poll(&wait, 1, OUTCOME_TIMEOUT_MS);
-
         if (ready == 0 || (ready < 0 && errno != EINTR)) {
             snprintf(session->error, sizeof session->error, "no operation ended for %d s",
                      OUTCOME_TIMEOUT_MS / 1000);
@@ -213,10 +200,9 @@ static size_t drain(struct rw_perf_session *session, ropeway_operation_t **ended
 /* An operation that follows another in the same slot begins when that one has ended, so no two of
  * them share memory. */
 static int run_concurrently(struct flight *flight) {
-    struct rw_perf_batch *batch = flight->batch;
+    struct cli_perf_batch *batch = flight->batch;
     ropeway_operation_t *ended[64] = {NULL};
     size_t i;
-
     for (i = 0; i < batch->slots; i++) {
         if (begin(flight, i, ROPEWAY_OPERATION_NOTIFY) != 0) {
             return -1;
@@ -224,12 +210,10 @@ static int run_concurrently(struct flight *flight) {
     }
     while (flight->finished < batch->count) {
         size_t n = drain(flight->session, ended, sizeof ended / sizeof ended[0]);
-        uint64_t now = rw_perf_now_ns();
+        uint64_t now = cli_perf_now_ns();
         int rc = n > 0 ? 0 : -1;
-
         for (i = 0; i < n; i++) {
             size_t next = (uintptr_t)ropeway_operation_user_data(ended[i]) + batch->slots;
-
             rc |= finish(flight, ended[i], now);
             if (rc == 0 && next < batch->count) {
                 rc = begin(flight, next, ROPEWAY_OPERATION_NOTIFY);
@@ -244,28 +228,24 @@ static int run_concurrently(struct flight *flight) {
 
 /* Runs the operations between two looks at the clocks. */
 static int fly(struct flight *flight, uint64_t asked_ns) {
-    struct rw_perf_batch *batch = flight->batch;
-    uint64_t cpu = rw_perf_cpu_ns();
-    uint64_t start = batch->whole ? asked_ns : rw_perf_now_ns();
+    struct cli_perf_batch *batch = flight->batch;
+    uint64_t cpu = cli_perf_cpu_ns();
+    uint64_t start = batch->whole ? asked_ns : cli_perf_now_ns();
     int rc = batch->slots == 1 ? run_one_at_a_time(flight) : run_concurrently(flight);
-
-    batch->wall_ns = rw_perf_now_ns() - start;
-    batch->active_ns = rw_perf_cpu_ns() - cpu;
+    batch->wall_ns = cli_perf_now_ns() - start;
+    batch->active_ns = cli_perf_cpu_ns() - cpu;
     return rc;
 }
 
-int rw_perf_batch_run(struct rw_perf_session *session, struct rw_perf_batch *batch) {
+int cli_perf_batch_run(struct cli_perf_session *session, struct cli_perf_batch *batch) {
     struct flight flight = {.session = session, .batch = batch};
-    uint64_t asked = rw_perf_now_ns();
-    uint64_t server_cpu;
+    uint64_t asked = cli_perf_now_ns();
     json_t *answer = prepare(session, batch);
-    size_t i;
     int rc = -1;
-
     if (answer == NULL) {
         return -1;
     }
-    server_cpu = (uint64_t)json_integer_value(json_object_get(answer, "cpu_after_ns"));
+    uint64_t server_cpu = (uint64_t)json_integer_value(json_object_get(answer, "cpu_after_ns"));
     flight.metadata = json_object_get(answer, "metadata");
     flight.begun = calloc(batch->count, sizeof *flight.begun);
     flight.live = calloc(batch->slots, sizeof(ropeway_operation_t *));
@@ -275,7 +255,7 @@ int rw_perf_batch_run(struct rw_perf_session *session, struct rw_perf_batch *bat
     } else {
         rc = fly(&flight, asked);
     }
-    for (i = 0; flight.live != NULL && i < batch->slots; i++) {
+    for (size_t i = 0; flight.live != NULL && i < batch->slots; i++) {
         ropeway_operation_release(flight.live[i]);
     }
     free(flight.live);
@@ -285,14 +265,12 @@ int rw_perf_batch_run(struct rw_perf_session *session, struct rw_perf_batch *bat
 }
 
 /* Makes the client's own share of pending operations. */
-static int create_pending(struct rw_perf_session *session, size_t count,
+static int create_pending(struct cli_perf_session *session, size_t count,
                           ropeway_operation_t **operations) {
     ropeway_descriptor_t descriptor = {.ptr = session->memory.base,
                                        .size = session->memory.size,
                                        .device = {.kind = ROPEWAY_DEVICE_HOST}};
-    size_t i;
-
-    for (i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++) {
         if (ropeway_create_readable(session->connector, &descriptor, 1, NULL, &operations[i]) !=
             ROPEWAY_OK) {
             snprintf(session->error, sizeof session->error, "%s", ropeway_last_error());
@@ -302,19 +280,16 @@ static int create_pending(struct rw_perf_session *session, size_t count,
     return 0;
 }
 
-static int measure_idle(struct rw_perf_session *session, struct rw_perf_idle *idle) {
-    char *line = rw_perf_line(json_pack("{s:s,s:f,s:I}", "do", "idle", "seconds", idle->seconds,
-                                        "pending", (json_int_t)idle->pending));
-    json_t *answer;
-    const char *error;
-
-    if (rw_perf_send_line(&session->channel, line) != 0) {
+static int measure_idle(struct cli_perf_session *session, struct cli_perf_idle *idle) {
+    char *line = cli_perf_line(json_pack("{s:s,s:f,s:I}", "do", "idle", "seconds", idle->seconds,
+                                         "pending", (json_int_t)idle->pending));
+    if (cli_perf_send_line(&session->channel, line) != 0) {
         snprintf(session->error, sizeof session->error, "%s", session->channel.error);
         return -1;
     }
-    rw_perf_usage_of_idling(session->connector, idle->seconds, &idle->client);
-    answer = rw_perf_receive(&session->channel, CONTROL_TIMEOUT_MS);
-    error = json_string_value(json_object_get(answer, "error"));
+    cli_perf_usage_of_idling(session->connector, idle->seconds, &idle->client);
+    json_t *answer = cli_perf_receive(&session->channel, CONTROL_TIMEOUT_MS);
+    const char *error = json_string_value(json_object_get(answer, "error"));
     if (answer == NULL || error != NULL) {
         snprintf(session->error, sizeof session->error, "%s",
                  error != NULL ? error : session->channel.error);
@@ -327,18 +302,16 @@ static int measure_idle(struct rw_perf_session *session, struct rw_perf_idle *id
     return 0;
 }
 
-int rw_perf_idle_run(struct rw_perf_session *session, struct rw_perf_idle *idle) {
+int cli_perf_idle_run(struct cli_perf_session *session, struct cli_perf_idle *idle) {
     ropeway_operation_t **operations = calloc(idle->pending + 1, sizeof(ropeway_operation_t *));
-    size_t i;
     int rc = -1;
-
-    if (operations == NULL || rw_perf_memory_resize(&session->memory, 4096, 1) != 0) {
+    if (operations == NULL || cli_perf_memory_resize(&session->memory, 4096, 1) != 0) {
         snprintf(session->error, sizeof session->error, "out of memory for %zu operations",
                  idle->pending);
     } else if (create_pending(session, idle->pending, operations) == 0) {
         rc = measure_idle(session, idle);
     }
-    for (i = 0; operations != NULL && i < idle->pending; i++) {
+    for (size_t i = 0; operations != NULL && i < idle->pending; i++) {
         ropeway_operation_release(operations[i]);
     }
     free(operations);

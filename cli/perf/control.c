@@ -21,12 +21,10 @@
 static const char *split_address(const char *address, char *host, size_t host_size) {
     const char *colon = strrchr(address, ':');
     const char *start = address;
-    size_t length;
-
     if (colon == NULL || colon[1] == '\0') {
         return NULL;
     }
-    length = (size_t)(colon - address);
+    size_t length = (size_t)(colon - address);
     if (length >= 2 && start[0] == '[' && start[length - 1] == ']') {
         start++;
         length -= 2;
@@ -46,15 +44,13 @@ static struct addrinfo *resolve(const char *address, int flags, char *error, siz
     struct addrinfo *list = NULL;
     char host[256];
     const char *port = split_address(address, host, sizeof host);
-    int rc;
-
     if (port == NULL) {
         snprintf(error, error_size,
                  "'%s' is not an address: write HOST:PORT, and an IPv6 address in brackets",
                  address);
         return NULL;
     }
-    rc = getaddrinfo(host, port, &hints, &list);
+    int rc = getaddrinfo(host, port, &hints, &list);
     if (rc != 0) {
         snprintf(error, error_size, "'%s' can't be resolved: %s; check the host and the port",
                  address, gai_strerror(rc));
@@ -68,7 +64,6 @@ static void name_of(int fd, char *bound, size_t size) {
     socklen_t length = sizeof storage;
     char host[INET6_ADDRSTRLEN + 16] = "?";
     char port[8] = "?";
-
     if (getsockname(fd, (struct sockaddr *)&storage, &length) == 0) {
         getnameinfo((struct sockaddr *)&storage, length, host, sizeof host, port, sizeof port,
                     NI_NUMERICHOST | NI_NUMERICSERV);
@@ -76,22 +71,20 @@ static void name_of(int fd, char *bound, size_t size) {
     snprintf(bound, size, strchr(host, ':') != NULL ? "[%s]:%s" : "%s:%s", host, port);
 }
 
-int rw_perf_listen(const char *address, char *bound, size_t bound_size, char *error,
-                   size_t error_size) {
+int cli_perf_listen(const char *address, char *bound, size_t bound_size, char *error,
+                    size_t error_size) {
     struct addrinfo *list = resolve(address, AI_PASSIVE, error, error_size);
     int one = 1;
-    int fd;
-
     if (list == NULL) {
         return -1;
     }
-    fd = socket(list->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = socket(list->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) != 0 ||
         bind(fd, list->ai_addr, list->ai_addrlen) != 0 || listen(fd, 16) != 0) {
         snprintf(
             error, error_size,
             "can't listen on %s: %s; choose an address of this host and a free port, or port 0",
-            address, rw_errno_text(errno));
+            address, cli_errno_text(errno));
         if (fd >= 0) {
             close(fd);
         }
@@ -103,9 +96,8 @@ int rw_perf_listen(const char *address, char *bound, size_t bound_size, char *er
     return fd;
 }
 
-void rw_perf_channel_init(struct rw_perf_channel *channel, int fd, int stop_fd) {
+void cli_perf_channel_init(struct cli_perf_channel *channel, int fd, int stop_fd) {
     int one = 1;
-
     memset(channel, 0, sizeof *channel);
     channel->fd = fd;
     channel->stop_fd = stop_fd;
@@ -115,18 +107,15 @@ void rw_perf_channel_init(struct rw_perf_channel *channel, int fd, int stop_fd) 
     }
 }
 
-int rw_perf_channel_dial(struct rw_perf_channel *channel, const char *address) {
-    struct addrinfo *list;
-    struct addrinfo *each;
+int cli_perf_channel_dial(struct cli_perf_channel *channel, const char *address) {
     int cause = 0;
     int fd = -1;
-
-    rw_perf_channel_init(channel, -1, -1);
-    list = resolve(address, 0, channel->error, sizeof channel->error);
+    cli_perf_channel_init(channel, -1, -1);
+    struct addrinfo *list = resolve(address, 0, channel->error, sizeof channel->error);
     if (list == NULL) {
         return -1;
     }
-    for (each = list; each != NULL && fd < 0; each = each->ai_next) {
+    for (struct addrinfo *each = list; each != NULL && fd < 0; each = each->ai_next) {
         fd = socket(each->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (fd >= 0 && connect(fd, each->ai_addr, each->ai_addrlen) != 0) {
             cause = errno;
@@ -138,14 +127,14 @@ int rw_perf_channel_dial(struct rw_perf_channel *channel, const char *address) {
     if (fd < 0) {
         snprintf(channel->error, sizeof channel->error,
                  "can't connect to %s: %s; is 'ropeway perf --server' running there?", address,
-                 rw_errno_text(cause));
+                 cli_errno_text(cause));
         return -1;
     }
-    rw_perf_channel_init(channel, fd, -1);
+    cli_perf_channel_init(channel, fd, -1);
     return 0;
 }
 
-void rw_perf_channel_close(struct rw_perf_channel *channel) {
+void cli_perf_channel_close(struct cli_perf_channel *channel) {
     if (channel->fd >= 0) {
         close(channel->fd);
     }
@@ -155,18 +144,16 @@ void rw_perf_channel_close(struct rw_perf_channel *channel) {
     channel->length = channel->capacity = 0;
 }
 
-char *rw_perf_line(json_t *message) {
+char *cli_perf_line(json_t *message) {
     char *line = json_dumps(message, JSON_COMPACT);
-
     json_decref(message);
     return line;
 }
 
-int rw_perf_send_line(struct rw_perf_channel *channel, char *line) {
+int cli_perf_send_line(struct cli_perf_channel *channel, char *line) {
     struct timeval limit = {.tv_sec = SEND_TIMEOUT_MS / 1000};
     size_t length = line != NULL ? strlen(line) : 0;
     size_t sent = 0;
-
     if (line == NULL) {
         snprintf(channel->error, sizeof channel->error, "out of memory for a control message");
         return -1;
@@ -175,13 +162,12 @@ int rw_perf_send_line(struct rw_perf_channel *channel, char *line) {
     line[length++] = '\n'; /* the NUL is not sent */
     while (sent < length) {
         ssize_t n = send(channel->fd, line + sent, length - sent, MSG_NOSIGNAL);
-
         if (n < 0 && errno == EINTR) {
             continue;
         }
         if (n < 0) {
             snprintf(channel->error, sizeof channel->error,
-                     "the control channel broke while sending: %s", rw_errno_text(errno));
+                     "the control channel broke while sending: %s", cli_errno_text(errno));
             break;
         }
         sent += (size_t)n;
@@ -191,17 +177,14 @@ int rw_perf_send_line(struct rw_perf_channel *channel, char *line) {
 }
 
 /* Cuts the first line off the buffer and parses it. NULL with error "": no whole line is there. */
-static json_t *take_line(struct rw_perf_channel *channel) {
+static json_t *take_line(struct cli_perf_channel *channel) {
     char *end = channel->length > 0 ? memchr(channel->buffer, '\n', channel->length) : NULL;
     json_error_t cause;
-    json_t *message;
-    size_t used;
-
     if (end == NULL) {
         return NULL;
     }
-    used = (size_t)(end - channel->buffer) + 1;
-    message = json_loadb(channel->buffer, used, JSON_REJECT_DUPLICATES, &cause);
+    size_t used = (size_t)(end - channel->buffer) + 1;
+    json_t *message = json_loadb(channel->buffer, used, JSON_REJECT_DUPLICATES, &cause);
     if (message == NULL || !json_is_object(message)) {
         snprintf(channel->error, sizeof channel->error,
                  "the other side sent a control message that is no JSON object: %s",
@@ -214,14 +197,12 @@ static json_t *take_line(struct rw_perf_channel *channel) {
     return message;
 }
 
-static int make_room(struct rw_perf_channel *channel) {
+static int make_room(struct cli_perf_channel *channel) {
     size_t wanted = channel->capacity == 0 ? 65536 : channel->capacity * 2;
-    char *grown;
-
     if (channel->length < channel->capacity) {
         return 0;
     }
-    grown = wanted <= MAX_LINE ? realloc(channel->buffer, wanted) : NULL;
+    char *grown = wanted <= MAX_LINE ? realloc(channel->buffer, wanted) : NULL;
     if (grown == NULL) {
         snprintf(channel->error, sizeof channel->error,
                  "the other side sent a control message of more than %zu bytes", channel->length);
@@ -233,12 +214,10 @@ static int make_room(struct rw_perf_channel *channel) {
 }
 
 /* Waits for bytes and appends them. Returns 1, 0 when there is nothing more to come, or -1. */
-static int fill(struct rw_perf_channel *channel, int timeout_ms) {
+static int fill(struct cli_perf_channel *channel, int timeout_ms) {
     struct pollfd fds[2] = {{.fd = channel->fd, .events = POLLIN},
                             {.fd = channel->stop_fd, .events = POLLIN}};
-    ssize_t n;
     int ready;
-
     do {
         ready = poll(fds, 2, timeout_ms);
     } while (ready < 0 && errno == EINTR);
@@ -250,20 +229,19 @@ static int fill(struct rw_perf_channel *channel, int timeout_ms) {
     if (fds[1].revents != 0) {
         return 0;
     }
-    n = recv(channel->fd, channel->buffer + channel->length, channel->capacity - channel->length,
-             0);
+    ssize_t n = recv(channel->fd, channel->buffer + channel->length,
+                     channel->capacity - channel->length, 0);
     if (n < 0 || (n == 0 && channel->length > 0)) {
         snprintf(channel->error, sizeof channel->error, "the control channel broke: %s",
-                 n < 0 ? rw_errno_text(errno) : "it ended in the middle of a message");
+                 n < 0 ? cli_errno_text(errno) : "it ended in the middle of a message");
         return -1;
     }
     channel->length += (size_t)n;
     return n > 0;
 }
 
-json_t *rw_perf_receive(struct rw_perf_channel *channel, int timeout_ms) {
+json_t *cli_perf_receive(struct cli_perf_channel *channel, int timeout_ms) {
     json_t *message;
-
     channel->error[0] = '\0';
     while ((message = take_line(channel)) == NULL && channel->error[0] == '\0') {
         if (make_room(channel) != 0 || fill(channel, timeout_ms) <= 0) {
@@ -273,14 +251,12 @@ json_t *rw_perf_receive(struct rw_perf_channel *channel, int timeout_ms) {
     return message;
 }
 
-json_t *rw_perf_call(struct rw_perf_channel *channel, json_t *request, int timeout_ms) {
-    json_t *answer;
-    const char *error;
+json_t *cli_perf_call(struct cli_perf_channel *channel, json_t *request, int timeout_ms) {
 
-    if (rw_perf_send_line(channel, rw_perf_line(request)) != 0) {
+    if (cli_perf_send_line(channel, cli_perf_line(request)) != 0) {
         return NULL;
     }
-    answer = rw_perf_receive(channel, timeout_ms);
+    json_t *answer = cli_perf_receive(channel, timeout_ms);
     if (answer == NULL) {
         if (channel->error[0] == '\0') {
             snprintf(channel->error, sizeof channel->error,
@@ -288,7 +264,7 @@ json_t *rw_perf_call(struct rw_perf_channel *channel, json_t *request, int timeo
         }
         return NULL;
     }
-    error = json_string_value(json_object_get(answer, "error"));
+    const char *error = json_string_value(json_object_get(answer, "error"));
     if (error != NULL) {
         snprintf(channel->error, sizeof channel->error, "the perf server says: %s", error);
         json_decref(answer);

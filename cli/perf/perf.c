@@ -10,7 +10,7 @@
 #include "common/util.h"
 
 #define MAX_LIST 16
-#define MAX_CONCURRENCY (RW_PERF_MAX_BATCH / 2)
+#define MAX_CONCURRENCY (CLI_PERF_MAX_BATCH / 2)
 
 struct options {
     bool server, local, json;
@@ -78,14 +78,13 @@ static bool parse_size(const char *text, size_t *size) {
     const char *which = *unit != '\0' ? strchr(units, *unit) : NULL;
     unsigned shift = which != NULL ? 10 * (unsigned)(which - units + 1) : 0;
     uint64_t value;
-
     if (length >= sizeof digits || (*unit != '\0' && which == NULL) ||
         (which != NULL && unit[1] != '\0' && strcmp(unit + 1, "iB") != 0)) {
         return false;
     }
     memcpy(digits, text, length);
     digits[length] = '\0';
-    if (!rw_parse_number(digits, 0, RW_PERF_MAX_SIZE >> shift, &value)) {
+    if (!cli_parse_number(digits, 0, CLI_PERF_MAX_SIZE >> shift, &value)) {
         return false;
     }
     *size = (size_t)value << shift;
@@ -94,17 +93,15 @@ static bool parse_size(const char *text, size_t *size) {
 
 static int parse_sizes(struct options *options, char *list) {
     char *rest = NULL;
-    char *each;
-
     options->size_count = 0;
-    for (each = strtok_r(list, ",", &rest); each != NULL; each = strtok_r(NULL, ",", &rest)) {
+    for (char *each = strtok_r(list, ",", &rest); each != NULL; each = strtok_r(NULL, ",", &rest)) {
         if (options->size_count == MAX_LIST ||
             !parse_size(each, &options->sizes[options->size_count++])) {
-            return rw_usage("perf", "--size takes up to %d sizes up to 1G, not '%s'", MAX_LIST,
-                            each);
+            return cli_usage("perf", "--size takes up to %d sizes up to 1G, not '%s'", MAX_LIST,
+                             each);
         }
     }
-    return options->size_count > 0 ? RW_EXIT_OK : rw_usage("perf", "--size is empty");
+    return options->size_count > 0 ? CLI_EXIT_OK : cli_usage("perf", "--size is empty");
 }
 
 static int parse_transports(struct options *options, char *list) {
@@ -112,51 +109,48 @@ static int parse_transports(struct options *options, char *list) {
         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+";
     char *rest = NULL;
     size_t count = 0;
-    char *each;
-
-    for (each = strtok_r(list, ",", &rest); each != NULL; each = strtok_r(NULL, ",", &rest)) {
+    for (char *each = strtok_r(list, ",", &rest); each != NULL; each = strtok_r(NULL, ",", &rest)) {
         if (count == MAX_LIST || strlen(each) > 64 || strspn(each, allowed) != strlen(each)) {
-            return rw_usage("perf",
-                            "--transports takes up to %d names like shm, tcp or "
-                            "rc_mlx5+sm, not '%s'",
-                            MAX_LIST, each);
+            return cli_usage("perf",
+                             "--transports takes up to %d names like shm, tcp or "
+                             "rc_mlx5+sm, not '%s'",
+                             MAX_LIST, each);
         }
         options->transports[count++] = each;
     }
     options->transports[count] = NULL;
-    return count > 0 ? RW_EXIT_OK : rw_usage("perf", "--transports is empty");
+    return count > 0 ? CLI_EXIT_OK : cli_usage("perf", "--transports is empty");
 }
 
 static int parse_kind(struct options *options, const char *kind) {
     options->read = strcmp(kind, "write") != 0;
     options->write = strcmp(kind, "read") != 0;
     if ((options->read && options->write) == (strcmp(kind, "both") == 0)) {
-        return RW_EXIT_OK;
+        return CLI_EXIT_OK;
     }
-    return rw_usage("perf", "--kind is read, write or both, not '%s'", kind);
+    return cli_usage("perf", "--kind is read, write or both, not '%s'", kind);
 }
 
 static int parse_number(const char *name, const char *text, uint64_t min, uint64_t max,
                         uint64_t *value) {
-    if (rw_parse_number(text, min, max, value)) {
-        return RW_EXIT_OK;
+    if (cli_parse_number(text, min, max, value)) {
+        return CLI_EXIT_OK;
     }
-    return rw_usage("perf", "--%s is a number from %llu to %llu, not '%s'", name,
-                    (unsigned long long)min, (unsigned long long)max, text);
+    return cli_usage("perf", "--%s is a number from %llu to %llu, not '%s'", name,
+                     (unsigned long long)min, (unsigned long long)max, text);
 }
 
 static int parse_seconds(const char *name, const char *text, uint32_t min_ms, uint32_t *ms) {
-    if (rw_parse_seconds(text, min_ms, 600000, ms)) {
-        return RW_EXIT_OK;
+    if (cli_parse_seconds(text, min_ms, 600000, ms)) {
+        return CLI_EXIT_OK;
     }
-    return rw_usage("perf", "--%s is a number of seconds from %g to 600, not '%s'", name,
-                    min_ms / 1e3, text);
+    return cli_usage("perf", "--%s is a number of seconds from %g to 600, not '%s'", name,
+                     min_ms / 1e3, text);
 }
 
 static int parse_one(struct options *options, int option) {
     uint64_t value = 0;
-    int rc = RW_EXIT_OK;
-
+    int rc = CLI_EXIT_OK;
     switch (option) {
     case 't':
         return parse_transports(options, optarg);
@@ -171,52 +165,51 @@ static int parse_one(struct options *options, int option) {
     case 'i':
         return parse_seconds("idle", optarg, 0, &options->idle_ms);
     case 'p':
-        return parse_number("pending", optarg, 0, RW_PERF_MAX_PENDING, &options->pending);
+        return parse_number("pending", optarg, 0, CLI_PERF_MAX_PENDING, &options->pending);
     case 'u':
         rc = parse_number("spin", optarg, 0, 10000000, &value);
         options->spin_us = (uint32_t)value;
         return rc;
     case 'I':
         options->flags |= ROPEWAY_OPERATION_INTEGRITY;
-        return RW_EXIT_OK;
+        return CLI_EXIT_OK;
     case 'j':
         options->json = true;
-        return RW_EXIT_OK;
+        return CLI_EXIT_OK;
     case 'c':
         options->connect = optarg;
-        return RW_EXIT_OK;
+        return CLI_EXIT_OK;
     case 'l':
         options->listen = optarg;
-        return RW_EXIT_OK;
+        return CLI_EXIT_OK;
     case 'L':
         options->local = true;
-        return RW_EXIT_OK;
+        return CLI_EXIT_OK;
     default:
         options->server = true;
-        return RW_EXIT_OK;
+        return CLI_EXIT_OK;
     }
 }
 
 static int check(struct options *options, int argc, char **argv) {
     static char any[] = "any", shm[] = "shm", tcp[] = "tcp";
-
     if (optind < argc && options->connect == NULL) {
         options->connect = argv[optind++];
     }
     if (optind < argc) {
-        return rw_usage("perf", "'%s' is an argument too many", argv[optind]);
+        return cli_usage("perf", "'%s' is an argument too many", argv[optind]);
     }
     if ((options->connect != NULL) + options->server + options->local != 1) {
-        return rw_usage("perf", "choose one of --local, --server and the HOST:PORT of a server");
+        return cli_usage("perf", "choose one of --local, --server and the HOST:PORT of a server");
     }
     if (options->listen != NULL && !options->server) {
-        return rw_usage("perf", "--listen goes with --server alone");
+        return cli_usage("perf", "--listen goes with --server alone");
     }
     if (options->transports[0] == NULL) {
         options->transports[0] = options->local ? shm : any;
         options->transports[1] = options->local ? tcp : NULL;
     }
-    return RW_EXIT_OK;
+    return CLI_EXIT_OK;
 }
 
 /* Returns an exit code, or -1 to go on. */
@@ -241,65 +234,60 @@ static int parse(struct options *options, int argc, char **argv) {
     };
     int option;
     int rc;
-
     while ((option = getopt_long(argc, argv, ":h", names, NULL)) != -1) {
         if (option == 'h') {
             fputs(help, stdout);
-            return rw_flush_stdout();
+            return cli_flush_stdout();
         }
-        rc = option == '?' || option == ':' ? rw_usage_option("perf", option, argv)
+        rc = option == '?' || option == ':' ? cli_usage_option("perf", option, argv)
                                             : parse_one(options, option);
-        if (rc != RW_EXIT_OK) {
+        if (rc != CLI_EXIT_OK) {
             return rc;
         }
     }
     rc = check(options, argc, argv);
-    return rc == RW_EXIT_OK ? -1 : rc;
+    return rc == CLI_EXIT_OK ? -1 : rc;
 }
 
-static int measure_case(struct rw_perf_session *session, const struct options *options,
+static int measure_case(struct cli_perf_session *session, const struct options *options,
                         const char *transport, ropeway_operation_kind_t kind, size_t size,
                         json_t *cases) {
-    struct rw_perf_case result = {.transport = transport,
-                                  .kind = kind,
-                                  .size = size,
-                                  .concurrency = options->concurrency,
-                                  .seconds = options->seconds_ms / 1e3};
-
-    if (rw_perf_case_run(session, &result) != 0) {
+    struct cli_perf_case result = {.transport = transport,
+                                   .kind = kind,
+                                   .size = size,
+                                   .concurrency = options->concurrency,
+                                   .seconds = options->seconds_ms / 1e3};
+    if (cli_perf_case_run(session, &result) != 0) {
         return -1;
     }
-    json_array_append_new(cases, rw_perf_case_json(&result));
+    json_array_append_new(cases, cli_perf_case_json(&result));
     if (!options->json) {
-        rw_perf_case_print(&result);
+        cli_perf_case_print(&result);
     }
     return 0;
 }
 
-static int measure_idle(struct rw_perf_session *session, const struct options *options,
+static int measure_idle(struct cli_perf_session *session, const struct options *options,
                         const char *transport, size_t pending, json_t *idles) {
-    struct rw_perf_idle idle = {.pending = pending, .seconds = options->idle_ms / 1e3};
-
+    struct cli_perf_idle idle = {.pending = pending, .seconds = options->idle_ms / 1e3};
     if (options->idle_ms == 0) {
         return 0;
     }
-    if (rw_perf_idle_run(session, &idle) != 0) {
+    if (cli_perf_idle_run(session, &idle) != 0) {
         return -1;
     }
-    json_array_append_new(idles, rw_perf_idle_json(transport, &idle));
+    json_array_append_new(idles, cli_perf_idle_json(transport, &idle));
     if (!options->json) {
-        rw_perf_idle_print(transport, &idle);
+        cli_perf_idle_print(transport, &idle);
     }
     return 0;
 }
 
-static int measure_session(struct rw_perf_session *session, const struct options *options,
+static int measure_session(struct cli_perf_session *session, const struct options *options,
                            const char *transport, json_t *report) {
     json_t *cases = json_object_get(report, "cases");
     json_t *idles = json_object_get(report, "idle");
-    size_t i;
-
-    for (i = 0; i < options->size_count; i++) {
+    for (size_t i = 0; i < options->size_count; i++) {
         if (options->read && measure_case(session, options, transport, ROPEWAY_OPERATION_READ,
                                           options->sizes[i], cases) != 0) {
             return -1;
@@ -320,33 +308,30 @@ static int measure(const struct options *options, const char *address) {
     json_t *report = json_pack("{s:s,s:s,s:[],s:[]}", "ropeway", ropeway_version(), "ucx",
                                ropeway_ucx_version(), "cases", "idle");
     int rc = 0;
-    size_t i;
-
     if (!options->json) {
-        rw_perf_case_heading();
+        cli_perf_case_heading();
     }
-    for (i = 0; options->transports[i] != NULL && rc == 0; i++) {
-        struct rw_perf_session session;
-
-        rc = rw_perf_session_open(&session, address, options->transports[i], options->spin_us);
+    for (size_t i = 0; options->transports[i] != NULL && rc == 0; i++) {
+        struct cli_perf_session session;
+        rc = cli_perf_session_open(&session, address, options->transports[i], options->spin_us);
         session.operation_flags = options->flags;
         if (rc == 0) {
             rc = measure_session(&session, options, options->transports[i], report);
         }
         if (rc != 0) {
-            rw_fail("%s: %s", options->transports[i], session.error);
+            cli_fail("%s: %s", options->transports[i], session.error);
         }
-        rw_perf_session_close(&session);
+        cli_perf_session_close(&session);
     }
     if (options->json && rc == 0) {
         json_dumpf(report, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(7));
         putchar('\n');
     }
     json_decref(report);
-    return rc == 0 ? rw_flush_stdout() : RW_EXIT_FAILED;
+    return rc == 0 ? cli_flush_stdout() : CLI_EXIT_FAILED;
 }
 
-int rw_cmd_perf(int argc, char **argv) {
+int cli_run_perf(int argc, char **argv) {
     struct options options = {.read = true,
                               .write = true,
                               .sizes = {4096, 65536, 1048576, 67108864},
@@ -356,20 +341,19 @@ int rw_cmd_perf(int argc, char **argv) {
                               .idle_ms = 2000,
                               .pending = 1000,
                               .spin_us = ROPEWAY_INHERIT};
-    struct rw_perf_child child = {.pid = -1};
-    char error[RW_PERF_ERROR_SIZE];
+    struct cli_perf_child child = {.pid = -1};
+    char error[CLI_PERF_ERROR_SIZE];
     int rc = parse(&options, argc, argv);
-
     if (rc >= 0) {
         return rc;
     }
     if (options.server) {
-        return rw_perf_serve(options.listen != NULL ? options.listen : "127.0.0.1:0");
+        return cli_perf_serve(options.listen != NULL ? options.listen : "127.0.0.1:0");
     }
-    if (options.local && rw_perf_child_start(&child, error, sizeof error) != 0) {
-        return rw_fail("%s", error);
+    if (options.local && cli_perf_child_start(&child, error, sizeof error) != 0) {
+        return cli_fail("%s", error);
     }
     rc = measure(&options, options.local ? child.address : options.connect);
-    rw_perf_child_stop(&child);
+    cli_perf_child_stop(&child);
     return rc;
 }

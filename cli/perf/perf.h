@@ -9,8 +9,8 @@
  * side's CPU clock right before and after each batch, which is a conversation with state, and
  * HTTP's own threads would burn CPU time in the very process whose CPU time is measured.
  */
-#ifndef RW_CLI_PERF_H
-#define RW_CLI_PERF_H
+#ifndef CLI_PERF_H
+#define CLI_PERF_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -20,54 +20,54 @@
 #include <jansson.h>
 #include <ropeway.h>
 
-#define RW_PERF_ERROR_SIZE 768
-#define RW_PERF_MAX_BATCH 1024                 /* operations the server prepares at a time */
-#define RW_PERF_MAX_SIZE ((size_t)1 << 30)     /* bytes of one operation */
-#define RW_PERF_MAX_MEMORY ((size_t)256 << 20) /* bytes of several operations at a time */
-#define RW_PERF_MAX_PENDING 100000             /* pending operations of the idle measurement */
+#define CLI_PERF_ERROR_SIZE 768
+#define CLI_PERF_MAX_BATCH 1024                 /* operations the server prepares at a time */
+#define CLI_PERF_MAX_SIZE ((size_t)1 << 30)     /* bytes of one operation */
+#define CLI_PERF_MAX_MEMORY ((size_t)256 << 20) /* bytes of several operations at a time */
+#define CLI_PERF_MAX_PENDING 100000             /* pending operations of the idle measurement */
 
 /* ---- perf_channel.c: the control channel -------------------------------- */
 
 /* One end. error holds the sentence of the latest failed call. */
-struct rw_perf_channel {
+struct cli_perf_channel {
     int fd;
     int stop_fd; /* polls readable when the process is asked to end; -1: none */
     char *buffer;
     size_t length;
     size_t capacity;
-    char error[RW_PERF_ERROR_SIZE];
+    char error[CLI_PERF_ERROR_SIZE];
 };
 
 /* Splits "ADDR:PORT" (an IPv6 address in brackets), listens there and writes the address that was
  * bound into bound. Returns the socket, or -1 with a sentence in error. */
-int rw_perf_listen(const char *address, char *bound, size_t bound_size, char *error,
-                   size_t error_size);
+int cli_perf_listen(const char *address, char *bound, size_t bound_size, char *error,
+                    size_t error_size);
 
 /* Takes over a connected socket. */
-void rw_perf_channel_init(struct rw_perf_channel *channel, int fd, int stop_fd);
+void cli_perf_channel_init(struct cli_perf_channel *channel, int fd, int stop_fd);
 
 /* Connects to "HOST:PORT". Returns 0, or -1 with a sentence in channel->error. */
-int rw_perf_channel_dial(struct rw_perf_channel *channel, const char *address);
+int cli_perf_channel_dial(struct cli_perf_channel *channel, const char *address);
 
-void rw_perf_channel_close(struct rw_perf_channel *channel);
+void cli_perf_channel_close(struct cli_perf_channel *channel);
 
-/* Sends one line that was dumped before by rw_perf_line(), and frees it. Returns 0 or -1. */
-int rw_perf_send_line(struct rw_perf_channel *channel, char *line);
+/* Sends one line that was dumped before by cli_perf_line(), and frees it. Returns 0 or -1. */
+int cli_perf_send_line(struct cli_perf_channel *channel, char *line);
 
 /* The message as a line; frees the message. NULL: out of memory. */
-char *rw_perf_line(json_t *message);
+char *cli_perf_line(json_t *message);
 
 /* The next message, to be freed with json_decref(). NULL: a sentence is in channel->error, which is
  * "" when the other side closed the channel between messages, or the process is asked to end. */
-json_t *rw_perf_receive(struct rw_perf_channel *channel, int timeout_ms);
+json_t *cli_perf_receive(struct cli_perf_channel *channel, int timeout_ms);
 
 /* Sends request (and frees it), and receives the answer. An answer with an "error" is a failure. */
-json_t *rw_perf_call(struct rw_perf_channel *channel, json_t *request, int timeout_ms);
+json_t *cli_perf_call(struct cli_perf_channel *channel, json_t *request, int timeout_ms);
 
 /* ---- perf_memory.c: buffers, patterns and clocks ------------------------- */
 
 /* Page-aligned memory, divided into slots of one size. */
-struct rw_perf_memory {
+struct cli_perf_memory {
     uint8_t *base;
     size_t mapped;
     size_t size; /* bytes of a slot */
@@ -76,71 +76,71 @@ struct rw_perf_memory {
 
 /* Makes room for slots of size bytes each, on touched pages. Keeps the present pages when they
  * suffice. Returns 0, or -1 when the memory is not to be had. */
-int rw_perf_memory_resize(struct rw_perf_memory *memory, size_t size, size_t slots);
-void rw_perf_memory_free(struct rw_perf_memory *memory);
-uint8_t *rw_perf_slot(const struct rw_perf_memory *memory, size_t slot);
+int cli_perf_memory_resize(struct cli_perf_memory *memory, size_t size, size_t slots);
+void cli_perf_memory_free(struct cli_perf_memory *memory);
+uint8_t *cli_perf_slot(const struct cli_perf_memory *memory, size_t slot);
 
 /* Fills every slot with bytes that depend on seed, slot and offset; or with zeroes. */
-void rw_perf_memory_fill(struct rw_perf_memory *memory, uint64_t seed);
-void rw_perf_memory_clear(struct rw_perf_memory *memory);
+void cli_perf_memory_fill(struct cli_perf_memory *memory, uint64_t seed);
+void cli_perf_memory_clear(struct cli_perf_memory *memory);
 
-/* True when every slot holds what rw_perf_memory_fill() writes; else false, with a sentence. */
-bool rw_perf_memory_check(const struct rw_perf_memory *memory, uint64_t seed, char *error,
-                          size_t error_size);
+/* True when every slot holds what cli_perf_memory_fill() writes; else false, with a sentence. */
+bool cli_perf_memory_check(const struct cli_perf_memory *memory, uint64_t seed, char *error,
+                           size_t error_size);
 
-uint64_t rw_perf_now_ns(void); /* monotonic */
-uint64_t rw_perf_cpu_ns(void); /* CPU time of this process, all threads, user and system */
+uint64_t cli_perf_now_ns(void); /* monotonic */
+uint64_t cli_perf_cpu_ns(void); /* CPU time of this process, all threads, user and system */
 
 /* What an idle connector costs. */
-struct rw_perf_usage {
+struct cli_perf_usage {
     double cpu_percent; /* of one core, all threads of the process */
     uint64_t wakeups;   /* of the connector's progress thread */
 };
 
 /* Sleeps for so many seconds and says what the process burnt meanwhile. */
-void rw_perf_usage_of_idling(ropeway_connector_t *connector, double seconds,
-                             struct rw_perf_usage *usage);
+void cli_perf_usage_of_idling(ropeway_connector_t *connector, double seconds,
+                              struct cli_perf_usage *usage);
 
 /* A "transports" value from the command line as UCX's list: "shm" and "queue" stand for
  * what the help text says, "any" is NULL, a "+" is a comma. Returns text or a copy in buffer. */
-const char *rw_perf_transports(const char *name, char *buffer, size_t size);
+const char *cli_perf_transports(const char *name, char *buffer, size_t size);
 
 /* ---- perf_server.c ------------------------------------------------------- */
 
 /* Serves clients one after the other until SIGTERM or SIGINT. Returns an exit code. */
-int rw_perf_serve(const char *listen_address);
+int cli_perf_serve(const char *listen_address);
 
 /* A server in a process of its own, on 127.0.0.1. It ends with its parent. */
-struct rw_perf_child {
+struct cli_perf_child {
     pid_t pid;
     char address[128];
 };
 
 /* Starts this executable as a server. Must be called before the first connector is made.
  * Returns 0, or -1 with a sentence in error. */
-int rw_perf_child_start(struct rw_perf_child *child, char *error, size_t error_size);
-void rw_perf_child_stop(struct rw_perf_child *child);
+int cli_perf_child_start(struct cli_perf_child *child, char *error, size_t error_size);
+void cli_perf_child_stop(struct cli_perf_child *child);
 
 /* ---- perf_client.c ------------------------------------------------------- */
 
 /* A client's meeting with a server over one set of transports. */
-struct rw_perf_session {
-    struct rw_perf_channel channel;
+struct cli_perf_session {
+    struct cli_perf_channel channel;
     ropeway_connector_t *connector;
-    struct rw_perf_memory memory;
+    struct cli_perf_memory memory;
     uint32_t operation_flags;
-    char error[RW_PERF_ERROR_SIZE];
+    char error[CLI_PERF_ERROR_SIZE];
 };
 
-/* Connects, and makes a connector on both sides. transports as in rw_perf_transports(); spin_us:
+/* Connects, and makes a connector on both sides. transports as in cli_perf_transports(); spin_us:
  * ROPEWAY_INHERIT takes the library's default. Returns 0, or -1 with a sentence in session->error.
- * rw_perf_session_close() must follow in both cases. */
-int rw_perf_session_open(struct rw_perf_session *session, const char *address,
-                         const char *transports, uint32_t spin_us);
-void rw_perf_session_close(struct rw_perf_session *session);
+ * cli_perf_session_close() must follow in both cases. */
+int cli_perf_session_open(struct cli_perf_session *session, const char *address,
+                          const char *transports, uint32_t spin_us);
+void cli_perf_session_close(struct cli_perf_session *session);
 
 /* A batch of operations, and what it cost. */
-struct rw_perf_batch {
+struct cli_perf_batch {
     ropeway_operation_kind_t kind; /* READ or WRITE */
     size_t size;
     size_t slots;        /* operations at a time */
@@ -157,21 +157,21 @@ struct rw_perf_batch {
 };
 
 /* Runs a batch. Returns 0, or -1 with a sentence in session->error. */
-int rw_perf_batch_run(struct rw_perf_session *session, struct rw_perf_batch *batch);
+int cli_perf_batch_run(struct cli_perf_session *session, struct cli_perf_batch *batch);
 
 /* CPU time of two connected, idle processes, with pending passive operations on each. */
-struct rw_perf_idle {
+struct cli_perf_idle {
     size_t pending;
     double seconds;
-    struct rw_perf_usage client; /* result */
-    struct rw_perf_usage server; /* result */
+    struct cli_perf_usage client; /* result */
+    struct cli_perf_usage server; /* result */
 };
 
-int rw_perf_idle_run(struct rw_perf_session *session, struct rw_perf_idle *idle);
+int cli_perf_idle_run(struct cli_perf_session *session, struct cli_perf_idle *idle);
 
 /* ---- perf_case.c and perf_report.c: one line of the table ---------------- */
 
-struct rw_perf_case {
+struct cli_perf_case {
     const char *transport;
     ropeway_operation_kind_t kind;
     size_t size;
@@ -192,12 +192,12 @@ struct rw_perf_case {
 };
 
 /* Measures. Returns 0, or -1 with a sentence in session->error. */
-int rw_perf_case_run(struct rw_perf_session *session, struct rw_perf_case *result);
+int cli_perf_case_run(struct cli_perf_session *session, struct cli_perf_case *result);
 
-json_t *rw_perf_case_json(const struct rw_perf_case *result);
-json_t *rw_perf_idle_json(const char *transport, const struct rw_perf_idle *idle);
-void rw_perf_case_heading(void);
-void rw_perf_case_print(const struct rw_perf_case *result);
-void rw_perf_idle_print(const char *transport, const struct rw_perf_idle *idle);
+json_t *cli_perf_case_json(const struct cli_perf_case *result);
+json_t *cli_perf_idle_json(const char *transport, const struct cli_perf_idle *idle);
+void cli_perf_case_heading(void);
+void cli_perf_case_print(const struct cli_perf_case *result);
+void cli_perf_idle_print(const char *transport, const struct cli_perf_idle *idle);
 
 #endif

@@ -21,9 +21,9 @@
 
 /* One client's visit. */
 struct visit {
-    struct rw_perf_channel channel;
+    struct cli_perf_channel channel;
     ropeway_connector_t *connector;
-    struct rw_perf_memory memory;
+    struct cli_perf_memory memory;
     ropeway_operation_t **operations;
     size_t count;
 };
@@ -34,14 +34,12 @@ static json_t *failure(const char *text) {
 
 static uint64_t number(const json_t *request, const char *key) {
     json_int_t value = json_integer_value(json_object_get(request, key));
-
     return value > 0 ? (uint64_t)value : 0;
 }
 
 static void release_operations(struct visit *visit) {
-    size_t i;
 
-    for (i = 0; i < visit->count; i++) {
+    for (size_t i = 0; i < visit->count; i++) {
         ropeway_operation_release(visit->operations[i]);
     }
     free(visit->operations);
@@ -53,7 +51,6 @@ static json_t *do_hello(struct visit *visit, const json_t *request) {
     const char *transports = json_string_value(json_object_get(request, "transports"));
     const json_t *spin = json_object_get(request, "spin_us");
     ropeway_connector_options_t options;
-
     if (visit->connector != NULL) {
         return failure("the client said hello twice");
     }
@@ -75,7 +72,6 @@ static int create(struct visit *visit, ropeway_operation_kind_t kind, void *ptr,
     ropeway_operation_options_t options;
     ropeway_operation_t **operation = &visit->operations[visit->count];
     ropeway_error_t rc;
-
     ropeway_operation_options_init(&options, sizeof options);
     options.flags = flags;
     if (kind == ROPEWAY_OPERATION_READ) {
@@ -92,16 +88,13 @@ static json_t *offer(struct visit *visit, ropeway_operation_kind_t kind, size_t 
                      uint32_t flags) {
     json_t *list = json_array();
     const char *metadata;
-    size_t i;
-
     visit->operations = calloc(count, sizeof(ropeway_operation_t *));
     if (visit->operations == NULL) {
         json_decref(list);
         return NULL;
     }
-    for (i = 0; i < count; i++) {
-        uint8_t *ptr = rw_perf_slot(&visit->memory, i % visit->memory.slots);
-
+    for (size_t i = 0; i < count; i++) {
+        uint8_t *ptr = cli_perf_slot(&visit->memory, i % visit->memory.slots);
         if (create(visit, kind, ptr, visit->memory.size, flags) != 0 ||
             ropeway_operation_metadata(visit->operations[i], &metadata) != ROPEWAY_OK) {
             json_decref(list);
@@ -117,24 +110,22 @@ static json_t *do_prepare(struct visit *visit, const json_t *request) {
     uint64_t size = number(request, "size");
     uint64_t slots = number(request, "slots");
     uint64_t count = number(request, "count");
-    json_t *list;
-
     if (visit->connector == NULL || visit->count > 0 ||
         (kind != ROPEWAY_OPERATION_READ && kind != ROPEWAY_OPERATION_WRITE) ||
-        size > RW_PERF_MAX_SIZE || slots == 0 || count == 0 || count > RW_PERF_MAX_BATCH ||
-        slots > count || (slots > 1 && size * slots > RW_PERF_MAX_MEMORY)) {
+        size > CLI_PERF_MAX_SIZE || slots == 0 || count == 0 || count > CLI_PERF_MAX_BATCH ||
+        slots > count || (slots > 1 && size * slots > CLI_PERF_MAX_MEMORY)) {
         return failure("the client asked for a batch beyond this server's limits");
     }
-    if (rw_perf_memory_resize(&visit->memory, size, slots) != 0) {
+    if (cli_perf_memory_resize(&visit->memory, size, slots) != 0) {
         return failure("out of memory for the buffers; choose a smaller --size or --concurrency");
     }
     if (json_is_true(json_object_get(request, "clear"))) {
-        rw_perf_memory_clear(&visit->memory);
+        cli_perf_memory_clear(&visit->memory);
     }
     if (number(request, "fill") > 0) {
-        rw_perf_memory_fill(&visit->memory, number(request, "fill"));
+        cli_perf_memory_fill(&visit->memory, number(request, "fill"));
     }
-    list = offer(visit, kind, count, (uint32_t)number(request, "flags"));
+    json_t *list = offer(visit, kind, count, (uint32_t)number(request, "flags"));
     if (list == NULL) {
         release_operations(visit);
         return failure(ropeway_last_error());
@@ -144,12 +135,9 @@ static json_t *do_prepare(struct visit *visit, const json_t *request) {
 
 static json_t *do_collect(struct visit *visit, const json_t *request) {
     uint64_t seed = number(request, "verify");
-    char text[RW_PERF_ERROR_SIZE] = "";
-    size_t i;
-
-    for (i = 0; i < visit->count; i++) {
+    char text[CLI_PERF_ERROR_SIZE] = "";
+    for (size_t i = 0; i < visit->count; i++) {
         ropeway_error_t rc = ropeway_operation_wait(visit->operations[i], OUTCOME_TIMEOUT_MS);
-
         if (rc != ROPEWAY_OK && text[0] == '\0') {
             snprintf(
                 text, sizeof text, "operation %zu of %zu did not complete: %s", i + 1, visit->count,
@@ -159,7 +147,7 @@ static json_t *do_collect(struct visit *visit, const json_t *request) {
     }
     release_operations(visit);
     if (text[0] == '\0' && seed > 0) {
-        rw_perf_memory_check(&visit->memory, seed, text, sizeof text);
+        cli_perf_memory_check(&visit->memory, seed, text, sizeof text);
     }
     return text[0] != '\0' ? failure(text) : json_object();
 }
@@ -167,27 +155,24 @@ static json_t *do_collect(struct visit *visit, const json_t *request) {
 static json_t *do_idle(struct visit *visit, const json_t *request) {
     double seconds = json_number_value(json_object_get(request, "seconds"));
     uint64_t pending = number(request, "pending");
-    struct rw_perf_usage usage;
-    json_t *list;
-
+    struct cli_perf_usage usage;
     if (visit->connector == NULL || visit->count > 0 || seconds <= 0 || seconds > MAX_IDLE_S ||
-        pending > RW_PERF_MAX_PENDING || rw_perf_memory_resize(&visit->memory, 4096, 1) != 0) {
+        pending > CLI_PERF_MAX_PENDING || cli_perf_memory_resize(&visit->memory, 4096, 1) != 0) {
         return failure("the client asked for an idle measurement beyond this server's limits");
     }
-    list = pending > 0 ? offer(visit, ROPEWAY_OPERATION_READ, pending, 0) : json_array();
+    json_t *list = pending > 0 ? offer(visit, ROPEWAY_OPERATION_READ, pending, 0) : json_array();
     if (list == NULL) {
         release_operations(visit);
         return failure(ropeway_last_error());
     }
     json_decref(list);
-    rw_perf_usage_of_idling(visit->connector, seconds, &usage);
+    cli_perf_usage_of_idling(visit->connector, seconds, &usage);
     release_operations(visit);
     return json_pack("{s:f,s:I}", "cpu", usage.cpu_percent, "wakeups", (json_int_t)usage.wakeups);
 }
 
 static json_t *answer_to(struct visit *visit, const json_t *request) {
     const char *what = json_string_value(json_object_get(request, "do"));
-
     if (what == NULL) {
         return failure("a request without \"do\"");
     }
@@ -209,38 +194,34 @@ static json_t *answer_to(struct visit *visit, const json_t *request) {
 /* Answers requests until the client leaves. */
 static void serve_visit(struct visit *visit) {
     json_t *request;
-
-    while ((request = rw_perf_receive(&visit->channel, REQUEST_TIMEOUT_MS)) != NULL) {
-        uint64_t before = rw_perf_cpu_ns(); /* closes the batch that a collect ends */
+    while ((request = cli_perf_receive(&visit->channel, REQUEST_TIMEOUT_MS)) != NULL) {
+        uint64_t before = cli_perf_cpu_ns(); /* closes the batch that a collect ends */
         json_t *answer = answer_to(visit, request);
-
         json_decref(request);
         json_object_set_new(answer, "cpu_before_ns", json_integer((json_int_t)before));
-        json_object_set_new(answer, "cpu_after_ns", json_integer((json_int_t)rw_perf_cpu_ns()));
-        if (rw_perf_send_line(&visit->channel, rw_perf_line(answer)) != 0) {
+        json_object_set_new(answer, "cpu_after_ns", json_integer((json_int_t)cli_perf_cpu_ns()));
+        if (cli_perf_send_line(&visit->channel, cli_perf_line(answer)) != 0) {
             break;
         }
     }
     if (visit->channel.error[0] != '\0') {
-        rw_warn("a client's visit ended: %s", visit->channel.error);
+        cli_warn("a client's visit ended: %s", visit->channel.error);
     }
 }
 
 static void welcome(int fd, int stop_fd) {
     struct visit visit = {0};
-
-    rw_perf_channel_init(&visit.channel, fd, stop_fd);
+    cli_perf_channel_init(&visit.channel, fd, stop_fd);
     serve_visit(&visit);
     release_operations(&visit);
     ropeway_connector_destroy(visit.connector);
-    rw_perf_memory_free(&visit.memory);
-    rw_perf_channel_close(&visit.channel);
+    cli_perf_memory_free(&visit.memory);
+    cli_perf_channel_close(&visit.channel);
 }
 
 /* SIGTERM and SIGINT as a descriptor: no handler runs in threads of the library. */
 static int watch_signals(void) {
     sigset_t set;
-
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
@@ -250,36 +231,33 @@ static int watch_signals(void) {
     return signalfd(-1, &set, SFD_CLOEXEC);
 }
 
-int rw_perf_serve(const char *listen_address) {
+int cli_perf_serve(const char *listen_address) {
     char bound[128];
-    char error[RW_PERF_ERROR_SIZE];
+    char error[CLI_PERF_ERROR_SIZE];
     int stop_fd = watch_signals();
-    int listener = rw_perf_listen(listen_address, bound, sizeof bound, error, sizeof error);
-
+    int listener = cli_perf_listen(listen_address, bound, sizeof bound, error, sizeof error);
     if (stop_fd < 0 || listener < 0) {
-        return rw_fail("%s", listener < 0 ? error : "no descriptor is left to watch signals");
+        return cli_fail("%s", listener < 0 ? error : "no descriptor is left to watch signals");
     }
     printf("ropeway: perf server on %s\n", bound);
-    if (rw_flush_stdout() != RW_EXIT_OK) {
-        return RW_EXIT_FAILED;
+    if (cli_flush_stdout() != CLI_EXIT_OK) {
+        return CLI_EXIT_FAILED;
     }
     for (;;) {
         struct pollfd fds[2] = {{.fd = stop_fd, .events = POLLIN},
                                 {.fd = listener, .events = POLLIN}};
-        int fd;
-
         if (poll(fds, 2, -1) < 0 && errno != EINTR) {
             break;
         }
         if (fds[0].revents != 0) {
             break;
         }
-        fd = fds[1].revents != 0 ? accept4(listener, NULL, NULL, SOCK_CLOEXEC) : -1;
+        int fd = fds[1].revents != 0 ? accept4(listener, NULL, NULL, SOCK_CLOEXEC) : -1;
         if (fd >= 0) {
             welcome(fd, stop_fd);
         }
     }
     close(listener);
     close(stop_fd);
-    return RW_EXIT_OK;
+    return CLI_EXIT_OK;
 }

@@ -9,10 +9,11 @@
 
 #include "serve.h"
 
-static void pack_answer(struct rw_answer *answer, json_t *json) {
+static void pack_answer(struct cli_answer *answer, json_t *json) {
     answer->json = json;
-    if (!json)
-        rw_refuse(&answer->refusal, 500, "the server is out of memory");
+    if (json == NULL) {
+        cli_refuse(&answer->refusal, 500, "the server is out of memory");
+    }
 }
 
 static const char *name_of(const json_t *entry) {
@@ -25,57 +26,66 @@ static int compare_names(const void *left, const void *right) {
 
 /* The first names that follow request->after, as many as fit; takes the list over. NULL: out of
  * memory. */
-static json_t *cut_page(json_t *list, const struct rw_request *request) {
+static json_t *cut_page(json_t *list, const struct cli_request *request) {
     size_t count = 0, index, used = sizeof "{\"objects\":[],\"more\":true}";
     json_t **entries = calloc(json_array_size(list) + 1, sizeof(json_t *)), *entry;
     json_t *page = json_array();
     json_array_foreach(list, index, entry) {
-        if (entries && strcmp(name_of(entry), request->after) > 0)
+        if (entries != NULL && strcmp(name_of(entry), request->after) > 0) {
             entries[count++] = entry;
+        }
     }
-    if (entries)
+    if (entries != NULL) {
         qsort(entries, count, sizeof *entries, compare_names);
+    }
     for (index = 0; index < count; index++) {
         used += json_dumpb(entries[index], NULL, 0, JSON_COMPACT) + 1;
-        if (used > request->answer_max && index)
+        if (used > request->answer_max && index != 0) {
             break;
+        }
         json_array_append(page, entries[index]);
     }
-    json_t *answer = entries ? json_pack("{s:O}", "objects", page) : NULL;
-    if (answer && index < count)
+    json_t *answer = entries != NULL ? json_pack("{s:O}", "objects", page) : NULL;
+    if (answer != NULL && index < count) {
         json_object_set_new(answer, "more", json_true());
+    }
     json_decref(page);
     json_decref(list);
     free(entries);
     return answer;
 }
 
-static void answer_list(struct rw_server *server, const struct rw_request *request,
-                        struct rw_answer *answer) {
-    json_t *list = rw_tree_list(server->tree, &answer->refusal);
-    if (list)
-        pack_answer(answer, request->answer_max ? cut_page(list, request)
-                                                : json_pack("{s:o}", "objects", list));
+static void answer_list(struct cli_server *server, const struct cli_request *request,
+                        struct cli_answer *answer) {
+    json_t *list = cli_tree_list(server->tree, &answer->refusal);
+    if (list != NULL) {
+        pack_answer(answer, request->answer_max != 0 ? cut_page(list, request)
+                                                     : json_pack("{s:o}", "objects", list));
+    }
 }
 
 /* Opens and maps what a read asks for. */
-static bool prepare_read(struct rw_server *server, const struct rw_request *request,
-                         struct rw_transfer *transfer, struct rw_refusal *refusal) {
-    transfer->file = rw_tree_object(server->tree, request->name, &transfer->before, refusal);
-    if (transfer->file < 0)
+static bool prepare_read(struct cli_server *server, const struct cli_request *request,
+                         struct cli_transfer *transfer, struct cli_refusal *refusal) {
+    transfer->file = cli_tree_object(server->tree, request->name, &transfer->before, refusal);
+    if (transfer->file < 0) {
         return false;
+    }
     uint64_t size = (uint64_t)transfer->before.st_size;
-    if (request->offset > size)
-        return rw_refuse(refusal, 416, "the offset %llu is past the end of '%s' (%llu bytes)",
-                         (unsigned long long)request->offset, request->name,
-                         (unsigned long long)size);
+    if (request->offset > size) {
+        return cli_refuse(refusal, 416, "the offset %llu is past the end of '%s' (%llu bytes)",
+                          (unsigned long long)request->offset, request->name,
+                          (unsigned long long)size);
+    }
     uint64_t rest = size - request->offset;
     transfer->size = request->length < rest ? request->length : rest;
     transfer->want_checksum = request->want_checksum;
-    int error = rw_map_open(&transfer->map, transfer->file, request->offset, transfer->size, false);
-    if (error)
-        return rw_refuse(refusal, 500, "the server can't map '%s': %s", request->name,
-                         rw_errno_text(error));
+    int error =
+        cli_map_open(&transfer->map, transfer->file, request->offset, transfer->size, false);
+    if (error != 0) {
+        return cli_refuse(refusal, 500, "the server can't map '%s': %s", request->name,
+                          cli_errno_text(error));
+    }
     return true;
 }
 
@@ -88,130 +98,144 @@ static json_t *object_tag(const struct stat *info) {
     return json_string(tag);
 }
 
-static void answer_read(struct rw_server *server, const struct rw_request *request,
-                        struct rw_answer *answer) {
-    if (!rw_transfers_reserve(server->transfers, &answer->refusal))
+static void answer_read(struct cli_server *server, const struct cli_request *request,
+                        struct cli_answer *answer) {
+    if (!cli_transfers_reserve(server->transfers, &answer->refusal)) {
         return;
-    struct rw_transfer *transfer = rw_transfer_create(request->name, false);
-    if (!transfer)
-        rw_refuse(&answer->refusal, 500, "the server is out of memory");
-    if (!transfer || !prepare_read(server, request, transfer, &answer->refusal)) {
-        rw_transfer_destroy(transfer);
-        rw_transfers_unreserve(server->transfers);
+    }
+    struct cli_transfer *transfer = cli_transfer_create(request->name, false);
+    if (transfer == NULL) {
+        cli_refuse(&answer->refusal, 500, "the server is out of memory");
+    }
+    if (transfer == NULL || !prepare_read(server, request, transfer, &answer->refusal)) {
+        cli_transfer_destroy(transfer);
+        cli_transfers_unreserve(server->transfers);
         return;
     }
     struct stat info = transfer->before;
     uint64_t length = transfer->size;
-    char id[RW_TRANSFER_ID_SIZE];
+    char id[CLI_TRANSFER_ID_SIZE];
     json_t *metadata;
-    if (rw_transfers_start(server->transfers, transfer, id, &metadata, &answer->refusal))
+    if (cli_transfers_start(server->transfers, transfer, id, &metadata, &answer->refusal)) {
         pack_answer(answer, json_pack("{s:s, s:I, s:I, s:I, s:o, s:s, s:s, s:o}", "name",
                                       request->name, "size", (json_int_t)info.st_size, "offset",
                                       (json_int_t)request->offset, "length", (json_int_t)length,
                                       "tag", object_tag(&info), "transfer", id, "server",
                                       server->id, "metadata", metadata));
+    }
 }
 
 /* Makes the temporary file of an upload, with room for all of it, and maps it. */
-static bool prepare_write(struct rw_server *server, const struct rw_request *request,
-                          struct rw_transfer *transfer, struct rw_refusal *refusal) {
+static bool prepare_write(struct cli_server *server, const struct cli_request *request,
+                          struct cli_transfer *transfer, struct cli_refusal *refusal) {
     const char *rest;
-    char text[RW_SENTENCE_SIZE];
+    char text[CLI_SENTENCE_SIZE];
     struct stat info;
-    transfer->file = rw_tree_deepest(server->writable, request->name, &rest, refusal);
-    if (transfer->file < 0)
+    transfer->file = cli_tree_deepest(server->writable, request->name, &rest, refusal);
+    if (transfer->file < 0) {
         return false;
-    if (fstatat(transfer->file, rest, &info, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(info.st_mode))
-        return rw_refuse(refusal, 409, "'%s' can't be written: it is a directory", request->name);
+    }
+    if (fstatat(transfer->file, rest, &info, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(info.st_mode)) {
+        return cli_refuse(refusal, 409, "'%s' can't be written: it is a directory", request->name);
+    }
     transfer->rest = strdup(rest);
     transfer->size = request->size;
     transfer->want_checksum = request->checksum[0] != '\0';
     memcpy(transfer->checksum, request->checksum, sizeof transfer->checksum);
-    int error = transfer->rest
-                    ? rw_temp_open(transfer->file, rw_base_name(request->name), &transfer->temp)
+    int error = transfer->rest != NULL
+                    ? cli_temp_open(transfer->file, cli_base_name(request->name), &transfer->temp)
                     : ENOMEM;
-    if (error)
-        return rw_refuse(refusal, error == EACCES || error == EROFS ? 403 : 500,
-                         "the server can't make a file for '%s': %s", request->name,
-                         rw_errno_text(error));
-    error = rw_temp_reserve(&transfer->temp, request->size, text);
-    if (error)
-        return rw_refuse(refusal,
-                         error == ENOSPC || error == EDQUOT ? 507
-                         : error == EFBIG                   ? 413
-                                                            : 500,
-                         "the server has no room for '%s': %s", request->name, text);
-    error = rw_map_open(&transfer->map, transfer->temp.fd, 0, request->size, true);
-    if (error)
-        return rw_refuse(refusal, 500, "the server can't map a file for '%s': %s", request->name,
-                         rw_errno_text(error));
+    if (error != 0) {
+        return cli_refuse(refusal, error == EACCES || error == EROFS ? 403 : 500,
+                          "the server can't make a file for '%s': %s", request->name,
+                          cli_errno_text(error));
+    }
+    error = cli_temp_reserve(&transfer->temp, request->size, text);
+    if (error != 0) {
+        return cli_refuse(refusal,
+                          error == ENOSPC || error == EDQUOT ? 507
+                          : error == EFBIG                   ? 413
+                                                             : 500,
+                          "the server has no room for '%s': %s", request->name, text);
+    }
+    error = cli_map_open(&transfer->map, transfer->temp.fd, 0, request->size, true);
+    if (error != 0) {
+        return cli_refuse(refusal, 500, "the server can't map a file for '%s': %s", request->name,
+                          cli_errno_text(error));
+    }
     return true;
 }
 
-static void answer_write(struct rw_server *server, const struct rw_request *request,
-                         struct rw_answer *answer) {
+static void answer_write(struct cli_server *server, const struct cli_request *request,
+                         struct cli_answer *answer) {
     if (server->writable < 0) {
-        rw_refuse(&answer->refusal, 403,
-                  "this server takes no uploads; start it with '--writable DIR'");
+        cli_refuse(&answer->refusal, 403,
+                   "this server takes no uploads; start it with '--writable DIR'");
         return;
     }
-    if (rw_temp_is_name(rw_base_name(request->name))) {
-        rw_refuse(&answer->refusal, 400, "'%s' is kept for unfinished files; use another name",
-                  request->name);
+    if (cli_temp_is_name(cli_base_name(request->name))) {
+        cli_refuse(&answer->refusal, 400, "'%s' is kept for unfinished files; use another name",
+                   request->name);
         return;
     }
-    if (!rw_transfers_reserve(server->transfers, &answer->refusal))
-        return;
-    struct rw_transfer *transfer = rw_transfer_create(request->name, true);
-    if (!transfer)
-        rw_refuse(&answer->refusal, 500, "the server is out of memory");
-    if (!transfer || !prepare_write(server, request, transfer, &answer->refusal)) {
-        rw_transfer_destroy(transfer);
-        rw_transfers_unreserve(server->transfers);
+    if (!cli_transfers_reserve(server->transfers, &answer->refusal)) {
         return;
     }
-    char id[RW_TRANSFER_ID_SIZE];
+    struct cli_transfer *transfer = cli_transfer_create(request->name, true);
+    if (transfer == NULL) {
+        cli_refuse(&answer->refusal, 500, "the server is out of memory");
+    }
+    if (transfer == NULL || !prepare_write(server, request, transfer, &answer->refusal)) {
+        cli_transfer_destroy(transfer);
+        cli_transfers_unreserve(server->transfers);
+        return;
+    }
+    char id[CLI_TRANSFER_ID_SIZE];
     json_t *metadata;
-    if (rw_transfers_start(server->transfers, transfer, id, &metadata, &answer->refusal))
+    if (cli_transfers_start(server->transfers, transfer, id, &metadata, &answer->refusal)) {
         pack_answer(answer, json_pack("{s:s, s:I, s:s, s:s, s:o}", "name", request->name, "size",
                                       (json_int_t)request->size, "transfer", id, "server",
                                       server->id, "metadata", metadata));
+    }
 }
 
-bool rw_serve_authorized(const struct rw_server *server, const char *header) {
-    if (!server->needs_token)
+bool cli_serve_authorized(const struct cli_server *server, const char *header) {
+    if (!server->needs_token) {
         return true;
-    if (!header || strncasecmp(header, "Bearer ", 7) != 0)
+    }
+    if (header == NULL || strncasecmp(header, "Bearer ", 7) != 0) {
         return false;
+    }
     /* Hashes have one length: the comparison tells nothing about the token's. */
-    unsigned char hash[RW_TOKEN_HASH_SIZE];
+    unsigned char hash[CLI_TOKEN_HASH_SIZE];
     const char *token = header + 7 + strspn(header + 7, " ");
     crypto_generichash(hash, sizeof hash, (const unsigned char *)token, strlen(token), NULL, 0);
     return sodium_memcmp(hash, server->token_hash, sizeof hash) == 0;
 }
 
-void rw_serve_answer(struct rw_server *server, const struct rw_request *request,
-                     struct rw_answer *answer) {
+void cli_serve_answer(struct cli_server *server, const struct cli_request *request,
+                      struct cli_answer *answer) {
     switch (request->route) {
-    case RW_ROUTE_LIST:
+    case CLI_ROUTE_LIST:
         answer_list(server, request, answer);
         break;
-    case RW_ROUTE_READ:
+    case CLI_ROUTE_READ:
         answer_read(server, request, answer);
         break;
-    case RW_ROUTE_WRITE:
+    case CLI_ROUTE_WRITE:
         answer_write(server, request, answer);
         break;
-    case RW_ROUTE_TRANSFER:
-        answer->json = rw_transfers_outcome(server->transfers, request->transfer, request->wait_s,
-                                            &answer->refusal);
+    case CLI_ROUTE_TRANSFER:
+        answer->json = cli_transfers_outcome(server->transfers, request->transfer, request->wait_s,
+                                             &answer->refusal);
         break;
-    case RW_ROUTE_METRICS:
-        answer->text = rw_serve_metrics(server);
-        if (!answer->text)
-            rw_refuse(&answer->refusal, 500, "the server is out of memory");
+    case CLI_ROUTE_METRICS:
+        answer->text = cli_serve_metrics(server);
+        if (answer->text == NULL) {
+            cli_refuse(&answer->refusal, 500, "the server is out of memory");
+        }
         break;
-    case RW_ROUTE_HEALTH:
+    case CLI_ROUTE_HEALTH:
         pack_answer(answer, json_pack("{s:s, s:s}", "status", "ok", "version", ropeway_version()));
         break;
     }

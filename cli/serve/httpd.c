@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * HTTP around rw_serve_answer(): libmicrohttpd with one thread per connection, so that a request
+ * HTTP around cli_serve_answer(): libmicrohttpd with one thread per connection, so that a request
  * may wait (for the outcome of a transfer, for a disk) without holding others up. The number of
  * connections is bounded.
  */
@@ -18,15 +18,15 @@
 
 #define IDLE_TIMEOUT_S 60
 #define THREAD_STACK ((size_t)512 << 10)
-#define BODY_HARD_LIMIT (16 * RW_BODY_MAX) /* more is not even read */
+#define BODY_HARD_LIMIT (16 * CLI_BODY_MAX) /* more is not even read */
 
-struct rw_httpd {
+struct cli_httpd {
     struct MHD_Daemon *daemon;
 };
 
 /* A request while it comes in. */
 struct exchange {
-    struct rw_server *server;
+    struct cli_server *server;
     char *target; /* path and query as they came */
     bool started; /* the headers were looked at */
     char *body;
@@ -35,34 +35,37 @@ struct exchange {
 
 /* ---- Answers ----------------------------------------------------------------- */
 
-static void add_refusal_headers(struct MHD_Response *response, const struct rw_refusal *refusal) {
+static void add_refusal_headers(struct MHD_Response *response, const struct cli_refusal *refusal) {
     char seconds[16];
-    if (refusal->allow)
+    if (refusal->allow != NULL) {
         MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, refusal->allow);
-    if (refusal->status == 401)
+    }
+    if (refusal->status == 401) {
         MHD_add_response_header(response, MHD_HTTP_HEADER_WWW_AUTHENTICATE, "Bearer");
-    if (refusal->retry_after) {
+    }
+    if (refusal->retry_after != 0) {
         snprintf(seconds, sizeof seconds, "%d", refusal->retry_after);
         MHD_add_response_header(response, MHD_HTTP_HEADER_RETRY_AFTER, seconds);
     }
 }
 
 /* Sends an answer and frees what it holds. */
-static enum MHD_Result send_answer(struct MHD_Connection *connection, struct rw_answer *answer) {
-    struct rw_refusal *refusal = &answer->refusal;
+static enum MHD_Result send_answer(struct MHD_Connection *connection, struct cli_answer *answer) {
+    struct cli_refusal *refusal = &answer->refusal;
     const char *type =
-        answer->text ? "text/plain; version=0.0.4; charset=utf-8" : "application/json";
-    if (refusal->status) {
+        answer->text != NULL ? "text/plain; version=0.0.4; charset=utf-8" : "application/json";
+    if (refusal->status != 0) {
         json_decref(answer->json);
         answer->json = json_pack("{s:s}", "error", refusal->text);
     }
-    char *text = answer->json ? json_dumps(answer->json, JSON_COMPACT) : answer->text;
+    char *text = answer->json != NULL ? json_dumps(answer->json, JSON_COMPACT) : answer->text;
     json_decref(answer->json);
-    if (!text)
+    if (text == NULL) {
         return MHD_NO;
+    }
     struct MHD_Response *response =
         MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE);
-    if (!response) {
+    if (response == NULL) {
         free(text);
         return MHD_NO;
     }
@@ -70,7 +73,7 @@ static enum MHD_Result send_answer(struct MHD_Connection *connection, struct rw_
     /* Metadata is a capability, and used once. */
     MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
     add_refusal_headers(response, refusal);
-    unsigned status = refusal->status ? (unsigned)refusal->status : MHD_HTTP_OK;
+    unsigned status = refusal->status != 0 ? (unsigned)refusal->status : MHD_HTTP_OK;
     enum MHD_Result result = MHD_queue_response(connection, status, response);
     MHD_destroy_response(response);
     return result;
@@ -78,23 +81,23 @@ static enum MHD_Result send_answer(struct MHD_Connection *connection, struct rw_
 
 static enum MHD_Result send_refusal(struct MHD_Connection *connection, int status,
                                     const char *sentence) {
-    struct rw_answer answer = {0};
-    rw_refuse(&answer.refusal, status, "%s", sentence);
+    struct cli_answer answer = {0};
+    cli_refuse(&answer.refusal, status, "%s", sentence);
     return send_answer(connection, &answer);
 }
 
 /* ---- Requests ----------------------------------------------------------------- */
 
-static bool is_authorized(const struct rw_server *server, struct MHD_Connection *connection) {
-    return rw_serve_authorized(server, MHD_lookup_connection_value(connection, MHD_HEADER_KIND,
-                                                                   MHD_HTTP_HEADER_AUTHORIZATION));
+static bool is_authorized(const struct cli_server *server, struct MHD_Connection *connection) {
+    return cli_serve_authorized(server, MHD_lookup_connection_value(connection, MHD_HEADER_KIND,
+                                                                    MHD_HTTP_HEADER_AUTHORIZATION));
 }
 
 static bool declares_long_body(struct MHD_Connection *connection) {
     const char *header =
         MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
     uint64_t length;
-    return header && !rw_parse_number(header, 0, RW_BODY_MAX, &length);
+    return header != NULL && !cli_parse_number(header, 0, CLI_BODY_MAX, &length);
 }
 
 /* The headers are there, the body is not. */
@@ -102,19 +105,22 @@ static enum MHD_Result start_exchange(struct exchange *exchange,
                                       struct MHD_Connection *connection) {
     exchange->started = true;
     atomic_fetch_add(&exchange->server->requests, 1);
-    if (!is_authorized(exchange->server, connection))
+    if (!is_authorized(exchange->server, connection)) {
         return send_refusal(connection, 401,
                             "this server needs its token; give it with '--token-file FILE'");
-    if (declares_long_body(connection))
+    }
+    if (declares_long_body(connection)) {
         return send_refusal(connection, 413, "the body is too long; 65536 bytes are allowed");
+    }
     return MHD_YES;
 }
 
 static enum MHD_Result add_body(struct exchange *exchange, const char *data, size_t size) {
-    if (exchange->length + size <= RW_BODY_MAX) {
+    if (exchange->length + size <= CLI_BODY_MAX) {
         char *body = realloc(exchange->body, exchange->length + size);
-        if (!body)
+        if (body == NULL) {
             return MHD_NO;
+        }
         memcpy(body + exchange->length, data, size);
         exchange->body = body;
     }
@@ -124,13 +130,15 @@ static enum MHD_Result add_body(struct exchange *exchange, const char *data, siz
 
 static enum MHD_Result finish_exchange(struct exchange *exchange, struct MHD_Connection *connection,
                                        const char *method) {
-    struct rw_answer answer = {0};
-    struct rw_request *request = malloc(sizeof *request);
-    if (!request)
+    struct cli_answer answer = {0};
+    struct cli_request *request = malloc(sizeof *request);
+    if (request == NULL) {
         return MHD_NO;
-    if (rw_request_parse(method, exchange->target, exchange->body, exchange->length, request,
-                         &answer.refusal))
-        rw_serve_answer(exchange->server, request, &answer);
+    }
+    if (cli_request_parse(method, exchange->target, exchange->body, exchange->length, request,
+                          &answer.refusal)) {
+        cli_serve_answer(exchange->server, request, &answer);
+    }
     free(request);
     return send_answer(connection, &answer);
 }
@@ -142,11 +150,13 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
     (void)url;
     (void)version;
     struct exchange *exchange = *context;
-    if (!exchange)
+    if (exchange == NULL) {
         return MHD_NO;
-    if (!exchange->started)
+    }
+    if (!exchange->started) {
         return start_exchange(exchange, connection);
-    if (*size) {
+    }
+    if (*size != 0) {
         enum MHD_Result result = add_body(exchange, data, *size);
         *size = 0;
         return result;
@@ -157,13 +167,14 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
 /* The request line has come: what is returned is the exchange's context. */
 static void *on_target(void *arg, const char *target, struct MHD_Connection *connection) {
     (void)connection;
-    struct rw_server *server = arg;
+    struct cli_server *server = arg;
     struct exchange *exchange = calloc(1, sizeof *exchange);
-    if (!exchange)
+    if (exchange == NULL) {
         return NULL;
+    }
     exchange->server = server;
     exchange->target = strdup(target);
-    if (!exchange->target) {
+    if (exchange->target == NULL) {
         free(exchange);
         return NULL;
     }
@@ -178,8 +189,9 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **co
     (void)code;
     struct exchange *exchange = *context;
     *context = NULL;
-    if (!exchange)
+    if (exchange == NULL) {
         return;
+    }
     uint64_t one = 1;
     atomic_fetch_sub(&exchange->server->active, 1);
     ssize_t written = write(exchange->server->idle_fd, &one, sizeof one);
@@ -189,7 +201,7 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **co
     free(exchange);
 }
 
-/* Names are decoded by rw_request_parse(), once, with its checks. */
+/* Names are decoded by cli_request_parse(), once, with its checks. */
 static size_t keep_escapes(void *arg, struct MHD_Connection *connection, char *text) {
     (void)arg;
     (void)connection;
@@ -209,12 +221,14 @@ static void on_log(void *arg, const char *format, va_list arguments) {
 static bool split_address(const char *text, char *host, size_t host_size, const char **port) {
     const char *colon = strrchr(text, ':');
     uint64_t number;
-    if (!colon || !rw_parse_number(colon + 1, 0, 65535, &number))
+    if (colon == NULL || !cli_parse_number(colon + 1, 0, 65535, &number)) {
         return false;
+    }
     size_t length = (size_t)(colon - text);
     bool brackets = length >= 2 && text[0] == '[' && colon[-1] == ']';
-    if (!brackets && memchr(text, ':', length))
+    if (!brackets && memchr(text, ':', length) != NULL) {
         return false;
+    }
     snprintf(host, host_size, "%.*s", (int)(length - 2 * brackets), text + brackets);
     *port = colon + 1;
     return length < host_size;
@@ -222,15 +236,16 @@ static bool split_address(const char *text, char *host, size_t host_size, const 
 
 static int bind_first(const struct addrinfo *found) {
     int fd = -1, error = EADDRNOTAVAIL, one = 1;
-    for (; found && fd < 0; found = found->ai_next) {
+    for (; found != NULL && fd < 0; found = found->ai_next) {
         fd = socket(found->ai_family, found->ai_socktype | SOCK_CLOEXEC, found->ai_protocol);
         if (fd < 0) {
             error = errno;
             continue;
         }
         setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-        if (bind(fd, found->ai_addr, found->ai_addrlen) == 0 && listen(fd, SOMAXCONN) == 0)
+        if (bind(fd, found->ai_addr, found->ai_addrlen) == 0 && listen(fd, SOMAXCONN) == 0) {
             return fd;
+        }
         error = errno;
         close(fd);
         fd = -1;
@@ -240,8 +255,9 @@ static int bind_first(const struct addrinfo *found) {
 }
 
 static bool is_loopback_address(const struct sockaddr_storage *address) {
-    if (address->ss_family == AF_INET6)
+    if (address->ss_family == AF_INET6) {
         return IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)address)->sin6_addr);
+    }
     /* The analyser does not follow the cast. NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage) */
     return ntohl(((const struct sockaddr_in *)address)->sin_addr.s_addr) >> 24 == 127;
 }
@@ -251,7 +267,7 @@ static int listen_on(const char *address, char *url, size_t url_size, bool *is_l
     char host[NI_MAXHOST], port_text[NI_MAXSERV];
     const char *port;
     if (!split_address(address, host, sizeof host, &port)) {
-        rw_fail(
+        cli_fail(
             "can't listen on '%s': that is not ADDR:PORT; an IPv6 address needs brackets, as in "
             "'[::1]:0'",
             address);
@@ -261,10 +277,10 @@ static int listen_on(const char *address, char *url, size_t url_size, bool *is_l
                              .ai_socktype = SOCK_STREAM,
                              .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     struct addrinfo *found = NULL;
-    int failed = getaddrinfo(*host ? host : NULL, port, &hints, &found);
-    if (failed) {
-        rw_fail("can't listen on '%s': %s; give an address of this machine", address,
-                gai_strerror(failed));
+    int failed = getaddrinfo(*host != '\0' ? host : NULL, port, &hints, &found);
+    if (failed != 0) {
+        cli_fail("can't listen on '%s': %s; give an address of this machine", address,
+                 gai_strerror(failed));
         return -1;
     }
     int fd = bind_first(found);
@@ -274,10 +290,11 @@ static int listen_on(const char *address, char *url, size_t url_size, bool *is_l
     if (fd < 0 || getsockname(fd, (struct sockaddr *)&bound, &length) != 0 ||
         getnameinfo((struct sockaddr *)&bound, length, host, sizeof host, port_text,
                     sizeof port_text, NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
-        rw_fail("can't listen on '%s': %s; choose another address or port (0 picks a free one)",
-                address, rw_errno_text(errno));
-        if (fd >= 0)
+        cli_fail("can't listen on '%s': %s; choose another address or port (0 picks a free one)",
+                 address, cli_errno_text(errno));
+        if (fd >= 0) {
             close(fd);
+        }
         return -1;
     }
     bool brackets = bound.ss_family == AF_INET6;
@@ -287,12 +304,12 @@ static int listen_on(const char *address, char *url, size_t url_size, bool *is_l
     return fd;
 }
 
-struct rw_httpd *rw_httpd_start(struct rw_server *server, const char *listen,
-                                uint32_t max_connections, char *url, size_t url_size,
-                                bool *is_loopback) {
-    struct rw_httpd *http = calloc(1, sizeof *http);
-    if (!http) {
-        rw_fail("out of memory");
+struct cli_httpd *cli_httpd_start(struct cli_server *server, const char *listen,
+                                  uint32_t max_connections, char *url, size_t url_size,
+                                  bool *is_loopback) {
+    struct cli_httpd *http = calloc(1, sizeof *http);
+    if (http == NULL) {
+        cli_fail("out of memory");
         return NULL;
     }
     int fd = listen_on(listen, url, url_size, is_loopback);
@@ -309,17 +326,19 @@ struct rw_httpd *rw_httpd_start(struct rw_server *server, const char *listen,
         THREAD_STACK, MHD_OPTION_URI_LOG_CALLBACK, on_target, server, MHD_OPTION_NOTIFY_COMPLETED,
         on_completed, NULL, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
         MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
-    if (http->daemon)
+    if (http->daemon != NULL) {
         return http;
-    rw_fail("can't start the HTTP server: %s", rw_errno_text(errno));
+    }
+    cli_fail("can't start the HTTP server: %s", cli_errno_text(errno));
     close(fd);
     free(http);
     return NULL;
 }
 
-void rw_httpd_stop(struct rw_httpd *http) {
-    if (!http)
+void cli_httpd_stop(struct cli_httpd *http) {
+    if (http == NULL) {
         return;
+    }
     MHD_stop_daemon(http->daemon);
     free(http);
 }

@@ -17,7 +17,7 @@ static struct slot {
     _Atomic uintptr_t end;
     _Atomic int protection;
     atomic_bool faulted;
-} slots[RW_MAPS_MAX];
+} slots[CLI_MAPS_MAX];
 
 static atomic_int used_slots; /* slots from here on were never used */
 static uintptr_t page_size;
@@ -27,8 +27,9 @@ static struct slot *find_slot(uintptr_t address) {
     int used = atomic_load(&used_slots);
     for (int i = 0; i < used; i++) {
         uintptr_t begin = atomic_load(&slots[i].begin);
-        if (begin > TAKEN && address >= begin && address < atomic_load(&slots[i].end))
+        if (begin > TAKEN && address >= begin && address < atomic_load(&slots[i].end)) {
             return &slots[i];
+        }
     }
     return NULL;
 }
@@ -39,9 +40,10 @@ static void on_bus_error(int number, siginfo_t *info, void *context) {
     uintptr_t page = (uintptr_t)info->si_addr & ~(page_size - 1);
     struct slot *slot = info->si_code > 0 ? find_slot((uintptr_t)info->si_addr) : NULL;
     void *zeroes = MAP_FAILED;
-    if (slot)
+    if (slot != NULL) {
         zeroes = mmap((void *)page, atomic_load(&slot->end) - page, atomic_load(&slot->protection),
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    }
     if (zeroes == MAP_FAILED) {
         signal(number, SIG_DFL);
         raise(number);
@@ -55,7 +57,7 @@ static void on_bus_error(int number, siginfo_t *info, void *context) {
     errno = saved;
 }
 
-int rw_map_install(int wake_fd) {
+int cli_map_install(int wake_fd) {
     struct sigaction action = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO};
     page_size = (uintptr_t)sysconf(_SC_PAGESIZE);
     wake = wake_fd;
@@ -64,29 +66,33 @@ int rw_map_install(int wake_fd) {
 }
 
 static int take_slot(void) {
-    for (int i = 0; i < RW_MAPS_MAX; i++) {
+    for (int i = 0; i < CLI_MAPS_MAX; i++) {
         uintptr_t empty = 0;
-        if (!atomic_compare_exchange_strong(&slots[i].begin, &empty, TAKEN))
+        if (!atomic_compare_exchange_strong(&slots[i].begin, &empty, TAKEN)) {
             continue;
+        }
         int used = atomic_load(&used_slots);
-        while (used <= i && !atomic_compare_exchange_weak(&used_slots, &used, i + 1))
-            ;
+        while (used <= i && !atomic_compare_exchange_weak(&used_slots, &used, i + 1)) {
+        }
         return i;
     }
     return -1;
 }
 
-int rw_map_open(struct rw_map *map, int fd, uint64_t offset, uint64_t size, bool writable) {
+int cli_map_open(struct cli_map *map, int fd, uint64_t offset, uint64_t size, bool writable) {
     static char nothing;
-    *map = (struct rw_map){.data = &nothing, .slot = -1};
-    if (size == 0)
+    *map = (struct cli_map){.data = &nothing, .slot = -1};
+    if (size == 0) {
         return 0;
+    }
     uint64_t skip = offset % page_size;
-    if (size > SIZE_MAX - 2 * page_size)
+    if (size > SIZE_MAX - 2 * page_size) {
         return EFBIG;
+    }
     int index = take_slot();
-    if (index < 0)
+    if (index < 0) {
         return EMFILE;
+    }
     struct slot *slot = &slots[index];
     int protection = PROT_READ | (writable ? PROT_WRITE : 0);
     size_t length = (size_t)(skip + size);
@@ -104,18 +110,19 @@ int rw_map_open(struct rw_map *map, int fd, uint64_t offset, uint64_t size, bool
     map->data = base + skip;
     map->size = size;
     map->slot = index;
-    rw_prefault_start(&map->prefault, map->data, (size_t)size, writable);
+    cli_prefault_start(&map->prefault, map->data, (size_t)size, writable);
     return 0;
 }
 
-bool rw_map_faulted(const struct rw_map *map) {
+bool cli_map_faulted(const struct cli_map *map) {
     return map->slot >= 0 && atomic_load(&slots[map->slot].faulted);
 }
 
-void rw_map_close(struct rw_map *map) {
-    if (map->slot < 0)
+void cli_map_close(struct cli_map *map) {
+    if (map->slot < 0) {
         return;
-    rw_prefault_stop(&map->prefault);
+    }
+    cli_prefault_stop(&map->prefault);
     struct slot *slot = &slots[map->slot];
     uintptr_t begin = atomic_load(&slot->begin), end = atomic_load(&slot->end);
     munmap((void *)begin, end - begin);

@@ -52,12 +52,13 @@ static void print_connector(FILE *out, const ropeway_stats_t *stats) {
     }
 }
 
-static void print_transfers(FILE *out, const struct rw_transfer_counts *counts) {
+static void print_transfers(FILE *out, const struct cli_transfer_counts *counts) {
     static const char *const kinds[] = {"read", "write"};
     print_head(out, "ropeway_transfers_live", "gauge", "Transfers that have not ended, by kind.");
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
         fprintf(out, "ropeway_transfers_live{kind=\"%s\"} %llu\n", kinds[i],
                 (unsigned long long)counts->live[i]);
+    }
     print_head(out, "ropeway_transfers_total", "counter",
                "Transfers that have ended, by kind and outcome.");
     for (int i = 0; i < 2; i++) {
@@ -71,16 +72,17 @@ static void print_transfers(FILE *out, const struct rw_transfer_counts *counts) 
     fprintf(out, "ropeway_transfers_refused_total %llu\n", (unsigned long long)counts->refused);
 }
 
-char *rw_serve_metrics(struct rw_server *server) {
+char *cli_serve_metrics(struct cli_server *server) {
     char *text = NULL;
     size_t size;
     ropeway_stats_t stats = {0};
-    struct rw_transfer_counts counts;
+    struct cli_transfer_counts counts;
     FILE *out = open_memstream(&text, &size);
-    if (!out)
+    if (out == NULL) {
         return NULL;
+    }
     ropeway_connector_stats(server->connector, &stats, sizeof stats);
-    rw_transfers_count(server->transfers, &counts);
+    cli_transfers_count(server->transfers, &counts);
     print_head(out, "ropeway_build_info", "gauge", "Versions of Ropeway and UCX; always 1.");
     fprintf(out, "ropeway_build_info{version=\"%s\",ucx=\"%s\"} 1\n", ropeway_version(),
             ropeway_ucx_version());
@@ -92,8 +94,9 @@ char *rw_serve_metrics(struct rw_server *server) {
             (unsigned long long)atomic_load(&server->messages));
     print_transfers(out, &counts);
     print_connector(out, &stats);
-    if (fclose(out) == 0)
+    if (fclose(out) == 0) {
         return text;
+    }
     free(text);
     return NULL;
 }

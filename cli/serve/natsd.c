@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * NATS around rw_serve_answer(). The servers of one prefix are a queue group: PREFIX.list, .read
+ * NATS around cli_serve_answer(). The servers of one prefix are a queue group: PREFIX.list, .read
  * and .write go to one of them. The outcome of a transfer is known to the server that has it alone,
  * so each has a subject of its own for that, PREFIX.transfer.SERVER.
  *
@@ -19,8 +19,8 @@
 #include <unistd.h>
 
 #include "channel/nats_link.h"
-#include "serve.h"
 #include "pool.h"
+#include "serve.h"
 
 #define QUEUE_GROUP "ropeway"
 #define CONNECT_LIMIT_MS 10000
@@ -31,26 +31,26 @@
 
 static const struct {
     const char *name;
-    enum rw_route route;
-} actions[] = {{"list", RW_ROUTE_LIST},
-               {"read", RW_ROUTE_READ},
-               {"write", RW_ROUTE_WRITE},
-               {"transfer", RW_ROUTE_TRANSFER}};
+    enum cli_route route;
+} actions[] = {{"list", CLI_ROUTE_LIST},
+               {"read", CLI_ROUTE_READ},
+               {"write", CLI_ROUTE_WRITE},
+               {"transfer", CLI_ROUTE_TRANSFER}};
 #define ACTIONS (sizeof actions / sizeof *actions)
 
 struct action {
-    struct rw_natsd *natsd;
-    enum rw_route route;
+    struct cli_natsd *natsd;
+    enum cli_route route;
     natsSubscription *subscription;
 };
 
-struct rw_natsd {
-    struct rw_server *server;
-    struct rw_url url;
+struct cli_natsd {
+    struct cli_server *server;
+    struct cli_url url;
     natsOptions *options;
     natsConnection *connection;
     struct action actions[ACTIONS];
-    struct rw_pool *pool;
+    struct cli_pool *pool;
     int lost_fd;         /* an eventfd: the connection is closed for good */
     atomic_bool running; /* from the start to the stop: events are told */
     atomic_uint waits;   /* requests that wait for the end of a transfer */
@@ -68,92 +68,102 @@ struct job {
 /* ---- Answers ------------------------------------------------------------------------ */
 
 /* Sentences may quote what a client sent: in a header they are one line. */
-static natsStatus set_refusal(natsMsg *message, const struct rw_refusal *refusal) {
-    char text[RW_SENTENCE_SIZE], number[16];
+static natsStatus set_refusal(natsMsg *message, const struct cli_refusal *refusal) {
+    char text[CLI_SENTENCE_SIZE], number[16];
     memcpy(text, refusal->text, sizeof text);
-    rw_printable(text);
-    natsStatus status = natsMsgHeader_Set(message, RW_NATS_ERROR, text);
+    cli_printable(text);
+    natsStatus status = natsMsgHeader_Set(message, CLI_NATS_ERROR, text);
     snprintf(number, sizeof number, "%d", refusal->status);
-    if (status == NATS_OK)
-        status = natsMsgHeader_Set(message, RW_NATS_ERROR_CODE, number);
+    if (status == NATS_OK) {
+        status = natsMsgHeader_Set(message, CLI_NATS_ERROR_CODE, number);
+    }
     snprintf(number, sizeof number, "%d", refusal->retry_after);
-    if (status == NATS_OK && refusal->retry_after)
-        status = natsMsgHeader_Set(message, RW_NATS_RETRY_AFTER, number);
+    if (status == NATS_OK && refusal->retry_after != 0) {
+        status = natsMsgHeader_Set(message, CLI_NATS_RETRY_AFTER, number);
+    }
     return status;
 }
 
-static natsStatus publish(struct rw_natsd *natsd, const char *reply, const char *text,
-                          const struct rw_refusal *refusal) {
+static natsStatus publish(struct cli_natsd *natsd, const char *reply, const char *text,
+                          const struct cli_refusal *refusal) {
     natsMsg *message = NULL;
     natsStatus status = natsMsg_Create(&message, reply, NULL, text, (int)strlen(text));
-    if (status == NATS_OK && refusal->status)
+    if (status == NATS_OK && refusal->status != 0) {
         status = set_refusal(message, refusal);
-    if (status == NATS_OK)
+    }
+    if (status == NATS_OK) {
         status = natsConnection_PublishMsg(natsd->connection, message);
+    }
     natsMsg_Destroy(message);
     return status;
 }
 
 /* Sends an answer. False: it was not sent; when it is too long, refusal says so. */
-static bool send_json(struct rw_natsd *natsd, const char *reply, const json_t *json,
-                      struct rw_refusal *refusal) {
+static bool send_json(struct cli_natsd *natsd, const char *reply, const json_t *json,
+                      struct cli_refusal *refusal) {
     char *text = json_dumps(json, JSON_COMPACT);
-    if (!text)
-        return rw_refuse(refusal, 500, "the server is out of memory");
+    if (text == NULL) {
+        return cli_refuse(refusal, 500, "the server is out of memory");
+    }
     natsStatus status = publish(natsd, reply, text, refusal);
-    if (status == NATS_MAX_PAYLOAD)
-        rw_refuse(refusal, 500,
-                  "the answer has %zu bytes and %s takes messages of %lld at most; raise "
-                  "'max_payload' there, or ask over HTTP",
-                  strlen(text), natsd->url.base,
-                  (long long)natsConnection_GetMaxPayload(natsd->connection));
+    if (status == NATS_MAX_PAYLOAD) {
+        cli_refuse(refusal, 500,
+                   "the answer has %zu bytes and %s takes messages of %lld at most; raise "
+                   "'max_payload' there, or ask over HTTP",
+                   strlen(text), natsd->url.base,
+                   (long long)natsConnection_GetMaxPayload(natsd->connection));
+    }
     free(text);
     return status == NATS_OK;
 }
 
-static void send_refusal(struct rw_natsd *natsd, const char *reply, struct rw_refusal *refusal) {
+static void send_refusal(struct cli_natsd *natsd, const char *reply, struct cli_refusal *refusal) {
     json_t *error = json_pack("{s:s}", "error", refusal->text);
-    char *text = error ? json_dumps(error, JSON_COMPACT) : NULL;
-    natsStatus status = publish(natsd, reply, text ? text : "", refusal);
+    char *text = error != NULL ? json_dumps(error, JSON_COMPACT) : NULL;
+    natsStatus status = publish(natsd, reply, text != NULL ? text : "", refusal);
     /* Where that is too long, the headers must do, or the number alone. */
-    if (status == NATS_MAX_PAYLOAD)
+    if (status == NATS_MAX_PAYLOAD) {
         status = publish(natsd, reply, "", refusal);
+    }
     refusal->text[0] = '\0';
-    if (status == NATS_MAX_PAYLOAD)
+    if (status == NATS_MAX_PAYLOAD) {
         publish(natsd, reply, "", refusal);
+    }
     free(text);
     json_decref(error);
 }
 
 /* Sends an answer, or why there is none, and frees what it holds. */
-static void send_answer(struct rw_natsd *natsd, const char *reply, struct rw_answer *answer) {
-    struct rw_refusal *refusal = &answer->refusal;
-    if (!refusal->status && !send_json(natsd, reply, answer->json, refusal)) {
+static void send_answer(struct cli_natsd *natsd, const char *reply, struct cli_answer *answer) {
+    struct cli_refusal *refusal = &answer->refusal;
+    if (refusal->status == 0 && !send_json(natsd, reply, answer->json, refusal)) {
         const char *id = json_string_value(json_object_get(answer->json, "transfer"));
-        if (id)
-            rw_transfers_drop(natsd->server->transfers, id);
+        if (id != NULL) {
+            cli_transfers_drop(natsd->server->transfers, id);
+        }
     }
-    if (refusal->status)
+    if (refusal->status != 0) {
         send_refusal(natsd, reply, refusal);
+    }
     json_decref(answer->json);
 }
 
 /* ---- Requests ------------------------------------------------------------------------- */
 
 static void begin_work(struct action *action) {
-    struct rw_natsd *natsd = action->natsd;
+    struct cli_natsd *natsd = action->natsd;
     atomic_fetch_add(&natsd->server->messages, 1);
     atomic_fetch_add(&natsd->server->active, 1);
     pthread_mutex_lock(&natsd->lock);
-    natsd->working += action->route != RW_ROUTE_TRANSFER;
+    natsd->working += action->route != CLI_ROUTE_TRANSFER;
     pthread_mutex_unlock(&natsd->lock);
 }
 
 static void end_work(struct action *action) {
-    struct rw_natsd *natsd = action->natsd;
+    struct cli_natsd *natsd = action->natsd;
     uint64_t one = 1;
     pthread_mutex_lock(&natsd->lock);
-    natsd->working -= action->route != RW_ROUTE_TRANSFER;
+    natsd->working -= action->route != CLI_ROUTE_TRANSFER;
     pthread_cond_signal(&natsd->settled);
     pthread_mutex_unlock(&natsd->lock);
     atomic_fetch_sub(&natsd->server->active, 1);
@@ -161,38 +171,41 @@ static void end_work(struct action *action) {
     (void)written; /* a full counter polls readable as well */
 }
 
-static bool is_authorized(struct rw_natsd *natsd, natsMsg *message) {
+static bool is_authorized(struct cli_natsd *natsd, natsMsg *message) {
     const char *header = NULL;
-    natsMsgHeader_Get(message, RW_NATS_AUTHORIZATION, &header);
-    return rw_serve_authorized(natsd->server, header);
+    natsMsgHeader_Get(message, CLI_NATS_AUTHORIZATION, &header);
+    return cli_serve_authorized(natsd->server, header);
 }
 
-static void carry_out(struct rw_natsd *natsd, struct rw_request *request,
-                      struct rw_answer *answer) {
-    bool waits = request->route == RW_ROUTE_TRANSFER && request->wait_s;
+static void carry_out(struct cli_natsd *natsd, struct cli_request *request,
+                      struct cli_answer *answer) {
+    bool waits = request->route == CLI_ROUTE_TRANSFER && request->wait_s != 0;
     int64_t room = natsConnection_GetMaxPayload(natsd->connection) - HEADER_ROOM;
     request->answer_max = room > HEADER_ROOM ? (size_t)room : HEADER_ROOM;
-    if (waits && atomic_fetch_add(&natsd->waits, 1) >= natsd->server->max_clients)
+    if (waits && atomic_fetch_add(&natsd->waits, 1) >= natsd->server->max_clients) {
         request->wait_s = 0; /* it is told how things stand, and asks again */
-    rw_serve_answer(natsd->server, request, answer);
-    if (waits)
+    }
+    cli_serve_answer(natsd->server, request, answer);
+    if (waits) {
         atomic_fetch_sub(&natsd->waits, 1);
+    }
 }
 
 static void run_job(void *arg) {
     struct job *job = arg;
-    struct rw_natsd *natsd = job->action->natsd;
-    struct rw_answer answer = {0};
-    struct rw_request *request = malloc(sizeof *request);
-    if (!is_authorized(natsd, job->message))
-        rw_refuse(&answer.refusal, 401,
-                  "this server needs its token; give it with '--token-file FILE'");
-    else if (!request)
-        rw_refuse(&answer.refusal, 500, "the server is out of memory");
-    else if (rw_request_parse_message(job->action->route, natsMsg_GetData(job->message),
-                                      (size_t)natsMsg_GetDataLength(job->message), request,
-                                      &answer.refusal))
+    struct cli_natsd *natsd = job->action->natsd;
+    struct cli_answer answer = {0};
+    struct cli_request *request = malloc(sizeof *request);
+    if (!is_authorized(natsd, job->message)) {
+        cli_refuse(&answer.refusal, 401,
+                   "this server needs its token; give it with '--token-file FILE'");
+    } else if (request == NULL) {
+        cli_refuse(&answer.refusal, 500, "the server is out of memory");
+    } else if (cli_request_parse_message(job->action->route, natsMsg_GetData(job->message),
+                                         (size_t)natsMsg_GetDataLength(job->message), request,
+                                         &answer.refusal)) {
         carry_out(natsd, request, &answer);
+    }
     send_answer(natsd, natsMsg_GetReply(job->message), &answer);
     free(request);
     natsMsg_Destroy(job->message);
@@ -206,17 +219,18 @@ static void on_message(natsConnection *connection, natsSubscription *subscriptio
     (void)subscription;
     struct action *action = arg;
     const char *reply = natsMsg_GetReply(message);
-    struct job *job = reply && *reply ? malloc(sizeof *job) : NULL;
-    if (!job) { /* nobody wants an answer */
+    struct job *job = reply != NULL && *reply != '\0' ? malloc(sizeof *job) : NULL;
+    if (job == NULL) { /* nobody wants an answer */
         natsMsg_Destroy(message);
         return;
     }
     *job = (struct job){action, message};
     begin_work(action);
-    if (rw_pool_submit(action->natsd->pool, job))
+    if (cli_pool_submit(action->natsd->pool, job)) {
         return;
-    struct rw_answer answer = {0};
-    rw_refuse(&answer.refusal, 503, "the server has too many requests; try again later");
+    }
+    struct cli_answer answer = {0};
+    cli_refuse(&answer.refusal, 503, "the server has too many requests; try again later");
     answer.refusal.retry_after = 1;
     send_answer(action->natsd, reply, &answer);
     natsMsg_Destroy(message);
@@ -228,26 +242,28 @@ static void on_message(natsConnection *connection, natsSubscription *subscriptio
 
 static void on_disconnected(natsConnection *connection, void *arg) {
     (void)connection;
-    struct rw_natsd *natsd = arg;
-    if (atomic_load(&natsd->running))
-        rw_warn("lost %s; trying to reach it again", natsd->url.base);
+    struct cli_natsd *natsd = arg;
+    if (atomic_load(&natsd->running)) {
+        cli_warn("lost %s; trying to reach it again", natsd->url.base);
+    }
 }
 
 static void on_reconnected(natsConnection *connection, void *arg) {
     (void)connection;
-    struct rw_natsd *natsd = arg;
-    rw_warn("reached %s again", natsd->url.base);
+    struct cli_natsd *natsd = arg;
+    cli_warn("reached %s again", natsd->url.base);
 }
 
 static void on_closed(natsConnection *connection, void *arg) {
-    struct rw_natsd *natsd = arg;
+    struct cli_natsd *natsd = arg;
     const char *words = NULL;
     uint64_t one = 1;
-    if (!atomic_load(&natsd->running))
+    if (!atomic_load(&natsd->running)) {
         return;
+    }
     natsConnection_GetLastError(connection, &words);
-    rw_fail("%s closed the connection for good: %s", natsd->url.base,
-            words && *words ? words : "it gave no reason");
+    cli_fail("%s closed the connection for good: %s", natsd->url.base,
+             words != NULL && *words != '\0' ? words : "it gave no reason");
     ssize_t written = write(natsd->lost_fd, &one, sizeof one);
     (void)written;
 }
@@ -255,68 +271,78 @@ static void on_closed(natsConnection *connection, void *arg) {
 static void on_error(natsConnection *connection, natsSubscription *subscription, natsStatus error,
                      void *arg) {
     (void)subscription;
-    struct rw_natsd *natsd = arg;
+    struct cli_natsd *natsd = arg;
     const char *words = NULL;
-    if (!atomic_load(&natsd->running))
+    if (!atomic_load(&natsd->running)) {
         return;
+    }
     natsConnection_GetLastError(connection, &words);
-    rw_warn("%s: %s", natsd->url.base, words && *words ? words : natsStatus_GetText(error));
+    cli_warn("%s: %s", natsd->url.base,
+             words != NULL && *words != '\0' ? words : natsStatus_GetText(error));
 }
 
 /* ---- Start and stop ----------------------------------------------------------------------- */
 
-static natsStatus subscribe(struct rw_natsd *natsd, struct action *action, const char *prefix,
+static natsStatus subscribe(struct cli_natsd *natsd, struct action *action, const char *prefix,
                             const char *name) {
-    bool shared = action->route != RW_ROUTE_TRANSFER;
-    char *subject = shared ? rw_format("%s.%s", prefix, name)
-                           : rw_format("%s.%s.%s", prefix, name, natsd->server->id);
+    bool shared = action->route != CLI_ROUTE_TRANSFER;
+    char *subject = shared ? cli_format("%s.%s", prefix, name)
+                           : cli_format("%s.%s.%s", prefix, name, natsd->server->id);
     natsStatus status = NATS_NO_MEMORY;
-    if (subject && shared)
+    if (subject != NULL && shared) {
         status = natsConnection_QueueSubscribe(&action->subscription, natsd->connection, subject,
                                                QUEUE_GROUP, on_message, action);
-    else if (subject)
+    } else if (subject != NULL) {
         status = natsConnection_Subscribe(&action->subscription, natsd->connection, subject,
                                           on_message, action);
+    }
     free(subject);
     return status;
 }
 
 /* Subscribes to everything, and makes sure that the NATS server permits it. False: text says why
  * not. */
-static bool subscribe_all(struct rw_natsd *natsd, const char *prefix, char text[RW_SENTENCE_SIZE]) {
+static bool subscribe_all(struct cli_natsd *natsd, const char *prefix,
+                          char text[CLI_SENTENCE_SIZE]) {
     natsStatus status = NATS_OK;
     const char *words = NULL;
     for (size_t i = 0; i < ACTIONS && status == NATS_OK; i++) {
         natsd->actions[i] = (struct action){natsd, actions[i].route, NULL};
         status = subscribe(natsd, &natsd->actions[i], prefix, actions[i].name);
     }
-    if (status == NATS_OK)
+    if (status == NATS_OK) {
         status = natsConnection_FlushTimeout(natsd->connection, CONNECT_LIMIT_MS);
-    if (status == NATS_OK && natsConnection_GetLastError(natsd->connection, &words) == NATS_OK)
+    }
+    if (status == NATS_OK && natsConnection_GetLastError(natsd->connection, &words) == NATS_OK) {
         return true;
-    rw_sentence(text,
-                "can't take requests from %s: %s; its user must be allowed to subscribe to '%s.>' "
-                "and to publish to '_INBOX.>'",
-                natsd->url.base, words && *words ? words : natsStatus_GetText(status), prefix);
+    }
+    cli_sentence(text,
+                 "can't take requests from %s: %s; its user must be allowed to subscribe to '%s.>' "
+                 "and to publish to '_INBOX.>'",
+                 natsd->url.base,
+                 words != NULL && *words != '\0' ? words : natsStatus_GetText(status), prefix);
     return false;
 }
 
-static bool connect_and_subscribe(struct rw_natsd *natsd, const struct rw_credentials *credentials,
-                                  const char *prefix, char text[RW_SENTENCE_SIZE]) {
-    struct rw_nats_events events = {on_disconnected, on_reconnected, on_closed, on_error, natsd};
-    natsd->options =
-        rw_nats_options(&natsd->url, credentials, "ropeway serve", CONNECT_LIMIT_MS, &events, text);
-    if (natsd->options)
-        natsd->connection = rw_nats_connect(natsd->options, natsd->url.base, text);
-    return natsd->connection && subscribe_all(natsd, prefix, text);
+static bool connect_and_subscribe(struct cli_natsd *natsd,
+                                  const struct cli_credentials *credentials, const char *prefix,
+                                  char text[CLI_SENTENCE_SIZE]) {
+    struct cli_nats_events events = {on_disconnected, on_reconnected, on_closed, on_error, natsd};
+    natsd->options = cli_nats_options(&natsd->url, credentials, "ropeway serve", CONNECT_LIMIT_MS,
+                                      &events, text);
+    if (natsd->options != NULL) {
+        natsd->connection = cli_nats_connect(natsd->options, natsd->url.base, text);
+    }
+    return natsd->connection != NULL && subscribe_all(natsd, prefix, text);
 }
 
-struct rw_natsd *rw_natsd_start(struct rw_server *server, const struct rw_natsd_options *options,
-                                char *url, size_t url_size) {
-    struct rw_natsd *natsd = calloc(1, sizeof *natsd);
-    char text[RW_SENTENCE_SIZE] = "out of memory";
-    if (!natsd) {
-        rw_fail("%s", text);
+struct cli_natsd *cli_natsd_start(struct cli_server *server,
+                                  const struct cli_natsd_options *options, char *url,
+                                  size_t url_size) {
+    struct cli_natsd *natsd = calloc(1, sizeof *natsd);
+    char text[CLI_SENTENCE_SIZE] = "out of memory";
+    if (natsd == NULL) {
+        cli_fail("%s", text);
         return NULL;
     }
     natsd->server = server;
@@ -327,72 +353,83 @@ struct rw_natsd *rw_natsd_start(struct rw_server *server, const struct rw_natsd_
     pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
     pthread_cond_init(&natsd->settled, &clock);
     pthread_condattr_destroy(&clock);
-    natsd->pool = rw_pool_create(server->max_clients + THREADS_BESIDE_WAITS, WAITING_MAX, run_job);
-    bool parsed = rw_url_parse_nats(options->url, &natsd->url);
-    if (parsed && natsd->pool && natsd->lost_fd >= 0 &&
+    natsd->pool = cli_pool_create(server->max_clients + THREADS_BESIDE_WAITS, WAITING_MAX, run_job);
+    bool parsed = cli_url_parse_nats(options->url, &natsd->url);
+    if (parsed && natsd->pool != NULL && natsd->lost_fd >= 0 &&
         connect_and_subscribe(natsd, &options->credentials, options->subject, text)) {
         snprintf(url, url_size, "%s/%s/", natsd->url.base, options->subject);
-        if (!natsd->url.is_loopback && !server->needs_token && !natsd->url.user &&
-            !options->credentials.nats_creds && !options->credentials.tls_cert)
-            rw_warn("who can reach %s can read all that is offered%s; use '--token-file FILE'", url,
-                    server->writable >= 0 ? ", and write" : "");
+        if (!natsd->url.is_loopback && !server->needs_token && natsd->url.user == NULL &&
+            options->credentials.nats_creds == NULL && options->credentials.tls_cert == NULL) {
+            cli_warn("who can reach %s can read all that is offered%s; use '--token-file FILE'",
+                     url, server->writable >= 0 ? ", and write" : "");
+        }
         atomic_store(&natsd->running, true);
         return natsd;
     }
-    if (parsed)
-        rw_fail("%s", text);
-    rw_natsd_stop(natsd);
+    if (parsed) {
+        cli_fail("%s", text);
+    }
+    cli_natsd_stop(natsd);
     return NULL;
 }
 
-int rw_natsd_lost_fd(const struct rw_natsd *natsd) {
-    return natsd ? natsd->lost_fd : -1;
+int cli_natsd_lost_fd(const struct cli_natsd *natsd) {
+    return natsd != NULL ? natsd->lost_fd : -1;
 }
 
 /* Takes no requests any more, but those that came. */
-static void unsubscribe(struct rw_natsd *natsd, bool but_transfers) {
+static void unsubscribe(struct cli_natsd *natsd, bool but_transfers) {
     /* First all, then each: they drain at the same time. */
     for (size_t i = 0; i < ACTIONS; i++) {
-        if (!but_transfers || actions[i].route != RW_ROUTE_TRANSFER)
+        if (!but_transfers || actions[i].route != CLI_ROUTE_TRANSFER) {
             natsSubscription_DrainTimeout(natsd->actions[i].subscription, LEAVE_LIMIT_MS);
+        }
     }
     for (size_t i = 0; i < ACTIONS; i++) {
-        if (!but_transfers || actions[i].route != RW_ROUTE_TRANSFER)
+        if (!but_transfers || actions[i].route != CLI_ROUTE_TRANSFER) {
             natsSubscription_WaitForDrainCompletion(natsd->actions[i].subscription, LEAVE_LIMIT_MS);
+        }
     }
 }
 
-void rw_natsd_leave(struct rw_natsd *natsd) {
+void cli_natsd_leave(struct cli_natsd *natsd) {
     struct timespec until;
-    if (!natsd)
+    if (natsd == NULL) {
         return;
+    }
     unsubscribe(natsd, true);
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += LEAVE_LIMIT_MS / 1000;
     pthread_mutex_lock(&natsd->lock);
-    while (natsd->working &&
-           pthread_cond_timedwait(&natsd->settled, &natsd->lock, &until) != ETIMEDOUT)
-        ;
+    while (natsd->working != 0 &&
+           pthread_cond_timedwait(&natsd->settled, &natsd->lock, &until) != ETIMEDOUT) {
+    }
     pthread_mutex_unlock(&natsd->lock);
 }
 
-bool rw_natsd_stop(struct rw_natsd *natsd) {
-    if (!natsd)
+bool cli_natsd_stop(struct cli_natsd *natsd) {
+    if (natsd == NULL) {
         return true;
+    }
     atomic_store(&natsd->running, false);
     unsubscribe(natsd, false);
-    if (natsd->pool)
-        rw_pool_stop(natsd->pool);
-    if (natsd->connection)
+    if (natsd->pool != NULL) {
+        cli_pool_stop(natsd->pool);
+    }
+    if (natsd->connection != NULL) {
         natsConnection_FlushTimeout(natsd->connection, LEAVE_LIMIT_MS);
-    for (size_t i = 0; i < ACTIONS; i++)
+    }
+    for (size_t i = 0; i < ACTIONS; i++) {
         natsSubscription_Destroy(natsd->actions[i].subscription);
-    if (!rw_nats_close(natsd->connection, natsd->options))
+    }
+    if (!cli_nats_close(natsd->connection, natsd->options)) {
         return false;
-    rw_pool_destroy(natsd->pool);
-    if (natsd->lost_fd >= 0)
+    }
+    cli_pool_destroy(natsd->pool);
+    if (natsd->lost_fd >= 0) {
         close(natsd->lost_fd);
-    rw_url_free(&natsd->url);
+    }
+    cli_url_free(&natsd->url);
     pthread_mutex_destroy(&natsd->lock);
     pthread_cond_destroy(&natsd->settled);
     free(natsd);

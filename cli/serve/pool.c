@@ -11,7 +11,7 @@ struct entry {
     void *job;
 };
 
-struct rw_pool {
+struct cli_pool {
     void (*run)(void *job);
     uint32_t max_threads, max_waiting;
     pthread_attr_t attributes;
@@ -26,10 +26,12 @@ struct rw_pool {
     bool ending;
 };
 
-struct rw_pool *rw_pool_create(uint32_t max_threads, uint32_t max_waiting, void (*run)(void *job)) {
-    struct rw_pool *pool = calloc(1, sizeof *pool);
-    if (!pool)
+struct cli_pool *cli_pool_create(uint32_t max_threads, uint32_t max_waiting,
+                                 void (*run)(void *job)) {
+    struct cli_pool *pool = calloc(1, sizeof *pool);
+    if (pool == NULL) {
         return NULL;
+    }
     pool->run = run;
     pool->max_threads = max_threads;
     pool->max_waiting = max_waiting;
@@ -44,21 +46,23 @@ struct rw_pool *rw_pool_create(uint32_t max_threads, uint32_t max_waiting, void 
 }
 
 static void *run_thread(void *arg) {
-    struct rw_pool *pool = arg;
+    struct cli_pool *pool = arg;
     pthread_mutex_lock(&pool->lock);
     for (;;) {
         struct entry *entry = pool->first;
-        if (!entry && pool->ending)
+        if (entry == NULL && pool->ending) {
             break;
-        if (!entry) {
+        }
+        if (entry == NULL) {
             pool->idle++;
             pthread_cond_wait(&pool->work, &pool->lock);
             pool->idle--;
             continue;
         }
         pool->first = entry->next;
-        if (!pool->first)
+        if (pool->first == NULL) {
             pool->last = &pool->first;
+        }
         pool->waiting--;
         pthread_mutex_unlock(&pool->lock);
         pool->run(entry->job);
@@ -71,17 +75,19 @@ static void *run_thread(void *arg) {
     return NULL;
 }
 
-bool rw_pool_submit(struct rw_pool *pool, void *job) {
+bool cli_pool_submit(struct cli_pool *pool, void *job) {
     struct entry *entry = malloc(sizeof *entry);
     pthread_t thread;
-    if (!entry)
+    if (entry == NULL) {
         return false;
+    }
     *entry = (struct entry){NULL, job};
     pthread_mutex_lock(&pool->lock);
     bool taken = !pool->ending && pool->waiting < pool->max_waiting;
     if (taken && pool->waiting >= pool->idle && pool->threads < pool->max_threads &&
-        pthread_create(&thread, &pool->attributes, run_thread, pool) == 0)
+        pthread_create(&thread, &pool->attributes, run_thread, pool) == 0) {
         pool->threads++;
+    }
     taken = taken && pool->threads > 0;
     if (taken) {
         *pool->last = entry;
@@ -90,24 +96,27 @@ bool rw_pool_submit(struct rw_pool *pool, void *job) {
         pthread_cond_signal(&pool->work);
     }
     pthread_mutex_unlock(&pool->lock);
-    if (!taken)
+    if (!taken) {
         free(entry);
+    }
     return taken;
 }
 
-void rw_pool_stop(struct rw_pool *pool) {
+void cli_pool_stop(struct cli_pool *pool) {
     pthread_mutex_lock(&pool->lock);
     pool->ending = true;
     pthread_cond_broadcast(&pool->work);
-    while (pool->threads)
+    while (pool->threads != 0) {
         pthread_cond_wait(&pool->ended, &pool->lock);
+    }
     pthread_mutex_unlock(&pool->lock);
 }
 
-void rw_pool_destroy(struct rw_pool *pool) {
-    if (!pool)
+void cli_pool_destroy(struct cli_pool *pool) {
+    if (pool == NULL) {
         return;
-    rw_pool_stop(pool);
+    }
+    cli_pool_stop(pool);
     pthread_attr_destroy(&pool->attributes);
     pthread_mutex_destroy(&pool->lock);
     pthread_cond_destroy(&pool->work);

@@ -4,8 +4,8 @@
  * message to a checked struct. No input and output, no state: this is where foreign bytes are
  * judged, and what the fuzzer drives.
  */
-#ifndef RW_REQUEST_H
-#define RW_REQUEST_H
+#ifndef CLI_REQUEST_H
+#define CLI_REQUEST_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -16,41 +16,41 @@
 #include "common/name.h"
 #include "common/util.h"
 
-struct rw_request {
-    enum rw_route route;
-    char name[RW_NAME_SIZE];            /* READ, WRITE */
-    uint64_t offset;                    /* READ */
-    uint64_t length;                    /* READ; RW_TO_THE_END when not given */
-    bool want_checksum;                 /* READ: "checksum": true */
-    uint64_t size;                      /* WRITE */
-    char checksum[RW_CHECKSUM_SIZE];    /* WRITE: what the bytes must have; "" when not given */
-    char transfer[RW_TRANSFER_ID_SIZE]; /* TRANSFER */
-    uint32_t wait_s;                    /* TRANSFER */
-    char after[RW_NAME_SIZE];           /* LIST: only the names that follow this one; "": all */
-    size_t answer_max;                  /* LIST: the bytes of an answer, which may end early then;
-                                           0: any. Set by the channel, not by the client */
+struct cli_request {
+    enum cli_route route;
+    char name[CLI_NAME_SIZE];            /* READ, WRITE */
+    uint64_t offset;                     /* READ */
+    uint64_t length;                     /* READ; CLI_TO_THE_END when not given */
+    bool want_checksum;                  /* READ: "checksum": true */
+    uint64_t size;                       /* WRITE */
+    char checksum[CLI_CHECKSUM_SIZE];    /* WRITE: what the bytes must have; "" when not given */
+    char transfer[CLI_TRANSFER_ID_SIZE]; /* TRANSFER */
+    uint32_t wait_s;                     /* TRANSFER */
+    char after[CLI_NAME_SIZE];           /* LIST: only the names that follow this one; "": all */
+    size_t answer_max;                   /* LIST: the bytes of an answer, which may end early then;
+                                            0: any. Set by the channel, not by the client */
 };
 
 /* Why a request is refused. */
-struct rw_refusal {
+struct cli_refusal {
     int status;        /* of HTTP */
     const char *allow; /* the Allow header of a 405, else NULL */
     int retry_after;   /* seconds, for a client that may try again; else 0 */
-    char text[RW_SENTENCE_SIZE];
+    char text[CLI_SENTENCE_SIZE];
 };
 
 /* target: the path with its query, as it came, without any decoding. body: length bytes, which need
  * no final NUL. False: refusal says why. */
-bool rw_request_parse(const char *method, const char *target, const char *body, size_t length,
-                      struct rw_request *request, struct rw_refusal *refusal);
+bool cli_request_parse(const char *method, const char *target, const char *body, size_t length,
+                       struct cli_request *request, struct cli_refusal *refusal);
 
 /* The same of a NATS message. route: LIST, READ, WRITE or TRANSFER, which the subject says; all
  * else is in the body, "name", "after", "transfer" and "wait" too. */
-bool rw_request_parse_message(enum rw_route route, const char *body, size_t length,
-                              struct rw_request *request, struct rw_refusal *refusal);
+bool cli_request_parse_message(enum cli_route route, const char *body, size_t length,
+                               struct cli_request *request, struct cli_refusal *refusal);
 
 /* Sets a refusal and returns false. */
-bool rw_refuse(struct rw_refusal *refusal, int status, const char *format, ...)
+bool cli_refuse(struct cli_refusal *refusal, int status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 #endif

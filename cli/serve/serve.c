@@ -13,10 +13,10 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#include "common/cli.h"
-#include "serve.h"
 #include "channel/token.h"
 #include "channel/url.h"
+#include "common/cli.h"
+#include "serve.h"
 
 #define DEFAULT_LISTEN "127.0.0.1:8470"
 #define DEFAULT_SUBJECT "ropeway"
@@ -27,7 +27,7 @@
 
 struct options {
     const char *listen;
-    struct rw_natsd_options nats;
+    struct cli_natsd_options nats;
     const char *writable;
     const char *token_file;
     const char *transports;
@@ -77,15 +77,16 @@ static void print_help(void) {
         "                             so only on a network that you trust\n"
         "      --transports LIST      UCX transports to use, as in UCX_TLS, e.g. 'tcp,self'\n"
         "  -h, --help                 show this text\n",
-        DEFAULT_LISTEN, DEFAULT_SUBJECT, DEFAULT_CLIENTS, RW_MAPS_MAX);
+        DEFAULT_LISTEN, DEFAULT_SUBJECT, DEFAULT_CLIENTS, CLI_MAPS_MAX);
 }
 
 /* ---- Options ------------------------------------------------------------------ */
 
 /* The exit code, or -1 to go on. */
 static int parse_option(int option, struct options *options) {
-    if (rw_credentials_option(option, optarg, &options->nats.credentials))
+    if (cli_credentials_option(option, optarg, &options->nats.credentials)) {
         return -1;
+    }
     switch (option) {
     case 'l':
         options->listen = optarg;
@@ -103,21 +104,25 @@ static int parse_option(int option, struct options *options) {
         options->token_file = optarg;
         break;
     case 'c':
-        if (!rw_parse_number(optarg, 1, RW_MAPS_MAX, &options->max_clients))
-            return rw_usage("serve", "--max-clients '%s' is not a number from 1 to %d", optarg,
-                            RW_MAPS_MAX);
+        if (!cli_parse_number(optarg, 1, CLI_MAPS_MAX, &options->max_clients)) {
+            return cli_usage("serve", "--max-clients '%s' is not a number from 1 to %d", optarg,
+                             CLI_MAPS_MAX);
+        }
         break;
     case 'g':
-        if (!rw_parse_seconds(optarg, 0, DAY_MS, &options->grace_ms))
-            return rw_usage("serve", "--grace '%s' is not a number of seconds", optarg);
+        if (!cli_parse_seconds(optarg, 0, DAY_MS, &options->grace_ms)) {
+            return cli_usage("serve", "--grace '%s' is not a number of seconds", optarg);
+        }
         break;
     case 'b':
-        if (!rw_parse_seconds(optarg, 1, DAY_MS, &options->begin_limit_ms))
-            return rw_usage("serve", "--begin-limit '%s' is not a number of seconds", optarg);
+        if (!cli_parse_seconds(optarg, 1, DAY_MS, &options->begin_limit_ms)) {
+            return cli_usage("serve", "--begin-limit '%s' is not a number of seconds", optarg);
+        }
         break;
     case 'S':
-        if (!rw_parse_seconds(optarg, 1, DAY_MS, &options->stall_limit_ms))
-            return rw_usage("serve", "--stall-limit '%s' is not a number of seconds", optarg);
+        if (!cli_parse_seconds(optarg, 1, DAY_MS, &options->stall_limit_ms)) {
+            return cli_usage("serve", "--stall-limit '%s' is not a number of seconds", optarg);
+        }
         break;
     case 'i':
         options->interop = true;
@@ -130,21 +135,27 @@ static int parse_option(int option, struct options *options) {
 }
 
 static int check_nats(struct options *options) {
-    struct rw_natsd_options *nats = &options->nats;
-    const struct rw_credentials *credentials = &nats->credentials;
-    if (!nats->url && (nats->subject || credentials->nats_creds || credentials->tls_ca ||
-                       credentials->tls_cert || credentials->tls_key))
-        return rw_usage("serve", "--subject and the options for credentials are for NATS, and "
-                                 "--nats URL is missing");
-    if (!rw_credentials_check(credentials, "serve"))
-        return RW_EXIT_USAGE;
-    if (!nats->url && !options->listen)
+    struct cli_natsd_options *nats = &options->nats;
+    const struct cli_credentials *credentials = &nats->credentials;
+    if (nats->url == NULL &&
+        (nats->subject != NULL || credentials->nats_creds != NULL || credentials->tls_ca != NULL ||
+         credentials->tls_cert != NULL || credentials->tls_key != NULL)) {
+        return cli_usage("serve", "--subject and the options for credentials are for NATS, and "
+                                  "--nats URL is missing");
+    }
+    if (!cli_credentials_check(credentials, "serve")) {
+        return CLI_EXIT_USAGE;
+    }
+    if (nats->url == NULL && options->listen == NULL) {
         options->listen = DEFAULT_LISTEN;
-    if (!nats->subject)
+    }
+    if (nats->subject == NULL) {
         nats->subject = DEFAULT_SUBJECT;
-    const char *wrong = rw_subject_check(nats->subject);
-    if (wrong)
-        return rw_usage("serve", "--subject '%s' can't be used: it %s", nats->subject, wrong);
+    }
+    const char *wrong = cli_subject_check(nats->subject);
+    if (wrong != NULL) {
+        return cli_usage("serve", "--subject '%s' can't be used: it %s", nats->subject, wrong);
+    }
     return -1;
 }
 
@@ -152,7 +163,7 @@ static int parse_options(int argc, char **argv, struct options *options) {
     static const struct option known[] = {{"listen", required_argument, NULL, 'l'},
                                           {"nats", required_argument, NULL, 'n'},
                                           {"subject", required_argument, NULL, 's'},
-                                          RW_CREDENTIALS_LONG_OPTIONS,
+                                          CLI_CREDENTIALS_LONG_OPTIONS,
                                           {"writable", required_argument, NULL, 'w'},
                                           {"token-file", required_argument, NULL, 't'},
                                           {"max-clients", required_argument, NULL, 'c'},
@@ -167,73 +178,81 @@ static int parse_options(int argc, char **argv, struct options *options) {
     while (code < 0 && (option = getopt_long(argc, argv, ":l:n:s:w:t:c:h", known, NULL)) != -1) {
         if (option == 'h') {
             print_help();
-            return rw_flush_stdout();
+            return cli_flush_stdout();
         }
-        if (option == '?' || option == ':')
-            return rw_usage_option("serve", option, argv);
+        if (option == '?' || option == ':') {
+            return cli_usage_option("serve", option, argv);
+        }
         code = parse_option(option, options);
     }
-    if (code < 0 && optind == argc && !options->writable)
-        return rw_usage("serve", "a PATH to offer is missing");
+    if (code < 0 && optind == argc && options->writable == NULL) {
+        return cli_usage("serve", "a PATH to offer is missing");
+    }
     return code < 0 ? check_nats(options) : code;
 }
 
 /* ---- Start ----------------------------------------------------------------------- */
 
-static bool take_token(struct rw_server *server, const char *path) {
-    if (!path)
+static bool take_token(struct cli_server *server, const char *path) {
+    if (path == NULL) {
         return true;
-    char *token = rw_token_read(path);
-    if (!token)
+    }
+    char *token = cli_token_read(path);
+    if (token == NULL) {
         return false;
+    }
     crypto_generichash(server->token_hash, sizeof server->token_hash, (unsigned char *)token,
                        strlen(token), NULL, 0);
     server->needs_token = true;
-    rw_token_free(token);
+    cli_token_free(token);
     return true;
 }
 
-static bool open_writable(struct rw_server *server, const char *path) {
-    if (!path)
+static bool open_writable(struct cli_server *server, const char *path) {
+    if (path == NULL) {
         return true;
+    }
     server->writable = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (server->writable >= 0 && faccessat(server->writable, ".", W_OK | X_OK, AT_EACCESS) == 0)
+    if (server->writable >= 0 && faccessat(server->writable, ".", W_OK | X_OK, AT_EACCESS) == 0) {
         return true;
-    rw_fail("can't take uploads into '%s': %s; give a directory that may be written", path,
-            rw_errno_text(errno));
+    }
+    cli_fail("can't take uploads into '%s': %s; give a directory that may be written", path,
+             cli_errno_text(errno));
     return false;
 }
 
-static bool open_connector(struct rw_server *server, const struct options *options) {
+static bool open_connector(struct cli_server *server, const struct options *options) {
     ropeway_connector_options_t settings;
     ropeway_connector_options_init(&settings, sizeof settings);
-    settings.log = rw_log_line;
+    settings.log = cli_log_line;
     settings.stall_ms = options->stall_limit_ms;
     settings.transports = options->transports;
     settings.interop = options->interop;
-    if (ropeway_connector_create(&settings, &server->connector) == ROPEWAY_OK)
+    if (ropeway_connector_create(&settings, &server->connector) == ROPEWAY_OK) {
         return true;
-    rw_fail("%s", ropeway_last_error());
+    }
+    cli_fail("%s", ropeway_last_error());
     return false;
 }
 
-static bool start_transfers(struct rw_server *server, const struct options *options) {
+static bool start_transfers(struct cli_server *server, const struct options *options) {
     int wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    int error = wake < 0 ? errno : rw_map_install(wake);
-    if (error) {
-        rw_fail("can't start the server: %s", rw_errno_text(error));
+    int error = wake < 0 ? errno : cli_map_install(wake);
+    if (error != 0) {
+        cli_fail("can't start the server: %s", cli_errno_text(error));
         return false;
     }
     server->transfers =
-        rw_transfers_create(server->connector, wake, server->max_clients, options->begin_limit_ms);
-    if (!server->transfers)
+        cli_transfers_create(server->connector, wake, server->max_clients, options->begin_limit_ms);
+    if (server->transfers == NULL) {
         return false;
-    server->idle_fd = rw_transfers_change_fd(server->transfers);
+    }
+    server->idle_fd = cli_transfers_change_fd(server->transfers);
     return true;
 }
 
-static void make_id(struct rw_server *server) {
-    unsigned char random[(RW_SERVER_ID_SIZE - 1) / 2];
+static void make_id(struct cli_server *server) {
+    unsigned char random[(CLI_SERVER_ID_SIZE - 1) / 2];
     randombytes_buf(random, sizeof random);
     sodium_bin2hex(server->id, sizeof server->id, random, sizeof random);
 }
@@ -241,130 +260,146 @@ static void make_id(struct rw_server *server) {
 /* Each transfer takes a few descriptors, and so does each connection. */
 static void raise_descriptor_limit(void) {
     struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
         return;
+    }
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 /* ---- The end ----------------------------------------------------------------------- */
 
-static bool is_quiet(struct rw_server *server, uint64_t *live, uint64_t *unreported) {
-    rw_transfers_pending(server->transfers, live, unreported);
+static bool is_quiet(struct cli_server *server, uint64_t *live, uint64_t *unreported) {
+    cli_transfers_pending(server->transfers, live, unreported);
     return *live == 0 && *unreported == 0 && atomic_load(&server->active) == 0;
 }
 
 /* Lets transfers end, and their clients learn it, for as long as the grace lasts. Returns how many
  * are left. */
-static uint64_t drain(struct rw_server *server, int signals, uint32_t grace_ms) {
-    uint64_t live, unreported, count, now = rw_now_ms();
+static uint64_t drain(struct cli_server *server, int signals, uint32_t grace_ms) {
+    uint64_t live, unreported, count, now = cli_now_ms();
     uint64_t until = now + grace_ms, report_until = 0;
     struct pollfd fds[] = {{.fd = signals, .events = POLLIN},
                            {.fd = server->idle_fd, .events = POLLIN}};
     while (!is_quiet(server, &live, &unreported)) {
-        now = rw_now_ms();
-        if (live == 0 && !report_until)
+        now = cli_now_ms();
+        if (live == 0 && report_until == 0) {
             report_until = now + REPORT_LIMIT_MS < until ? now + REPORT_LIMIT_MS : until;
+        }
         uint64_t end = live == 0 ? report_until : until;
-        if (now >= end)
+        if (now >= end) {
             break;
+        }
         poll(fds, 2, (int)(end - now));
-        if (fds[0].revents)
+        if (fds[0].revents != 0) {
             break;
-        while (read(server->idle_fd, &count, sizeof count) > 0)
-            ;
+        }
+        while (read(server->idle_fd, &count, sizeof count) > 0) {
+        }
     }
     return live;
 }
 
 /* The channels that bring requests; NULL: not asked for. */
 struct channels {
-    struct rw_httpd *httpd;
-    struct rw_natsd *natsd;
+    struct cli_httpd *httpd;
+    struct cli_natsd *natsd;
 };
 
-static void stop(struct rw_server *server, struct channels *channels) {
-    bool stopped = !server->transfers || rw_transfers_stop(server->transfers, STOP_LIMIT_MS);
-    if (!stopped || !rw_natsd_stop(channels->natsd)) {
+static void stop(struct cli_server *server, struct channels *channels) {
+    bool stopped =
+        server->transfers == NULL || cli_transfers_stop(server->transfers, STOP_LIMIT_MS);
+    if (!stopped || !cli_natsd_stop(channels->natsd)) {
         /* A disk that hangs, say: its threads still use what would be freed here. */
         fflush(NULL);
-        _exit(RW_EXIT_OK);
+        _exit(CLI_EXIT_OK);
     }
-    rw_httpd_stop(channels->httpd);
-    if (server->transfers)
-        rw_transfers_destroy(server->transfers);
+    cli_httpd_stop(channels->httpd);
+    if (server->transfers != NULL) {
+        cli_transfers_destroy(server->transfers);
+    }
     ropeway_connector_destroy(server->connector);
-    rw_tree_close(server->tree);
-    if (server->writable >= 0)
+    cli_tree_close(server->tree);
+    if (server->writable >= 0) {
         close(server->writable);
+    }
 }
 
 /* Opens the channels and prints their URLs. */
-static int open_channels(struct rw_server *server, const struct options *options,
+static int open_channels(struct cli_server *server, const struct options *options,
                          struct channels *channels) {
     char http_url[128], nats_url[512];
     bool loopback;
-    if (options->listen) {
-        channels->httpd = rw_httpd_start(server, options->listen, server->max_clients * 2 + 32,
-                                         http_url, sizeof http_url, &loopback);
-        if (!channels->httpd)
-            return RW_EXIT_FAILED;
-        if (!loopback && !server->needs_token)
-            rw_warn("who can reach %s can read all that is offered%s; use '--token-file FILE'",
-                    http_url, server->writable >= 0 ? ", and write" : "");
+    if (options->listen != NULL) {
+        channels->httpd = cli_httpd_start(server, options->listen, server->max_clients * 2 + 32,
+                                          http_url, sizeof http_url, &loopback);
+        if (channels->httpd == NULL) {
+            return CLI_EXIT_FAILED;
+        }
+        if (!loopback && !server->needs_token) {
+            cli_warn("who can reach %s can read all that is offered%s; use '--token-file FILE'",
+                     http_url, server->writable >= 0 ? ", and write" : "");
+        }
     }
-    if (options->nats.url) {
-        channels->natsd = rw_natsd_start(server, &options->nats, nats_url, sizeof nats_url);
-        if (!channels->natsd)
-            return RW_EXIT_FAILED;
+    if (options->nats.url != NULL) {
+        channels->natsd = cli_natsd_start(server, &options->nats, nats_url, sizeof nats_url);
+        if (channels->natsd == NULL) {
+            return CLI_EXIT_FAILED;
+        }
     }
-    if (channels->httpd)
+    if (channels->httpd != NULL) {
         printf("ropeway: serving on %s\n", http_url);
-    if (channels->natsd)
+    }
+    if (channels->natsd != NULL) {
         printf("ropeway: serving on %s\n", nats_url);
-    return rw_flush_stdout();
+    }
+    return cli_flush_stdout();
 }
 
 /* Waits until the server is told to end, or has lost its channel. */
 static int wait_for_end(const struct channels *channels, int signals) {
     struct signalfd_siginfo received;
     struct pollfd fds[] = {{.fd = signals, .events = POLLIN},
-                           {.fd = rw_natsd_lost_fd(channels->natsd), .events = POLLIN}};
+                           {.fd = cli_natsd_lost_fd(channels->natsd), .events = POLLIN}};
     do {
-        if (poll(fds, 2, -1) > 0 && fds[1].revents)
-            return RW_EXIT_FAILED;
-    } while (!fds[0].revents || read(signals, &received, sizeof received) < 0);
-    return RW_EXIT_OK;
+        if (poll(fds, 2, -1) > 0 && fds[1].revents != 0) {
+            return CLI_EXIT_FAILED;
+        }
+    } while (fds[0].revents == 0 || read(signals, &received, sizeof received) < 0);
+    return CLI_EXIT_OK;
 }
 
-static int serve(struct rw_server *server, const struct options *options, int signals) {
+static int serve(struct cli_server *server, const struct options *options, int signals) {
     struct channels channels = {0};
     int code = start_transfers(server, options) ? open_channels(server, options, &channels)
-                                                : RW_EXIT_FAILED;
-    if (code == RW_EXIT_OK) {
+                                                : CLI_EXIT_FAILED;
+    if (code == CLI_EXIT_OK) {
         code = wait_for_end(&channels, signals);
-        rw_natsd_leave(channels.natsd);
-        rw_transfers_close(server->transfers);
+        cli_natsd_leave(channels.natsd);
+        cli_transfers_close(server->transfers);
         uint64_t left = drain(server, signals, options->grace_ms);
-        if (left)
-            rw_warn("ended with %llu transfers unfinished; '--grace SECONDS' gives them more time",
-                    (unsigned long long)left);
+        if (left != 0) {
+            cli_warn("ended with %llu transfers unfinished; '--grace SECONDS' gives them more time",
+                     (unsigned long long)left);
+        }
     }
     stop(server, &channels);
     return code;
 }
 
-int rw_cmd_serve(int argc, char **argv) {
+int cli_run_serve(int argc, char **argv) {
     struct options options = {.max_clients = DEFAULT_CLIENTS,
                               .grace_ms = 10000,
                               .begin_limit_ms = 30000,
                               .stall_limit_ms = 30000};
-    struct rw_server server = {.writable = -1, .idle_fd = -1};
+    struct cli_server server = {.writable = -1, .idle_fd = -1};
     int code = parse_options(argc, argv, &options);
-    if (code >= 0)
+    if (code >= 0) {
         return code;
-    if (sodium_init() < 0)
-        return rw_fail("can't get random numbers from this system");
+    }
+    if (sodium_init() < 0) {
+        return cli_fail("can't get random numbers from this system");
+    }
 
     sigset_t handled;
     sigemptyset(&handled);
@@ -374,15 +409,17 @@ int rw_cmd_serve(int argc, char **argv) {
     pthread_sigmask(SIG_BLOCK, &handled, NULL);
     signal(SIGPIPE, SIG_IGN);
     int signals = signalfd(-1, &handled, SFD_CLOEXEC);
-    if (signals < 0)
-        return rw_fail("can't watch for signals: %s", rw_errno_text(errno));
+    if (signals < 0) {
+        return cli_fail("can't watch for signals: %s", cli_errno_text(errno));
+    }
     raise_descriptor_limit();
     server.max_clients = (uint32_t)options.max_clients;
     make_id(&server);
-    server.tree = rw_tree_open(argv + optind, (size_t)(argc - optind));
-    if (server.tree && take_token(&server, options.token_file) &&
-        open_writable(&server, options.writable) && open_connector(&server, &options))
+    server.tree = cli_tree_open(argv + optind, (size_t)(argc - optind));
+    if (server.tree != NULL && take_token(&server, options.token_file) &&
+        open_writable(&server, options.writable) && open_connector(&server, &options)) {
         return serve(&server, &options, signals);
-    rw_tree_close(server.tree);
-    return RW_EXIT_FAILED;
+    }
+    cli_tree_close(server.tree);
+    return CLI_EXIT_FAILED;
 }

@@ -18,28 +18,28 @@
 #define DRAIN_BATCH 32
 #define CLOSED_BEGIN_MS 1000 /* what a client that is about to begin gets when the server ends */
 
-struct rw_transfers {
+struct cli_transfers {
     ropeway_connector_t *connector;
     int wake_fd;
-    int change_fd; /* see rw_transfers_change_fd() */
+    int change_fd; /* see cli_transfers_change_fd() */
     uint32_t max_clients;
     uint32_t begin_limit_ms;
     pthread_t reaper;
 
     pthread_mutex_t lock;
-    pthread_cond_t changed;            /* a transfer has ended, or everything stops */
-    struct rw_transfer *first, **last; /* in the order of their start */
-    uint32_t reserved;                 /* places taken: transfers to be started, or not ended */
-    size_t kept;                       /* ended transfers in the list */
+    pthread_cond_t changed;             /* a transfer has ended, or everything stops */
+    struct cli_transfer *first, **last; /* in the order of their start */
+    uint32_t reserved;                  /* places taken: transfers to be started, or not ended */
+    size_t kept;                        /* ended transfers in the list */
     bool closed;
     bool stopping; /* waiters go home */
     bool ended;    /* the reaper goes home */
-    struct rw_transfer_counts counts;
+    struct cli_transfer_counts counts;
 };
 
 struct job {
-    struct rw_transfers *transfers;
-    struct rw_transfer *transfer;
+    struct cli_transfers *transfers;
+    struct cli_transfer *transfer;
 };
 
 static void signal_fd(int fd) {
@@ -50,16 +50,18 @@ static void signal_fd(int fd) {
 
 /* ---- The end of a transfer ------------------------------------------------- */
 
-static void conclude(struct rw_transfers *transfers, struct rw_transfer *transfer, bool complete) {
-    rw_transfer_close(transfer);
+static void conclude(struct cli_transfers *transfers, struct cli_transfer *transfer,
+                     bool complete) {
+    cli_transfer_close(transfer);
     pthread_mutex_lock(&transfers->lock);
-    transfer->state = complete ? RW_TRANSFER_COMPLETE : RW_TRANSFER_FAILED;
-    transfer->ended_ms = rw_now_ms();
+    transfer->state = complete ? CLI_TRANSFER_COMPLETE : CLI_TRANSFER_FAILED;
+    transfer->ended_ms = cli_now_ms();
     transfers->counts.live[transfer->upload]--;
-    if (complete)
+    if (complete) {
         transfers->counts.complete[transfer->upload]++;
-    else
+    } else {
         transfers->counts.failed[transfer->upload]++;
+    }
     transfers->reserved--;
     transfers->kept++;
     pthread_cond_broadcast(&transfers->changed);
@@ -69,16 +71,17 @@ static void conclude(struct rw_transfers *transfers, struct rw_transfer *transfe
 
 static void *run_job(void *arg) {
     struct job *job = arg;
-    conclude(job->transfers, job->transfer, rw_transfer_finish(job->transfer));
+    conclude(job->transfers, job->transfer, cli_transfer_finish(job->transfer));
     free(job);
     return NULL;
 }
 
-static bool finish_on_thread(struct rw_transfers *transfers, struct rw_transfer *transfer) {
+static bool finish_on_thread(struct cli_transfers *transfers, struct cli_transfer *transfer) {
     struct job *job = malloc(sizeof *job);
     pthread_t thread;
-    if (!job)
+    if (job == NULL) {
         return false;
+    }
     *job = (struct job){transfers, transfer};
     if (pthread_create(&thread, NULL, run_job, job) != 0) {
         free(job);
@@ -89,44 +92,46 @@ static bool finish_on_thread(struct rw_transfers *transfers, struct rw_transfer 
 }
 
 /* The reaper: an operation has ended. */
-static void reap(struct rw_transfers *transfers, ropeway_operation_t *operation) {
-    struct rw_transfer *transfer = ropeway_operation_user_data(operation);
+static void reap(struct cli_transfers *transfers, ropeway_operation_t *operation) {
+    struct cli_transfer *transfer = ropeway_operation_user_data(operation);
     bool complete = ropeway_operation_status(operation) == ROPEWAY_STATUS_COMPLETE;
     pthread_mutex_lock(&transfers->lock);
     transfer->operation = NULL;
-    transfer->state = RW_TRANSFER_FINISHING;
+    transfer->state = CLI_TRANSFER_FINISHING;
     ropeway_operation_progress(operation, &transfer->done, NULL);
-    if (transfer->not_begun && !complete)
-        rw_sentence(transfer->error, "'%s' was not begun in time (%.3g s)", transfer->name,
-                    (double)transfer->begin_limit_ms / 1000.0);
-    else if (rw_map_faulted(&transfer->map))
-        rw_sentence(transfer->error, "'%s' was truncated on the server during the transfer",
-                    transfer->name);
-    else if (!complete)
-        rw_sentence(transfer->error, "the transfer of '%s' failed: %s", transfer->name,
-                    ropeway_operation_error_text(operation));
+    if (transfer->not_begun && !complete) {
+        cli_sentence(transfer->error, "'%s' was not begun in time (%.3g s)", transfer->name,
+                     (double)transfer->begin_limit_ms / 1000.0);
+    } else if (cli_map_faulted(&transfer->map)) {
+        cli_sentence(transfer->error, "'%s' was truncated on the server during the transfer",
+                     transfer->name);
+    } else if (!complete) {
+        cli_sentence(transfer->error, "the transfer of '%s' failed: %s", transfer->name,
+                     ropeway_operation_error_text(operation));
+    }
     /* Its client has learned it from its own operation. */
     transfer->reported = !complete;
     pthread_mutex_unlock(&transfers->lock);
     ropeway_operation_release(operation);
-    if (!complete)
+    if (!complete) {
         conclude(transfers, transfer, false);
-    else if (!rw_transfer_finish_is_slow(transfer) || !finish_on_thread(transfers, transfer))
-        conclude(transfers, transfer, rw_transfer_finish(transfer));
+    } else if (!cli_transfer_finish_is_slow(transfer) || !finish_on_thread(transfers, transfer)) {
+        conclude(transfers, transfer, cli_transfer_finish(transfer));
+    }
 }
 
 /* Forgets outcomes that are old, or too many. */
-static void forget(struct rw_transfers *transfers, uint64_t now) {
-    struct rw_transfer **link = &transfers->first;
-    while (*link) {
-        struct rw_transfer *transfer = *link;
+static void forget(struct cli_transfers *transfers, uint64_t now) {
+    struct cli_transfer **link = &transfers->first;
+    while (*link != NULL) {
+        struct cli_transfer *transfer = *link;
         bool over =
-            transfer->state == RW_TRANSFER_COMPLETE || transfer->state == RW_TRANSFER_FAILED;
+            transfer->state == CLI_TRANSFER_COMPLETE || transfer->state == CLI_TRANSFER_FAILED;
         if (over &&
             (now >= transfer->ended_ms + KEEP_OUTCOME_MS || transfers->kept > KEEP_OUTCOMES)) {
             *link = transfer->next;
             transfers->kept--;
-            rw_transfer_destroy(transfer);
+            cli_transfer_destroy(transfer);
         } else {
             link = &transfer->next;
         }
@@ -135,23 +140,26 @@ static void forget(struct rw_transfers *transfers, uint64_t now) {
 }
 
 /* Cancels what nobody began and what faulted. Returns when to look again; UINT64_MAX: never. */
-static uint64_t inspect(struct rw_transfers *transfers) {
-    uint64_t now = rw_now_ms(), next = UINT64_MAX;
+static uint64_t inspect(struct cli_transfers *transfers) {
+    uint64_t now = cli_now_ms(), next = UINT64_MAX;
     pthread_mutex_lock(&transfers->lock);
     forget(transfers, now);
-    for (struct rw_transfer *transfer = transfers->first; transfer; transfer = transfer->next) {
+    for (struct cli_transfer *transfer = transfers->first; transfer != NULL;
+         transfer = transfer->next) {
         uint64_t due = UINT64_MAX;
-        if (transfer->state >= RW_TRANSFER_COMPLETE) {
+        if (transfer->state >= CLI_TRANSFER_COMPLETE) {
             due = transfer->ended_ms + KEEP_OUTCOME_MS;
-        } else if (transfer->operation) {
+        } else if (transfer->operation != NULL) {
             bool waits = !transfer->not_begun && ropeway_operation_status(transfer->operation) ==
                                                      ROPEWAY_STATUS_INITIALIZED;
-            if (waits && now >= transfer->begin_by_ms)
+            if (waits && now >= transfer->begin_by_ms) {
                 transfer->not_begun = true;
-            else if (waits)
+            } else if (waits) {
                 due = transfer->begin_by_ms;
-            if (transfer->not_begun || transfers->stopping || rw_map_faulted(&transfer->map))
+            }
+            if (transfer->not_begun || transfers->stopping || cli_map_faulted(&transfer->map)) {
                 ropeway_operation_cancel(transfer->operation);
+            }
         }
         next = due < next ? due : next;
     }
@@ -159,7 +167,7 @@ static uint64_t inspect(struct rw_transfers *transfers) {
     return next;
 }
 
-static bool has_ended(struct rw_transfers *transfers) {
+static bool has_ended(struct cli_transfers *transfers) {
     pthread_mutex_lock(&transfers->lock);
     bool ended = transfers->ended;
     pthread_mutex_unlock(&transfers->lock);
@@ -167,26 +175,30 @@ static bool has_ended(struct rw_transfers *transfers) {
 }
 
 static void *run_reaper(void *arg) {
-    struct rw_transfers *transfers = arg;
+    struct cli_transfers *transfers = arg;
     struct pollfd fds[] = {
         {.fd = ropeway_connector_fd(transfers->connector), .events = POLLIN},
         {.fd = transfers->wake_fd, .events = POLLIN},
     };
     while (!has_ended(transfers)) {
-        uint64_t next = inspect(transfers), now = rw_now_ms();
+        uint64_t next = inspect(transfers), now = cli_now_ms();
         int timeout = -1;
-        if (next != UINT64_MAX)
+        if (next != UINT64_MAX) {
             timeout = next > now ? (int)(next - now < 60000 ? next - now : 60000) : 0;
+        }
         poll(fds, 2, timeout);
         uint64_t count;
-        if (fds[1].revents && read(transfers->wake_fd, &count, sizeof count) < 0 && errno == EBADF)
+        if (fds[1].revents != 0 && read(transfers->wake_fd, &count, sizeof count) < 0 &&
+            errno == EBADF) {
             break;
+        }
         ropeway_operation_t *operations[DRAIN_BATCH];
         size_t drained;
         do {
             drained = ropeway_connector_drain(transfers->connector, operations, DRAIN_BATCH);
-            for (size_t i = 0; i < drained; i++)
+            for (size_t i = 0; i < drained; i++) {
                 reap(transfers, operations[i]);
+            }
         } while (drained == DRAIN_BATCH);
     }
     return NULL;
@@ -194,19 +206,19 @@ static void *run_reaper(void *arg) {
 
 /* ---- The table -------------------------------------------------------------- */
 
-struct rw_transfers *rw_transfers_create(ropeway_connector_t *connector, int wake_fd,
-                                         uint32_t max_clients, uint32_t begin_limit_ms) {
-    struct rw_transfers *transfers = calloc(1, sizeof *transfers);
-    if (!transfers) {
-        rw_fail("out of memory");
+struct cli_transfers *cli_transfers_create(ropeway_connector_t *connector, int wake_fd,
+                                           uint32_t max_clients, uint32_t begin_limit_ms) {
+    struct cli_transfers *transfers = calloc(1, sizeof *transfers);
+    if (transfers == NULL) {
+        cli_fail("out of memory");
         return NULL;
     }
-    *transfers = (struct rw_transfers){.connector = connector,
-                                       .wake_fd = wake_fd,
-                                       .change_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
-                                       .max_clients = max_clients,
-                                       .begin_limit_ms = begin_limit_ms,
-                                       .last = &transfers->first};
+    *transfers = (struct cli_transfers){.connector = connector,
+                                        .wake_fd = wake_fd,
+                                        .change_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
+                                        .max_clients = max_clients,
+                                        .begin_limit_ms = begin_limit_ms,
+                                        .last = &transfers->first};
     pthread_condattr_t clock;
     pthread_condattr_init(&clock);
     pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
@@ -216,43 +228,47 @@ struct rw_transfers *rw_transfers_create(ropeway_connector_t *connector, int wak
     int error = transfers->change_fd < 0
                     ? errno
                     : pthread_create(&transfers->reaper, NULL, run_reaper, transfers);
-    if (!error)
+    if (error == 0) {
         return transfers;
-    rw_fail("can't start the server's thread: %s", rw_errno_text(error));
-    if (transfers->change_fd >= 0)
+    }
+    cli_fail("can't start the server's thread: %s", cli_errno_text(error));
+    if (transfers->change_fd >= 0) {
         close(transfers->change_fd);
+    }
     free(transfers);
     return NULL;
 }
 
-bool rw_transfers_reserve(struct rw_transfers *transfers, struct rw_refusal *refusal) {
+bool cli_transfers_reserve(struct cli_transfers *transfers, struct cli_refusal *refusal) {
     pthread_mutex_lock(&transfers->lock);
     bool closed = transfers->closed, full = transfers->reserved >= transfers->max_clients;
-    if (full)
-        transfers->counts.refused++;
-    else if (!closed)
-        transfers->reserved++;
-    pthread_mutex_unlock(&transfers->lock);
-    if (closed)
-        return rw_refuse(refusal, 503, "the server is about to end; ask another one");
     if (full) {
-        rw_refuse(refusal, 503, "the server already has %u transfers, its limit; try again later",
-                  transfers->max_clients);
+        transfers->counts.refused++;
+    } else if (!closed) {
+        transfers->reserved++;
+    }
+    pthread_mutex_unlock(&transfers->lock);
+    if (closed) {
+        return cli_refuse(refusal, 503, "the server is about to end; ask another one");
+    }
+    if (full) {
+        cli_refuse(refusal, 503, "the server already has %u transfers, its limit; try again later",
+                   transfers->max_clients);
         refusal->retry_after = 1;
         return false;
     }
     return true;
 }
 
-void rw_transfers_unreserve(struct rw_transfers *transfers) {
+void cli_transfers_unreserve(struct cli_transfers *transfers) {
     pthread_mutex_lock(&transfers->lock);
     transfers->reserved--;
     signal_fd(transfers->change_fd);
     pthread_mutex_unlock(&transfers->lock);
 }
 
-static ropeway_error_t create_operation(struct rw_transfers *transfers,
-                                        struct rw_transfer *transfer) {
+static ropeway_error_t create_operation(struct cli_transfers *transfers,
+                                        struct cli_transfer *transfer) {
     ropeway_descriptor_t descriptor = {
         transfer->map.data, (size_t)transfer->map.size, {ROPEWAY_DEVICE_HOST, 0}};
     ropeway_operation_options_t options;
@@ -263,106 +279,114 @@ static ropeway_error_t create_operation(struct rw_transfers *transfers,
         transfers->connector, &descriptor, 1, &options, &transfer->operation);
 }
 
-bool rw_transfers_start(struct rw_transfers *transfers, struct rw_transfer *transfer,
-                        char id[RW_TRANSFER_ID_SIZE], json_t **metadata,
-                        struct rw_refusal *refusal) {
-    unsigned char random[(RW_TRANSFER_ID_SIZE - 1) / 2];
+bool cli_transfers_start(struct cli_transfers *transfers, struct cli_transfer *transfer,
+                         char id[CLI_TRANSFER_ID_SIZE], json_t **metadata,
+                         struct cli_refusal *refusal) {
+    unsigned char random[(CLI_TRANSFER_ID_SIZE - 1) / 2];
     randombytes_buf(random, sizeof random);
     sodium_bin2hex(transfer->id, sizeof transfer->id, random, sizeof random);
-    memcpy(id, transfer->id, RW_TRANSFER_ID_SIZE);
+    memcpy(id, transfer->id, CLI_TRANSFER_ID_SIZE);
     const char *text = NULL;
     *metadata = NULL;
     /* The reaper must not meet the operation before the transfer is in the list. */
     pthread_mutex_lock(&transfers->lock);
     ropeway_error_t error = create_operation(transfers, transfer);
-    if (!error) {
+    if (error == ROPEWAY_OK) {
         transfer->begin_limit_ms = transfers->begin_limit_ms;
-        transfer->begin_by_ms = rw_now_ms() + transfer->begin_limit_ms;
+        transfer->begin_by_ms = cli_now_ms() + transfer->begin_limit_ms;
         *transfers->last = transfer;
         transfers->last = &transfer->next;
         transfers->counts.live[transfer->upload]++;
         error = ropeway_operation_metadata(transfer->operation, &text);
-        *metadata = error ? NULL : json_loads(text, 0, NULL);
+        *metadata = error != ROPEWAY_OK ? NULL : json_loads(text, 0, NULL);
         transfer->not_begun = *metadata == NULL;
         signal_fd(transfers->wake_fd);
     }
-    if (!*metadata)
-        rw_refuse(refusal, 500, "the server can't offer '%s': %s", transfer->name,
-                  error ? ropeway_last_error() : "out of memory");
+    if (*metadata == NULL) {
+        cli_refuse(refusal, 500, "the server can't offer '%s': %s", transfer->name,
+                   error != ROPEWAY_OK ? ropeway_last_error() : "out of memory");
+    }
     bool listed = transfer->operation != NULL;
     pthread_mutex_unlock(&transfers->lock);
     if (!listed) {
-        rw_transfer_destroy(transfer);
-        rw_transfers_unreserve(transfers);
+        cli_transfer_destroy(transfer);
+        cli_transfers_unreserve(transfers);
     }
     return *metadata != NULL;
 }
 
 /* ---- Outcomes ----------------------------------------------------------------- */
 
-static struct rw_transfer *find(struct rw_transfers *transfers, const char *id) {
-    struct rw_transfer *transfer = transfers->first;
-    while (transfer && strcmp(transfer->id, id) != 0)
+static struct cli_transfer *find(struct cli_transfers *transfers, const char *id) {
+    struct cli_transfer *transfer = transfers->first;
+    while (transfer != NULL && strcmp(transfer->id, id) != 0) {
         transfer = transfer->next;
+    }
     return transfer;
 }
 
-void rw_transfers_drop(struct rw_transfers *transfers, const char *id) {
+void cli_transfers_drop(struct cli_transfers *transfers, const char *id) {
     pthread_mutex_lock(&transfers->lock);
-    struct rw_transfer *transfer = find(transfers, id);
-    if (transfer)
+    struct cli_transfer *transfer = find(transfers, id);
+    if (transfer != NULL) {
         transfer->begin_by_ms = 0;
+    }
     signal_fd(transfers->wake_fd);
     pthread_mutex_unlock(&transfers->lock);
 }
 
-static json_t *describe(const struct rw_transfer *transfer) {
+static json_t *describe(const struct cli_transfer *transfer) {
     uint64_t done = transfer->done;
-    const char *state = transfer->state == RW_TRANSFER_FINISHING  ? "finishing"
-                        : transfer->state == RW_TRANSFER_COMPLETE ? "complete"
-                        : transfer->state == RW_TRANSFER_FAILED   ? "failed"
-                                                                  : "running";
-    if (transfer->operation) {
+    const char *state = transfer->state == CLI_TRANSFER_FINISHING  ? "finishing"
+                        : transfer->state == CLI_TRANSFER_COMPLETE ? "complete"
+                        : transfer->state == CLI_TRANSFER_FAILED   ? "failed"
+                                                                   : "running";
+    if (transfer->operation != NULL) {
         ropeway_operation_progress(transfer->operation, &done, NULL);
-        if (ropeway_operation_status(transfer->operation) == ROPEWAY_STATUS_INITIALIZED)
+        if (ropeway_operation_status(transfer->operation) == ROPEWAY_STATUS_INITIALIZED) {
             state = "waiting";
+        }
     }
     json_t *answer =
         json_pack("{s:s, s:s, s:s, s:s, s:I, s:I}", "transfer", transfer->id, "kind",
                   transfer->upload ? "write" : "read", "name", transfer->name, "state", state,
                   "bytes", (json_int_t)done, "size", (json_int_t)transfer->size);
-    if (answer && transfer->state == RW_TRANSFER_COMPLETE && transfer->want_checksum)
+    if (answer != NULL && transfer->state == CLI_TRANSFER_COMPLETE && transfer->want_checksum) {
         json_object_set_new(answer, "checksum", json_string(transfer->checksum));
-    if (answer && transfer->state == RW_TRANSFER_FAILED)
+    }
+    if (answer != NULL && transfer->state == CLI_TRANSFER_FAILED) {
         json_object_set_new(answer, "error", json_string(transfer->error));
+    }
     return answer;
 }
 
-json_t *rw_transfers_outcome(struct rw_transfers *transfers, const char *id, uint32_t wait_s,
-                             struct rw_refusal *refusal) {
+json_t *cli_transfers_outcome(struct cli_transfers *transfers, const char *id, uint32_t wait_s,
+                              struct cli_refusal *refusal) {
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += wait_s;
     json_t *answer = NULL;
     pthread_mutex_lock(&transfers->lock);
-    struct rw_transfer *transfer = find(transfers, id);
-    while (transfer && transfer->state < RW_TRANSFER_COMPLETE && !transfers->stopping &&
-           pthread_cond_timedwait(&transfers->changed, &transfers->lock, &until) == 0)
+    struct cli_transfer *transfer = find(transfers, id);
+    while (transfer != NULL && transfer->state < CLI_TRANSFER_COMPLETE && !transfers->stopping &&
+           pthread_cond_timedwait(&transfers->changed, &transfers->lock, &until) == 0) {
         transfer = find(transfers, id);
-    if (transfer) {
+    }
+    if (transfer != NULL) {
         answer = describe(transfer);
-        transfer->reported = transfer->reported || transfer->state >= RW_TRANSFER_COMPLETE;
+        transfer->reported = transfer->reported || transfer->state >= CLI_TRANSFER_COMPLETE;
         signal_fd(transfers->change_fd);
     }
     pthread_mutex_unlock(&transfers->lock);
-    if (!transfer)
-        rw_refuse(refusal, 404, "no transfer is called '%s', or it ended long ago", id);
-    else if (!answer)
-        rw_refuse(refusal, 500, "the server is out of memory");
+    if (transfer == NULL) {
+        cli_refuse(refusal, 404, "no transfer is called '%s', or it ended long ago", id);
+    } else if (answer == NULL) {
+        cli_refuse(refusal, 500, "the server is out of memory");
+    }
     return answer;
 }
 
-void rw_transfers_count(struct rw_transfers *transfers, struct rw_transfer_counts *counts) {
+void cli_transfers_count(struct cli_transfers *transfers, struct cli_transfer_counts *counts) {
     pthread_mutex_lock(&transfers->lock);
     *counts = transfers->counts;
     pthread_mutex_unlock(&transfers->lock);
@@ -370,15 +394,16 @@ void rw_transfers_count(struct rw_transfers *transfers, struct rw_transfer_count
 
 /* ---- The end --------------------------------------------------------------------- */
 
-int rw_transfers_change_fd(const struct rw_transfers *transfers) {
+int cli_transfers_change_fd(const struct cli_transfers *transfers) {
     return transfers->change_fd;
 }
 
-void rw_transfers_close(struct rw_transfers *transfers) {
+void cli_transfers_close(struct cli_transfers *transfers) {
     pthread_mutex_lock(&transfers->lock);
     transfers->closed = true;
-    for (struct rw_transfer *transfer = transfers->first; transfer; transfer = transfer->next) {
-        uint64_t at_once = rw_now_ms() + CLOSED_BEGIN_MS;
+    for (struct cli_transfer *transfer = transfers->first; transfer != NULL;
+         transfer = transfer->next) {
+        uint64_t at_once = cli_now_ms() + CLOSED_BEGIN_MS;
         if (transfer->begin_by_ms > at_once) {
             transfer->begin_limit_ms -= (uint32_t)(transfer->begin_by_ms - at_once);
             transfer->begin_by_ms = at_once;
@@ -388,16 +413,18 @@ void rw_transfers_close(struct rw_transfers *transfers) {
     pthread_mutex_unlock(&transfers->lock);
 }
 
-void rw_transfers_pending(struct rw_transfers *transfers, uint64_t *live, uint64_t *unreported) {
+void cli_transfers_pending(struct cli_transfers *transfers, uint64_t *live, uint64_t *unreported) {
     pthread_mutex_lock(&transfers->lock);
     *live = transfers->reserved;
     *unreported = 0;
-    for (struct rw_transfer *transfer = transfers->first; transfer; transfer = transfer->next)
-        *unreported += transfer->state >= RW_TRANSFER_COMPLETE && !transfer->reported;
+    for (struct cli_transfer *transfer = transfers->first; transfer != NULL;
+         transfer = transfer->next) {
+        *unreported += transfer->state >= CLI_TRANSFER_COMPLETE && !transfer->reported;
+    }
     pthread_mutex_unlock(&transfers->lock);
 }
 
-bool rw_transfers_stop(struct rw_transfers *transfers, uint32_t limit_ms) {
+bool cli_transfers_stop(struct cli_transfers *transfers, uint32_t limit_ms) {
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += limit_ms / 1000 + 1;
@@ -405,23 +432,24 @@ bool rw_transfers_stop(struct rw_transfers *transfers, uint32_t limit_ms) {
     transfers->closed = transfers->stopping = true;
     pthread_cond_broadcast(&transfers->changed);
     signal_fd(transfers->wake_fd);
-    while (transfers->reserved &&
-           pthread_cond_timedwait(&transfers->changed, &transfers->lock, &until) == 0)
-        ;
+    while (transfers->reserved != 0 &&
+           pthread_cond_timedwait(&transfers->changed, &transfers->lock, &until) == 0) {
+    }
     bool idle = transfers->reserved == 0;
     transfers->ended = idle;
     signal_fd(transfers->wake_fd);
     pthread_mutex_unlock(&transfers->lock);
-    if (idle)
+    if (idle) {
         pthread_join(transfers->reaper, NULL);
+    }
     return idle;
 }
 
-void rw_transfers_destroy(struct rw_transfers *transfers) {
-    while (transfers->first) {
-        struct rw_transfer *transfer = transfers->first;
+void cli_transfers_destroy(struct cli_transfers *transfers) {
+    while (transfers->first != NULL) {
+        struct cli_transfer *transfer = transfers->first;
         transfers->first = transfer->next;
-        rw_transfer_destroy(transfer);
+        cli_transfer_destroy(transfer);
     }
     close(transfers->change_fd);
     pthread_cond_destroy(&transfers->changed);

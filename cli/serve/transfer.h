@@ -12,42 +12,42 @@
  * A client that does not begin in time loses its operation; one that stalls is ended by the
  * connector's stall limit. So no transfer stays for ever.
  */
-#ifndef RW_SERVE_TRANSFER_H
-#define RW_SERVE_TRANSFER_H
+#ifndef CLI_SERVE_TRANSFER_H
+#define CLI_SERVE_TRANSFER_H
 
 #include <sys/stat.h>
 
 #include <jansson.h>
 #include <ropeway.h>
 
-#include "request.h"
-#include "map.h"
 #include "common/temp.h"
+#include "map.h"
+#include "request.h"
 
-enum rw_transfer_state {
-    RW_TRANSFER_LIVE,
-    RW_TRANSFER_FINISHING,
-    RW_TRANSFER_COMPLETE,
-    RW_TRANSFER_FAILED
+enum cli_transfer_state {
+    CLI_TRANSFER_LIVE,
+    CLI_TRANSFER_FINISHING,
+    CLI_TRANSFER_COMPLETE,
+    CLI_TRANSFER_FAILED
 };
 
-struct rw_transfer {
-    struct rw_transfer *next;
-    char id[RW_TRANSFER_ID_SIZE];
+struct cli_transfer {
+    struct cli_transfer *next;
+    char id[CLI_TRANSFER_ID_SIZE];
     bool upload;
     char *name;
     uint64_t size;
-    struct rw_map map;
+    struct cli_map map;
 
-    int file;            /* read: the object; upload: the directory that rest starts from */
-    struct stat before;  /* read: the object when the transfer began */
-    struct rw_temp temp; /* upload */
-    char *rest;          /* upload: the path from that directory to the final name */
-    bool want_checksum;  /* read: tell the checksum; upload: compare it */
-    char checksum[RW_CHECKSUM_SIZE];
+    int file;             /* read: the object; upload: the directory that rest starts from */
+    struct stat before;   /* read: the object when the transfer began */
+    struct cli_temp temp; /* upload */
+    char *rest;           /* upload: the path from that directory to the final name */
+    bool want_checksum;   /* read: tell the checksum; upload: compare it */
+    char checksum[CLI_CHECKSUM_SIZE];
 
     /* The rest belongs to the table and is guarded by its lock. */
-    enum rw_transfer_state state;
+    enum cli_transfer_state state;
     ropeway_operation_t *operation; /* only while LIVE */
     uint64_t begin_by_ms;
     uint32_t begin_limit_ms;
@@ -55,28 +55,28 @@ struct rw_transfer {
     uint64_t done;  /* bytes */
     uint64_t ended_ms;
     bool reported; /* a client was told the outcome */
-    char error[RW_SENTENCE_SIZE];
+    char error[CLI_SENTENCE_SIZE];
 };
 
 /* NULL: out of memory. The caller fills in what describes it. */
-struct rw_transfer *rw_transfer_create(const char *name, bool upload);
+struct cli_transfer *cli_transfer_create(const char *name, bool upload);
 
 /* For one that was never started. */
-void rw_transfer_destroy(struct rw_transfer *transfer);
+void cli_transfer_destroy(struct cli_transfer *transfer);
 
 /* serve_finish.c: what is left to do after the bytes have moved. False: transfer->error says why it
  * failed. */
-bool rw_transfer_finish(struct rw_transfer *transfer);
+bool cli_transfer_finish(struct cli_transfer *transfer);
 
 /* Whether that may take long. */
-bool rw_transfer_finish_is_slow(const struct rw_transfer *transfer);
+bool cli_transfer_finish_is_slow(const struct cli_transfer *transfer);
 
 /* Gives back everything but the outcome. */
-void rw_transfer_close(struct rw_transfer *transfer);
+void cli_transfer_close(struct cli_transfer *transfer);
 
-struct rw_transfers;
+struct cli_transfers;
 
-struct rw_transfer_counts {
+struct cli_transfer_counts {
     uint64_t live[2]; /* [0] reads, [1] uploads: started and not ended */
     uint64_t complete[2];
     uint64_t failed[2];
@@ -85,44 +85,44 @@ struct rw_transfer_counts {
 
 /* Starts the reaper. wake_fd: an eventfd, to be kept open, that makes it look at once. NULL: a
  * sentence was printed. */
-struct rw_transfers *rw_transfers_create(ropeway_connector_t *connector, int wake_fd,
-                                         uint32_t max_clients, uint32_t begin_limit_ms);
+struct cli_transfers *cli_transfers_create(ropeway_connector_t *connector, int wake_fd,
+                                           uint32_t max_clients, uint32_t begin_limit_ms);
 
 /* Takes a place. False: none is free or the server is about to end; refusal says so. */
-bool rw_transfers_reserve(struct rw_transfers *transfers, struct rw_refusal *refusal);
-void rw_transfers_unreserve(struct rw_transfers *transfers);
+bool cli_transfers_reserve(struct cli_transfers *transfers, struct cli_refusal *refusal);
+void cli_transfers_unreserve(struct cli_transfers *transfers);
 
 /* Starts a transfer in a place that was reserved, and takes both over, even when it fails. id: what
  * it is called from now on. *metadata: a JSON object, to be freed. False: a refusal. */
-bool rw_transfers_start(struct rw_transfers *transfers, struct rw_transfer *transfer,
-                        char id[RW_TRANSFER_ID_SIZE], json_t **metadata,
-                        struct rw_refusal *refusal);
+bool cli_transfers_start(struct cli_transfers *transfers, struct cli_transfer *transfer,
+                         char id[CLI_TRANSFER_ID_SIZE], json_t **metadata,
+                         struct cli_refusal *refusal);
 
 /* Ends a transfer at once that nobody can begin, because its answer could not be sent. */
-void rw_transfers_drop(struct rw_transfers *transfers, const char *id);
+void cli_transfers_drop(struct cli_transfers *transfers, const char *id);
 
 /* Waits up to wait_s for the end of a transfer, and tells how it stands. NULL: a refusal. */
-json_t *rw_transfers_outcome(struct rw_transfers *transfers, const char *id, uint32_t wait_s,
-                             struct rw_refusal *refusal);
+json_t *cli_transfers_outcome(struct cli_transfers *transfers, const char *id, uint32_t wait_s,
+                              struct cli_refusal *refusal);
 
-void rw_transfers_count(struct rw_transfers *transfers, struct rw_transfer_counts *counts);
+void cli_transfers_count(struct cli_transfers *transfers, struct cli_transfer_counts *counts);
 
 /* An eventfd that is written to each time a transfer has ended or was reported. */
-int rw_transfers_change_fd(const struct rw_transfers *transfers);
+int cli_transfers_change_fd(const struct cli_transfers *transfers);
 
 /* Refuses new transfers from now on; those that wait for their client do so no longer than a
  * second.
  */
-void rw_transfers_close(struct rw_transfers *transfers);
+void cli_transfers_close(struct cli_transfers *transfers);
 
 /* Transfers that are not ended, and those whose outcome no client has been told. */
-void rw_transfers_pending(struct rw_transfers *transfers, uint64_t *live, uint64_t *unreported);
+void cli_transfers_pending(struct cli_transfers *transfers, uint64_t *live, uint64_t *unreported);
 
 /* Cancels what is live and wakes all who wait. Returns false when a transfer did not end within
  * limit_ms; then nothing may be freed. */
-bool rw_transfers_stop(struct rw_transfers *transfers, uint32_t limit_ms);
+bool cli_transfers_stop(struct cli_transfers *transfers, uint32_t limit_ms);
 
-/* After rw_transfers_stop(), when no other thread uses the table any more. */
-void rw_transfers_destroy(struct rw_transfers *transfers);
+/* After cli_transfers_stop(), when no other thread uses the table any more. */
+void cli_transfers_destroy(struct cli_transfers *transfers);
 
 #endif

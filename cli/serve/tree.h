@@ -4,8 +4,8 @@
  * No name leads out of an offered directory. Symbolic links below a directory are followed while
  * they stay in it.
  */
-#ifndef RW_SERVE_TREE_H
-#define RW_SERVE_TREE_H
+#ifndef CLI_SERVE_TREE_H
+#define CLI_SERVE_TREE_H
 
 #include <sys/stat.h>
 
@@ -13,26 +13,26 @@
 
 #include "request.h"
 
-struct rw_tree;
+struct cli_tree;
 
 /* Opens the paths and looks for two that offer the same name. NULL: a sentence was printed. */
-struct rw_tree *rw_tree_open(char *const *paths, size_t count);
-void rw_tree_close(struct rw_tree *tree);
+struct cli_tree *cli_tree_open(char *const *paths, size_t count);
+void cli_tree_close(struct cli_tree *tree);
 
 /* Opens an object for reading. Returns a descriptor and its stat, or -1 with a refusal. */
-int rw_tree_object(const struct rw_tree *tree, const char *name, struct stat *info,
-                   struct rw_refusal *refusal);
+int cli_tree_object(const struct cli_tree *tree, const char *name, struct stat *info,
+                    struct cli_refusal *refusal);
 
 /* A new array of {"name", "size", "mtime"}, as the trees are now; NULL: refusal says why. */
-json_t *rw_tree_list(const struct rw_tree *tree, struct rw_refusal *refusal);
+json_t *cli_tree_list(const struct cli_tree *tree, struct cli_refusal *refusal);
 
 /* Opens the directory that is deepest on the way to name and exists, without following symbolic
  * links. *rest: where the remainder of name begins. Returns a descriptor, or -1 with a refusal. */
-int rw_tree_deepest(int root, const char *name, const char **rest, struct rw_refusal *refusal);
+int cli_tree_deepest(int root, const char *name, const char **rest, struct cli_refusal *refusal);
 
 /* Makes the directories on the way to name below a directory. Returns a descriptor of the last one
  * (its own, even when name has one component), and *base: where the file's own name begins. -1: see
  * errno. */
-int rw_tree_make_parents(int directory, const char *name, const char **base);
+int cli_tree_make_parents(int directory, const char *name, const char **base);
 
 #endif

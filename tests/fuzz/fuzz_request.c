@@ -18,50 +18,50 @@ static void require(int holds) {
 }
 
 static void check_name(const char *name) {
-    char again[RW_NAME_SIZE];
-    char *encoded = rw_name_encode(name);
+    char again[CLI_NAME_SIZE];
+    char *encoded = cli_name_encode(name);
     require(encoded != NULL);
-    require(rw_name_check(name, strlen(name)) == NULL);
+    require(cli_name_check(name, strlen(name)) == NULL);
     require(name[0] != '/' && strstr(name, "//") == NULL && strcmp(name, "..") != 0);
     require(strncmp(name, "../", 3) != 0 && strstr(name, "/../") == NULL);
-    require(rw_name_decode(encoded, strlen(encoded), again) == NULL && strcmp(again, name) == 0);
+    require(cli_name_decode(encoded, strlen(encoded), again) == NULL && strcmp(again, name) == 0);
     free(encoded);
 }
 
-static void check_accepted(const struct rw_request *request) {
+static void check_accepted(const struct cli_request *request) {
     switch (request->route) {
-    case RW_ROUTE_WRITE:
-        require(request->size <= RW_OBJECT_SIZE_MAX);
-        require(!*request->checksum || rw_checksum_valid(request->checksum));
+    case CLI_ROUTE_WRITE:
+        require(request->size <= CLI_OBJECT_SIZE_MAX);
+        require(!*request->checksum || cli_checksum_valid(request->checksum));
         check_name(request->name);
         break;
-    case RW_ROUTE_READ:
-        require(request->offset <= RW_OBJECT_SIZE_MAX);
-        require(request->length <= RW_OBJECT_SIZE_MAX || request->length == RW_TO_THE_END);
+    case CLI_ROUTE_READ:
+        require(request->offset <= CLI_OBJECT_SIZE_MAX);
+        require(request->length <= CLI_OBJECT_SIZE_MAX || request->length == CLI_TO_THE_END);
         check_name(request->name);
         break;
-    case RW_ROUTE_TRANSFER:
-        require(strlen(request->transfer) == RW_TRANSFER_ID_SIZE - 1);
-        require(request->wait_s <= RW_WAIT_MAX_S);
+    case CLI_ROUTE_TRANSFER:
+        require(strlen(request->transfer) == CLI_TRANSFER_ID_SIZE - 1);
+        require(request->wait_s <= CLI_WAIT_MAX_S);
         break;
-    case RW_ROUTE_LIST:
+    case CLI_ROUTE_LIST:
         require(memchr(request->after, '\0', sizeof request->after) != NULL);
         break;
-    case RW_ROUTE_METRICS:
-    case RW_ROUTE_HEALTH:
+    case CLI_ROUTE_METRICS:
+    case CLI_ROUTE_HEALTH:
         break;
     }
 }
 
 static bool parse(const char *method, const char *target, const char *body, size_t size,
-                  struct rw_request *request, struct rw_refusal *refusal) {
+                  struct cli_request *request, struct cli_refusal *refusal) {
     if (strcmp(method, "NATS") != 0)
-        return rw_request_parse(method, target, body, size, request, refusal);
-    enum rw_route route = strcmp(target, "read") == 0       ? RW_ROUTE_READ
-                          : strcmp(target, "write") == 0    ? RW_ROUTE_WRITE
-                          : strcmp(target, "transfer") == 0 ? RW_ROUTE_TRANSFER
-                                                            : RW_ROUTE_LIST;
-    return rw_request_parse_message(route, body, size, request, refusal);
+        return cli_request_parse(method, target, body, size, request, refusal);
+    enum cli_route route = strcmp(target, "read") == 0       ? CLI_ROUTE_READ
+                           : strcmp(target, "write") == 0    ? CLI_ROUTE_WRITE
+                           : strcmp(target, "transfer") == 0 ? CLI_ROUTE_TRANSFER
+                                                             : CLI_ROUTE_LIST;
+    return cli_request_parse_message(route, body, size, request, refusal);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -71,8 +71,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     char *head = strndup((const char *)data, head_size);
     /* A copy of its own, so that a read past its end is seen. */
     char *body = malloc(body_size ? body_size : 1);
-    struct rw_request *request = malloc(sizeof *request);
-    struct rw_refusal refusal;
+    struct cli_request *request = malloc(sizeof *request);
+    struct cli_refusal refusal;
     require(head && body && request);
     memcpy(body, newline ? newline + 1 : data, body_size);
     char *space = strchr(head, ' ');
@@ -82,7 +82,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         check_accepted(request);
     } else {
         require(refusal.status >= 400 && refusal.status <= 599 && *refusal.text);
-        require(rw_utf8_valid(refusal.text, strlen(refusal.text)));
+        require(cli_utf8_valid(refusal.text, strlen(refusal.text)));
     }
     free(request);
     free(body);

@@ -329,18 +329,18 @@ static void test_perf_prints_a_table_for_people(void **state) {
 }
 
 static void test_perf_notices_one_wrong_byte(void **state) {
-    struct rw_perf_memory memory = {0};
-    char sentence[RW_PERF_ERROR_SIZE] = "";
+    struct cli_perf_memory memory = {0};
+    char sentence[CLI_PERF_ERROR_SIZE] = "";
 
     (void)state;
-    assert_int_equal(rw_perf_memory_resize(&memory, 4099, 3), 0);
-    rw_perf_memory_fill(&memory, 7);
-    assert_true(rw_perf_memory_check(&memory, 7, sentence, sizeof sentence));
-    assert_false(rw_perf_memory_check(&memory, 8, sentence, sizeof sentence));
-    rw_perf_slot(&memory, 2)[4098] ^= 1;
-    assert_false(rw_perf_memory_check(&memory, 7, sentence, sizeof sentence));
+    assert_int_equal(cli_perf_memory_resize(&memory, 4099, 3), 0);
+    cli_perf_memory_fill(&memory, 7);
+    assert_true(cli_perf_memory_check(&memory, 7, sentence, sizeof sentence));
+    assert_false(cli_perf_memory_check(&memory, 8, sentence, sizeof sentence));
+    cli_perf_slot(&memory, 2)[4098] ^= 1;
+    assert_false(cli_perf_memory_check(&memory, 7, sentence, sizeof sentence));
     assert_non_null(strstr(sentence, "slot 2"));
-    rw_perf_memory_free(&memory);
+    cli_perf_memory_free(&memory);
 }
 
 static void test_perf_leaves_no_server_behind(void **state) {
