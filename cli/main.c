@@ -8,7 +8,7 @@
 #include <ropeway.h>
 
 #include "common/cli.h"
-#include "common/util.h"
+#include "common/message.h"
 
 static const struct command {
     const char *name;

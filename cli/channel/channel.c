@@ -5,7 +5,9 @@
 #include <poll.h>
 #include <stdlib.h>
 
+#include "common/clock.h"
 #include "common/interrupt.h"
+#include "common/message.h"
 
 #define RETRY_MAX_MS 5000
 

@@ -9,7 +9,7 @@
 #include <jansson.h>
 
 #include "common/api.h"
-#include "common/util.h"
+#include "common/text.h"
 #include "credentials.h"
 #include "url.h"
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The options that name files of keys and certificates. */
 #include "credentials.h"
 
 #include <stddef.h>
 
-#include "common/util.h"
+#include "common/message.h"
 
 bool cli_credentials_option(int option, const char *argument, struct cli_credentials *credentials) {
     switch (option) {

@@ -8,10 +8,11 @@
 #include <ropeway.h>
 
 #include "channel.h"
+#include "common/api.h"
 #include "common/interrupt.h"
-
-#define OBJECTS "/v1/objects"
-#define TRANSFERS "/v1/transfers"
+#include "common/message.h"
+#include "common/name.h"
+#include "common/text.h"
 
 struct http {
     struct cli_channel channel;
@@ -195,13 +196,13 @@ static void take_status(struct http *http, struct cli_reply *reply) {
 static char *url_of(const struct http *http, const struct cli_query *ask) {
     const char *base = http->channel.base;
     if (ask->route == CLI_ROUTE_LIST) {
-        return cli_format("%s" OBJECTS, base);
+        return cli_format("%s" CLI_PATH_OBJECTS, base);
     }
     if (ask->route == CLI_ROUTE_TRANSFER) {
-        return cli_format("%s" TRANSFERS "/%s?wait=%u", base, ask->transfer, ask->wait_s);
+        return cli_format("%s" CLI_PATH_TRANSFERS "/%s?wait=%u", base, ask->transfer, ask->wait_s);
     }
     char *name = cli_name_encode(ask->name);
-    char *url = name != NULL ? cli_format("%s" OBJECTS "/%s/%s", base, name,
+    char *url = name != NULL ? cli_format("%s" CLI_PATH_OBJECTS "/%s/%s", base, name,
                                           ask->route == CLI_ROUTE_READ ? "read" : "write")
                              : NULL;
     free(name);

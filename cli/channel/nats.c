@@ -9,6 +9,10 @@
 #include <string.h>
 
 #include "channel.h"
+#include "common/api.h"
+#include "common/clock.h"
+#include "common/message.h"
+#include "common/text.h"
 #include "nats_mailbox.h"
 
 #define SENDINGS 3         /* of a request that nobody answers, within the timeout */

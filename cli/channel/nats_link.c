@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* How a connection to a NATS server is set up, and what is said when there is none. */
 #include "nats_link.h"
 
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "common/text.h"
 
 #define RECONNECT_WAIT_MS 250
 #define RECONNECT_JITTER_MS 250

@@ -6,7 +6,7 @@
 
 #include <nats/nats.h>
 
-#include "common/util.h"
+#include "common/text.h"
 #include "credentials.h"
 #include "url.h"
 

@@ -1,23 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Hands what the NATS library's threads learn to the one thread of the command. */
 #include "nats_mailbox.h"
 
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "common/clock.h"
+#include "common/event.h"
 #include "common/interrupt.h"
+#include "common/message.h"
+#include "common/text.h"
 
 #define INBOX_TEXT 256
 
 /* ---- What the NATS library's threads put in --------------------------------------------- */
-
-static void wake(struct cli_mailbox *mailbox) {
-    uint64_t one = 1;
-    ssize_t written = write(mailbox->wake_fd, &one, sizeof one);
-    (void)written; /* a full counter polls readable as well */
-}
 
 static void on_message(natsConnection *connection, natsSubscription *subscription, natsMsg *message,
                        void *arg) {
@@ -37,14 +35,14 @@ static void on_message(natsConnection *connection, natsSubscription *subscriptio
     }
     pthread_mutex_unlock(&mailbox->lock);
     natsMsg_Destroy(worse);
-    wake(mailbox);
+    cli_event_signal(mailbox->wake_fd);
 }
 
 static void note(struct cli_mailbox *mailbox, bool *what) {
     pthread_mutex_lock(&mailbox->lock);
     *what = true;
     pthread_mutex_unlock(&mailbox->lock);
-    wake(mailbox);
+    cli_event_signal(mailbox->wake_fd);
 }
 
 static void on_disconnected(natsConnection *connection, void *arg) {
@@ -89,17 +87,16 @@ static void on_error(natsConnection *connection, natsSubscription *subscription,
 bool cli_mailbox_wait(struct cli_mailbox *mailbox, uint64_t until_ms) {
     struct pollfd fds[] = {{.fd = mailbox->wake_fd, .events = POLLIN},
                            {.fd = cli_interrupt_fd(), .events = POLLIN}};
-    uint64_t now = cli_now_ms(), count;
+    uint64_t now = cli_now_ms();
     if (!cli_interrupted() && poll(fds, 2, until_ms > now ? (int)(until_ms - now) : 0) > 0 &&
         fds[0].revents != 0) {
-        ssize_t got = read(mailbox->wake_fd, &count, sizeof count);
-        (void)got; /* it is there, or the next poll() tells */
+        cli_event_clear(mailbox->wake_fd);
     }
     return !cli_interrupted();
 }
 
 enum cli_event cli_mailbox_look(struct cli_mailbox *mailbox, natsMsg **message,
-                                     char text[CLI_SENTENCE_SIZE]) {
+                                char text[CLI_SENTENCE_SIZE]) {
     pthread_mutex_lock(&mailbox->lock);
     *message = mailbox->message;
     mailbox->message = NULL;
@@ -108,10 +105,10 @@ enum cli_event cli_mailbox_look(struct cli_mailbox *mailbox, natsMsg **message,
         return natsMsg_IsNoResponders(*message) ? CLI_EVENT_NOBODY : CLI_EVENT_ANSWER;
     }
     enum cli_event event = mailbox->refused  ? CLI_EVENT_REFUSED
-                               : mailbox->closed ? CLI_EVENT_CLOSED
-                               : mailbox->lost   ? CLI_EVENT_LOST
-                               : mailbox->back   ? CLI_EVENT_BACK
-                                                 : CLI_EVENT_NONE;
+                           : mailbox->closed ? CLI_EVENT_CLOSED
+                           : mailbox->lost   ? CLI_EVENT_LOST
+                           : mailbox->back   ? CLI_EVENT_BACK
+                                             : CLI_EVENT_NONE;
     mailbox->back = mailbox->refused = false;
     memcpy(text, mailbox->text, sizeof mailbox->text);
     pthread_mutex_unlock(&mailbox->lock);
@@ -224,7 +221,7 @@ struct cli_mailbox *cli_mailbox_create(const struct cli_url *url,
     struct cli_nats_events events = {on_disconnected, on_reconnected, on_closed, on_error, mailbox};
     pthread_mutex_init(&mailbox->lock, NULL);
     mailbox->base = strdup(url->base);
-    mailbox->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    mailbox->wake_fd = cli_event_create();
     if (mailbox->base != NULL && mailbox->wake_fd >= 0) {
         mailbox->options = cli_nats_options(url, credentials, "ropeway", timeout_ms, &events, text);
     }

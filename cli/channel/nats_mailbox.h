@@ -9,6 +9,7 @@
 
 #include <pthread.h>
 
+#include "common/text.h"
 #include "nats_link.h"
 
 struct cli_mailbox {
@@ -54,10 +55,10 @@ void cli_mailbox_begin(struct cli_mailbox *mailbox);
 natsStatus cli_mailbox_send(struct cli_mailbox *mailbox, const char *subject, const char *body,
                             const char *authorization);
 
-/* Takes what happened out, the weightiest where it is several things. *message: the answer, to be destroyed,
- * else NULL. text: what is refused. */
+/* Takes what happened out, the weightiest where it is several things. *message: the answer, to be
+ * destroyed, else NULL. text: what is refused. */
 enum cli_event cli_mailbox_look(struct cli_mailbox *mailbox, natsMsg **message,
-                                     char text[CLI_SENTENCE_SIZE]);
+                                char text[CLI_SENTENCE_SIZE]);
 
 /* Sleeps until something happened, or until a time of cli_now_ms(). False: a signal came. */
 bool cli_mailbox_wait(struct cli_mailbox *mailbox, uint64_t until_ms);

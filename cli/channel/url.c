@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* libcurl takes the URLs apart; what the parts mean here is told apart by the scheme. */
 #include "url.h"
 
 #include <stdlib.h>
@@ -6,9 +7,11 @@
 
 #include <curl/curl.h>
 
-#include "common/util.h"
+#include "common/api.h"
+#include "common/message.h"
+#include "common/text.h"
 
-#define OBJECTS "/v1/objects/"
+#define OBJECTS CLI_PATH_OBJECTS "/"
 #define NATS_PORT "4222"
 
 static bool has_part(CURLU *parsed, CURLUPart part) {

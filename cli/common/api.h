@@ -14,6 +14,9 @@
 #define CLI_TO_THE_END UINT64_MAX
 #define CLI_OBJECT_SIZE_MAX ((uint64_t)INT64_MAX)
 
+#define CLI_PATH_OBJECTS "/v1/objects"
+#define CLI_PATH_TRANSFERS "/v1/transfers"
+
 enum cli_route {
     CLI_ROUTE_LIST,     /* GET  /v1/objects                     PREFIX.list */
     CLI_ROUTE_READ,     /* POST /v1/objects/NAME/read           PREFIX.read */

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* XXH3-128 by libxxhash, and its text. */
 #include "checksum.h"
 
 #include <stdio.h>

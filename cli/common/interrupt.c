@@ -1,25 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Two ways to hear of a signal: a handler, for a client that may be killed by the second one, and a
+ * descriptor, for a server. */
 #include "interrupt.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdint.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
+#include <sys/signalfd.h>
 
-#include "util.h"
+#include "event.h"
+#include "message.h"
+#include "text.h"
 
 static volatile sig_atomic_t received;
 static int event = -1;
 
 static void on_signal(int number) {
-    int saved = errno;
-    uint64_t one = 1;
     received = number;
-    ssize_t written = write(event, &one, sizeof one);
-    (void)written; /* the flag is set in any case */
-    errno = saved;
+    cli_event_signal(event);
 }
 
 static sigset_t both(void) {
@@ -30,11 +28,22 @@ static sigset_t both(void) {
     return set;
 }
 
+int cli_interrupt_watch(void) {
+    sigset_t set = both();
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    int fd = signalfd(-1, &set, SFD_CLOEXEC);
+    if (fd < 0) {
+        cli_fail("can't watch for signals: %s", cli_errno_text(errno));
+    }
+    return fd;
+}
+
 bool cli_interrupt_install(void) {
     /* No SA_RESTART: a write to a full pipe ends. SA_RESETHAND: a second signal kills. */
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
     sigemptyset(&action.sa_mask);
-    event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    event = cli_event_create();
     if (event < 0) {
         cli_fail("can't watch for signals: %s", cli_errno_text(errno));
         return false;
@@ -55,7 +64,11 @@ void cli_interrupt_unblock(void) {
     pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
-int cli_interrupted(void) {
+bool cli_interrupted(void) {
+    return received != 0;
+}
+
+int cli_interrupt_signal(void) {
     return received;
 }
 

@@ -5,15 +5,20 @@
 
 #include <stdbool.h>
 
-/* Installs the handlers; SIGPIPE is ignored. Returns false after a sentence. */
+/* Blocks the signals in this thread and those it starts later, and returns a signalfd for them; -1:
+ * a sentence was printed. SIGPIPE is ignored. */
+int cli_interrupt_watch(void);
+
+/* Installs handlers; SIGPIPE is ignored. The functions below are for after that. */
 bool cli_interrupt_install(void);
 
 /* The signals are blocked between the two: threads that start there leave them to this one. */
 void cli_interrupt_block(void);
 void cli_interrupt_unblock(void);
 
-/* The signal that came, or 0. */
-int cli_interrupted(void);
+/* Whether a signal came, and which; 0: none. */
+bool cli_interrupted(void);
+int cli_interrupt_signal(void);
 
 /* Polls readable from the first signal on. */
 int cli_interrupt_fd(void);

@@ -25,9 +25,6 @@ const char *cli_name_decode(const char *encoded, size_t length, char name[CLI_NA
 /* Encodes a name for a URL's path; '/' stays. To be freed; NULL: out of memory. */
 char *cli_name_encode(const char *name);
 
-/* True for valid UTF-8 without NUL. */
-bool cli_utf8_valid(const char *text, size_t length);
-
 /* The part after the last '/'. */
 const char *cli_base_name(const char *name);
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Makes pages present with madvise(), on a thread. */
 #include "prefault.h"
 
 #include <signal.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Files without a name yet. */
 #include "temp.h"
 
 #include <errno.h>
@@ -10,17 +11,20 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "text.h"
+
 #define MARK ".ropeway-"
 #define RANDOM_DIGITS 8
 
-static int random_name(const char *final, char name[NAME_MAX + 1]) {
+/* False: see errno. */
+static bool random_name(const char *final, char name[NAME_MAX + 1]) {
     uint32_t number;
     if (getrandom(&number, sizeof number, 0) != sizeof number) {
-        return errno;
+        return false;
     }
     int room = NAME_MAX - 1 - (int)strlen(MARK) - RANDOM_DIGITS;
     snprintf(name, NAME_MAX + 1, ".%.*s" MARK "%08x", room, final, number);
-    return 0;
+    return true;
 }
 
 bool cli_temp_is_name(const char *name) {
@@ -30,42 +34,40 @@ bool cli_temp_is_name(const char *name) {
            strspn(mark + strlen(MARK), "0123456789abcdef") == RANDOM_DIGITS;
 }
 
-int cli_temp_open(int directory, const char *final, struct cli_temp *temp) {
+bool cli_temp_open(int directory, const char *final, struct cli_temp *temp) {
     *temp = CLI_TEMP_NONE;
     temp->directory = directory;
     /* Naming a nameless file later takes /proc. */
     if (access("/proc/self/fd", X_OK) == 0) {
         temp->fd = openat(directory, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0666);
         if (temp->fd >= 0) {
-            return 0;
+            return true;
         }
         if (errno != EOPNOTSUPP && errno != EISDIR && errno != ENOENT && errno != EINVAL) {
-            return errno;
+            return false;
         }
     }
     do {
-        int error = random_name(final, temp->name);
-        if (error != 0) {
-            return error;
+        if (!random_name(final, temp->name)) {
+            return false;
         }
         temp->fd =
             openat(directory, temp->name, O_CREAT | O_EXCL | O_NOFOLLOW | O_RDWR | O_CLOEXEC, 0666);
     } while (temp->fd < 0 && errno == EEXIST);
-    if (temp->fd >= 0) {
-        return 0;
+    if (temp->fd < 0) {
+        temp->name[0] = '\0';
     }
-    temp->name[0] = '\0';
-    return errno;
+    return temp->fd >= 0;
 }
 
-int cli_temp_reserve(const struct cli_temp *temp, uint64_t size, char text[CLI_SENTENCE_SIZE]) {
+bool cli_temp_reserve(const struct cli_temp *temp, uint64_t size, char text[CLI_SENTENCE_SIZE]) {
     struct statvfs room;
     uint64_t available = UINT64_MAX;
     if (fstatvfs(temp->fd, &room) == 0) {
         available = (uint64_t)room.f_bavail * room.f_frsize;
     }
     int error = size > INT64_MAX ? EFBIG : size > available ? ENOSPC : 0;
-    if (error == 0 && size != 0) {
+    if (error == 0 && size > 0) {
         error = posix_fallocate(temp->fd, 0, (off_t)size);
     }
     if (error == ENOSPC) {
@@ -75,49 +77,55 @@ int cli_temp_reserve(const struct cli_temp *temp, uint64_t size, char text[CLI_S
     } else if (error != 0) {
         cli_sentence(text, "%s", cli_errno_text(error));
     }
-    return error;
+    errno = error;
+    return error == 0;
 }
 
-static int link_nameless(const struct cli_temp *temp, int directory, const char *name) {
+static bool link_nameless(const struct cli_temp *temp, int directory, const char *name) {
     char path[64];
     snprintf(path, sizeof path, "/proc/self/fd/%d", temp->fd);
-    return linkat(AT_FDCWD, path, directory, name, AT_SYMLINK_FOLLOW) == 0 ? 0 : errno;
+    return linkat(AT_FDCWD, path, directory, name, AT_SYMLINK_FOLLOW) == 0;
 }
 
-static int name_it(struct cli_temp *temp, int directory, const char *name) {
+/* Links a nameless file under a name that nobody else has. */
+static bool link_randomly(struct cli_temp *temp, int directory, const char *final) {
+    bool linked;
+    do {
+        linked = random_name(final, temp->name) && link_nameless(temp, directory, temp->name);
+    } while (!linked && errno == EEXIST);
+    if (linked) {
+        temp->directory = directory;
+    } else {
+        temp->name[0] = '\0';
+    }
+    return linked;
+}
+
+static bool name_it(struct cli_temp *temp, int directory, const char *name) {
     if (temp->name[0] == '\0') {
-        int error = link_nameless(temp, directory, name);
-        /* A link never replaces a file; a rename does. */
-        while (error == EEXIST) {
-            error = random_name(name, temp->name);
-            if (error != 0) {
-                return error;
-            }
-            error = link_nameless(temp, directory, temp->name);
-            if (error == 0) {
-                temp->directory = directory;
-                break;
-            }
-            temp->name[0] = '\0';
+        if (link_nameless(temp, directory, name)) {
+            return true;
         }
-        if (error != 0 || temp->name[0] == '\0') {
-            return error;
+        /* A link never replaces a file; a rename does. */
+        if (errno != EEXIST || !link_randomly(temp, directory, name)) {
+            return false;
         }
     }
     if (renameat(temp->directory, temp->name, directory, name) != 0) {
-        return errno;
+        return false;
     }
     temp->name[0] = '\0';
-    return 0;
+    return true;
 }
 
-int cli_temp_publish(struct cli_temp *temp, int directory, const char *name) {
-    int error = name_it(temp, directory, name);
+bool cli_temp_publish(struct cli_temp *temp, int directory, const char *name) {
+    bool named = name_it(temp, directory, name);
     cli_temp_discard(temp);
-    return error;
+    return named;
 }
 
 void cli_temp_discard(struct cli_temp *temp) {
+    int saved = errno;
     if (temp->fd < 0) {
         return;
     }
@@ -126,4 +134,5 @@ void cli_temp_discard(struct cli_temp *temp) {
     }
     close(temp->fd);
     *temp = CLI_TEMP_NONE;
+    errno = saved;
 }

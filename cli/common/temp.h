@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "util.h"
+#include "text.h"
 
 struct cli_temp {
     int fd; /* open for reading and writing; -1: none */
@@ -22,18 +22,18 @@ struct cli_temp {
 #define CLI_TEMP_NONE ((struct cli_temp){.fd = -1, .directory = -1})
 
 /* Makes a file in directory, whose descriptor must stay open. final: the name that it shall have.
- * Returns 0 or an errno value. */
-int cli_temp_open(int directory, const char *final, struct cli_temp *temp);
+ * False: see errno. */
+bool cli_temp_open(int directory, const char *final, struct cli_temp *temp);
 
-/* Sets the file's size and reserves the room. Returns 0 or an errno value; for ENOSPC text says how
+/* Sets the file's size and reserves the room. False: see errno, and text says why; for ENOSPC how
  * much there is. */
-int cli_temp_reserve(const struct cli_temp *temp, uint64_t size, char text[CLI_SENTENCE_SIZE]);
+bool cli_temp_reserve(const struct cli_temp *temp, uint64_t size, char text[CLI_SENTENCE_SIZE]);
 
 /* Gives the file its name, in place of another file that has it. directory must be on the file
- * system of the first one. The file is closed in any case. Returns 0 or an errno value. */
-int cli_temp_publish(struct cli_temp *temp, int directory, const char *name);
+ * system of the first one. The file is closed in any case. False: see errno. */
+bool cli_temp_publish(struct cli_temp *temp, int directory, const char *name);
 
-/* Closes and removes the file, if there is one. */
+/* Closes and removes the file, if there is one. Keeps errno. */
 void cli_temp_discard(struct cli_temp *temp);
 
 /* True for a name that a temporary file may have. */

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* ropeway doctor: options, the order of the checks, and how they report. */
 #include "doctor.h"
 
 #include <getopt.h>
@@ -8,7 +9,8 @@
 #include <ropeway.h>
 
 #include "common/cli.h"
-#include "common/util.h"
+#include "common/message.h"
+#include "common/text.h"
 #include "facts.h"
 #include "perf/perf.h"
 
@@ -73,9 +75,9 @@ static void check_transfers(struct cli_doctor *doctor, const struct cli_perf_chi
 
 static void check_all(struct cli_doctor *doctor, const char *listen) {
     struct cli_perf_child server;
-    char error[CLI_PERF_ERROR_SIZE];
+    char error[CLI_SENTENCE_SIZE];
     /* Starts first: a process of its own is to be made before UCX runs in this one. */
-    int started = cli_perf_child_start(&server, error, sizeof error);
+    bool started = cli_perf_child_start(&server, error);
     cli_doctor_check_cma(doctor);
     json_t *facts = cli_facts_load(NULL, NULL);
     doctor->facts = facts;
@@ -92,7 +94,7 @@ static void check_all(struct cli_doctor *doctor, const char *listen) {
         cli_doctor_check_infiniband(doctor);
         cli_doctor_check_cuda(doctor);
     }
-    if (started != 0) {
+    if (!started) {
         cli_doctor_fail(doctor, "transfers", "see the checks above", "%s", error);
     } else if (facts != NULL) {
         check_transfers(doctor, &server);

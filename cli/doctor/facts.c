@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* What is known of this machine, and questions about it. */
 #include "facts.h"
 
 #include <dirent.h>
@@ -12,7 +13,7 @@
 const char *const cli_facts_memory[] = {"posix", "sysv", "xpmem", NULL};
 const char *const cli_facts_zero_copy[] = {"cma", "xpmem", "knem", NULL};
 const char *const cli_facts_infiniband[] = {"rc_", "dc_", "ud_", "gga_", NULL};
-const char *const cli_facts_cuda[] = {"cuda_", "gdr_copy", NULL};
+static const char *const cuda[] = {"cuda_", "gdr_copy", NULL};
 
 const char cli_facts_site_ucx[] =
     "build Ropeway against the site's UCX (1.22 or later): install its development files, or name "
@@ -88,7 +89,7 @@ bool cli_facts_ucx_has_cuda(const json_t *facts) {
             return true;
         }
     }
-    return cli_facts_have(facts, cli_facts_cuda);
+    return cli_facts_have(facts, cuda);
 }
 
 bool cli_facts_have_cuda_driver(void) {

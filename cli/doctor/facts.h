@@ -15,7 +15,6 @@ json_t *cli_facts_load(const char *transports, const char *net_devices);
 extern const char *const cli_facts_memory[];     /* shared memory, on the same host */
 extern const char *const cli_facts_zero_copy[];  /* from process to process, on the same host */
 extern const char *const cli_facts_infiniband[]; /* InfiniBand and RoCE */
-extern const char *const cli_facts_cuda[];
 
 /* True when one of the transports belongs to the family. */
 bool cli_facts_have(const json_t *facts, const char *const *family);

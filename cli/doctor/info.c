@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* ropeway info: the facts, and what a transfer would use. */
 #include <getopt.h>
 #include <stdio.h>
 
@@ -6,7 +7,7 @@
 #include <ropeway.h>
 
 #include "common/cli.h"
-#include "common/util.h"
+#include "common/message.h"
 #include "facts.h"
 
 #define LIST_SIZE 512

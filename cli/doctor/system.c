@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Checks of what the operating system allows. */
 #include "doctor.h"
 
 #include <errno.h>
@@ -18,9 +19,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "common/util.h"
+#include "common/address.h"
+#include "common/text.h"
 #include "facts.h"
-#include "perf/perf.h"
 
 #define SHM_PATH "/dev/shm"
 #define SHM_WANTED ((uint64_t)64 << 20)
@@ -250,9 +251,9 @@ void cli_doctor_check_interfaces(struct cli_doctor *doctor) {
 
 void cli_doctor_check_listen(struct cli_doctor *doctor, const char *address) {
     static const char name[] = "listening";
-    char bound[128];
-    char error[CLI_PERF_ERROR_SIZE];
-    int fd = cli_perf_listen(address, bound, sizeof bound, error, sizeof error);
+    struct cli_bound bound;
+    char error[CLI_SENTENCE_SIZE];
+    int fd = cli_address_listen(address, &bound, error);
     if (fd < 0) {
         cli_doctor_fail(doctor, name,
                         "give --listen an address of this host, and a port that is free and, for "

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* A check that moves bytes to a second process and back. */
 #include "doctor.h"
 
 #include <stdio.h>
@@ -20,7 +21,7 @@ static double move(struct cli_perf_session *session, ropeway_operation_kind_t ki
                                    .verify = true,
                                    .path = path,
                                    .path_size = path_size};
-    if (cli_perf_batch_run(session, &batch) != 0) {
+    if (!cli_perf_batch_run(session, &batch)) {
         return -1;
     }
     return (double)(SIZE * COUNT) / (double)batch.wall_ns * 1e9;
@@ -53,7 +54,7 @@ void cli_doctor_check_transfer(struct cli_doctor *doctor, const char *server,
     char name[64];
     snprintf(name, sizeof name, "transfer over %s",
              strcmp(transports, "any") == 0 ? "what UCX chooses" : transports);
-    if (cli_perf_session_open(&session, server, transports, ROPEWAY_INHERIT) != 0) {
+    if (!cli_perf_session_open(&session, server, transports, ROPEWAY_INHERIT)) {
         cli_doctor_fail(doctor, name, "'ropeway info' shows the transports that are there", "%s",
                         session.error);
     } else {

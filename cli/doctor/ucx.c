@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Checks of what the loaded UCX can do. */
 #include "doctor.h"
 
 #include <stdio.h>

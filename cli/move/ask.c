@@ -5,7 +5,11 @@
 #include <string.h>
 
 #include "client.h"
+#include "common/api.h"
+#include "common/checksum.h"
+#include "common/clock.h"
 #include "common/interrupt.h"
+#include "common/message.h"
 
 #define ANSWER_MAX ((size_t)32 << 20)
 #define CONFIRM_WAIT_MAX_S 10

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* What get, put and ls do in the same way, from their options to what they report. */
 #include "client.h"
 
 #include <poll.h>
@@ -11,38 +12,58 @@
 #include "channel/token.h"
 #include "common/cli.h"
 #include "common/interrupt.h"
-#include "common/temp.h"
+#include "common/message.h"
+#include "common/text.h"
 
 #define DAY_MS 86400000
 
-int cli_client_option(int option, char *const *argv, struct cli_client_options *options) {
+static int take_option(int option, char *const *argv, struct cli_client_options *options) {
     if (cli_credentials_option(option, optarg, &options->credentials)) {
-        return -1;
+        return CLI_GO_ON;
     }
     switch (option) {
-    case 't':
-        options->token_file = optarg;
-        return -1;
     case 'm':
         if (cli_parse_seconds(optarg, 1, DAY_MS, &options->timeout_ms)) {
-            return -1;
+            return CLI_GO_ON;
         }
         return cli_usage(options->command, "--timeout '%s' is not a number of seconds", optarg);
+    case 't':
+        options->token_file = optarg;
+        break;
     case 'T':
         options->transports = optarg;
-        return -1;
+        break;
+    case 'o':
+        options->output = optarg;
+        break;
     case 'j':
         options->json = true;
-        return -1;
+        break;
     case 'q':
         options->quiet = true;
-        return -1;
+        break;
     case 'v':
         options->verify = true;
-        return -1;
+        break;
     default:
         return cli_usage_option(options->command, option, argv);
     }
+    return CLI_GO_ON;
+}
+
+int cli_client_options(int argc, char **argv, const char *short_options,
+                       const struct option *long_options, void (*print_help)(void),
+                       struct cli_client_options *options) {
+    int option, code = CLI_GO_ON;
+    while (code == CLI_GO_ON &&
+           (option = getopt_long(argc, argv, short_options, long_options, NULL)) != -1) {
+        if (option == 'h') {
+            print_help();
+            return cli_flush_stdout();
+        }
+        code = take_option(option, argv, options);
+    }
+    return code;
 }
 
 bool cli_client_open(struct cli_client *client, const struct cli_client_options *options,
@@ -90,7 +111,7 @@ void cli_client_close(struct cli_client *client) {
 }
 
 int cli_client_exit_code(int code) {
-    int number = cli_interrupted();
+    int number = cli_interrupt_signal();
     if (number == 0 || code == CLI_EXIT_OK) {
         return code;
     }
@@ -146,6 +167,21 @@ bool cli_client_wait(struct cli_client *client, ropeway_operation_t *operation, 
     return complete;
 }
 
+static bool may_go_on(void *arg) {
+    (void)arg;
+    return !cli_interrupted();
+}
+
+bool cli_client_checksum(const struct cli_map *map, char checksum[CLI_CHECKSUM_SIZE]) {
+    if (cli_checksum_memory(map->data, (size_t)map->size, may_go_on, NULL, checksum)) {
+        return true;
+    }
+    if (!cli_interrupted()) {
+        cli_fail("out of memory");
+    }
+    return false;
+}
+
 /* ---- The end --------------------------------------------------------------------- */
 
 static bool print_json(struct cli_client *client, const char *file, uint64_t bytes, double seconds,
@@ -178,26 +214,4 @@ int cli_client_report(struct cli_client *client, const char *file, uint64_t byte
         return cli_fail("can't write the line of '--json'");
     }
     return CLI_EXIT_OK;
-}
-
-static char guard_sentence[CLI_SENTENCE_SIZE];
-static const struct cli_temp *guard_temp;
-
-static void on_bus_error(int number) {
-    if (guard_temp != NULL && guard_temp->fd >= 0 && guard_temp->name[0] != '\0') {
-        unlinkat(guard_temp->directory, guard_temp->name, 0);
-    }
-    if (write(STDERR_FILENO, guard_sentence, strlen(guard_sentence)) < 0) {
-        _exit(128 + number);
-    }
-    _exit(CLI_EXIT_FAILED);
-}
-
-void cli_client_guard_mapping(const char *sentence, const struct cli_temp *temp) {
-    char text[CLI_SENTENCE_SIZE - 16];
-    snprintf(text, sizeof text, "%s", sentence);
-    cli_printable(text);
-    snprintf(guard_sentence, sizeof guard_sentence, "ropeway: %s\n", text);
-    guard_temp = temp;
-    signal(SIGBUS, on_bus_error);
 }

@@ -13,8 +13,7 @@
 #include "channel/channel.h"
 #include "common/api.h"
 #include "common/checksum.h"
-#include "common/name.h"
-#include "common/util.h"
+#include "common/map.h"
 #include "progress.h"
 
 #define CLI_TAG_SIZE 128
@@ -24,6 +23,7 @@ struct cli_client_options {
     const char *command;
     const char *token_file;
     const char *transports;
+    const char *output; /* get: where to write; NULL: not said */
     struct cli_credentials credentials;
     uint32_t timeout_ms;
     bool quiet;
@@ -66,8 +66,11 @@ struct cli_client_options {
     "                          the bytes), checksum (with --verify)\n"                             \
     "  -q, --quiet             show no progress line\n"
 
-/* Takes one of these options. Returns an exit code, or -1 to go on. */
-int cli_client_option(int option, char *const *argv, struct cli_client_options *options);
+/* Takes the options of a command line and leaves optind behind them. Returns an exit code, or
+ * CLI_GO_ON. */
+int cli_client_options(int argc, char **argv, const char *short_options,
+                       const struct option *long_options, void (*print_help)(void),
+                       struct cli_client_options *options);
 
 struct cli_client {
     const struct cli_client_options *options;
@@ -121,14 +124,12 @@ bool cli_client_wait(struct cli_client *client, ropeway_operation_t *operation, 
  * when it was not asked for; may be NULL. */
 bool cli_client_confirm(struct cli_client *client, const struct cli_offer *offer, char *checksum);
 
+/* The checksum of a mapped file. False: a sentence was printed, or a signal came. */
+bool cli_client_checksum(const struct cli_map *map, char checksum[CLI_CHECKSUM_SIZE]);
+
 /* The line of --json, and what a terminal gets to see at the end. to_stderr: stdout carries data.
  * Returns an exit code. */
 int cli_client_report(struct cli_client *client, const char *file, uint64_t bytes, double seconds,
                       const char *checksum, bool to_stderr);
-
-/* A page of a mapped file that can't be read ends the process with this sentence: the copy would
- * be wrong. temp: a file to remove first, or NULL. Both must stay. */
-struct cli_temp;
-void cli_client_guard_mapping(const char *sentence, const struct cli_temp *temp);
 
 #endif

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* ropeway get: options, and where the bytes go. */
+#include "get.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -9,7 +11,10 @@
 #include <unistd.h>
 
 #include "common/cli.h"
-#include "get.h"
+#include "common/clock.h"
+#include "common/message.h"
+#include "common/name.h"
+#include "common/text.h"
 
 static void print_help(void) {
     printf(
@@ -81,7 +86,8 @@ static bool get_to(struct cli_client *client, const char *target, bool is_stdout
     return done;
 }
 
-static int get(const struct cli_client_options *options, const char *url, const char *output) {
+static int get(const struct cli_client_options *options, const char *url) {
+    const char *output = options->output;
     struct cli_client client;
     struct cli_got got = {0};
     int code;
@@ -110,27 +116,14 @@ int cli_run_get(int argc, char **argv) {
                                           CLI_MOVE_LONG_OPTIONS,
                                           {NULL, 0, NULL, 0}};
     struct cli_client_options options = {.command = "get", .timeout_ms = CLI_CLIENT_TIMEOUT_MS};
-    const char *output = NULL;
-    int option, code = -1;
-    while (code < 0 &&
-           (option = getopt_long(argc, argv, ":o:" CLI_CLIENT_SHORT_OPTIONS CLI_MOVE_SHORT_OPTIONS,
-                                 known, NULL)) != -1) {
-        if (option == 'h') {
-            print_help();
-            return cli_flush_stdout();
-        }
-        if (option == 'o') {
-            output = optarg;
-        } else {
-            code = cli_client_option(option, argv, &options);
-        }
-    }
-    if (code >= 0) {
+    int code = cli_client_options(argc, argv, ":o:" CLI_CLIENT_SHORT_OPTIONS CLI_MOVE_SHORT_OPTIONS,
+                                  known, print_help, &options);
+    if (code != CLI_GO_ON) {
         return code;
     }
     if (argc - optind != 1) {
         return cli_usage("get", argc == optind ? "a URL is missing" : "one URL is taken, not %d",
                          argc - optind);
     }
-    return get(&options, argv[optind], output);
+    return get(&options, argv[optind]);
 }

@@ -4,7 +4,7 @@
 #define CLI_GET_H
 
 #include "client.h"
-#include "common/temp.h"
+#include "common/checksum.h"
 
 /* What a get has fetched. */
 struct cli_got {
@@ -13,9 +13,8 @@ struct cli_got {
 };
 
 /* get_file.c: through a mapping of a new file in directory, which gets its name at the very end.
- * target: the path, for messages. False: a sentence was printed, or a signal came. */
-bool cli_get_file(struct cli_client *client, int directory, const char *target,
-                  struct cli_got *got);
+ * path: where that is. False: a sentence was printed, or a signal came. */
+bool cli_get_file(struct cli_client *client, int directory, const char *path, struct cli_got *got);
 
 /* get_stream.c: in ranges through buffers, into a descriptor that is written in order. target: what
  * it is called. */

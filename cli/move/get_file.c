@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Fetches an object straight into a mapped file, which gets its name at the very end. */
 #include <errno.h>
 #include <string.h>
-#include <sys/mman.h>
 
+#include "common/api.h"
+#include "common/checksum.h"
 #include "common/interrupt.h"
-#include "common/prefault.h"
+#include "common/map.h"
+#include "common/message.h"
+#include "common/name.h"
+#include "common/temp.h"
+#include "common/text.h"
 #include "get.h"
 
-/* Where the bytes of a file go. */
-struct landing {
+/* The file that the bytes go to. */
+struct target {
+    const char *path;
     struct cli_temp temp;
-    void *data;
-    size_t size;
-    struct cli_prefault prefault;
+    struct cli_map map;
 };
-
-static bool may_go_on(void *arg) {
-    (void)arg;
-    return !cli_interrupted();
-}
 
 bool cli_get_compare(struct cli_client *client, const char *here, const char *there) {
     if (strcmp(here, there) == 0) {
@@ -36,56 +36,34 @@ bool cli_get_compare(struct cli_client *client, const char *here, const char *th
 }
 
 /* Makes the file with room for all bytes. */
-static bool open_landing(struct landing *landing, int directory, const char *target,
-                         uint64_t size) {
+static bool open_target(struct target *target, int directory, uint64_t size) {
     char text[CLI_SENTENCE_SIZE];
-    int error = cli_temp_open(directory, cli_base_name(target), &landing->temp);
-    if (error != 0) {
-        cli_fail("can't make a file for '%s': %s; choose another place with '-o FILE'", target,
-                 cli_errno_text(error));
+    if (!cli_temp_open(directory, cli_base_name(target->path), &target->temp)) {
+        cli_fail("can't make a file for '%s': %s; choose another place with '-o FILE'",
+                 target->path, cli_errno_text(errno));
         return false;
     }
-    if (cli_temp_reserve(&landing->temp, size, text) != 0) {
-        cli_fail("can't store '%s': %s", target, text);
+    if (!cli_temp_reserve(&target->temp, size, text)) {
+        cli_fail("can't store '%s': %s", target->path, text);
         return false;
     }
-    landing->size = (size_t)size;
     return true;
 }
 
 /* False: this file system can't map files. */
-static bool map_landing(struct landing *landing, const char *target) {
-    static char nothing;
-    static char sentence[CLI_SENTENCE_SIZE];
-    landing->data = &nothing;
-    if (landing->size == 0) {
-        return true;
-    }
-    landing->data =
-        mmap(NULL, landing->size, PROT_READ | PROT_WRITE, MAP_SHARED, landing->temp.fd, 0);
-    if (landing->data == MAP_FAILED) {
-        return false;
-    }
+static bool map_target(struct target *target, uint64_t size) {
+    char sentence[CLI_SENTENCE_SIZE];
     cli_sentence(sentence, "can't store '%s': its disk failed or is full; nothing was stored",
-                 target);
-    cli_client_guard_mapping(sentence, &landing->temp);
-    cli_prefault_start(&landing->prefault, landing->data, landing->size, true);
-    return true;
-}
-
-static void close_landing(struct landing *landing) {
-    cli_prefault_stop(&landing->prefault);
-    if (landing->size != 0 && landing->data != MAP_FAILED) {
-        munmap(landing->data, landing->size);
-    }
-    cli_temp_discard(&landing->temp);
+                 target->path);
+    cli_map_end_on_fault(sentence, &target->temp);
+    return cli_map_open(&target->map, target->temp.fd, 0, size, true);
 }
 
 static bool receive(struct cli_client *client, const struct cli_offer *offer,
-                    struct landing *landing, struct cli_got *got) {
+                    const struct target *target, struct cli_got *got) {
     ropeway_operation_t *operation;
     char there[CLI_CHECKSUM_SIZE];
-    if (!cli_client_begin(client, offer, ROPEWAY_OPERATION_READ, landing->data, &operation) ||
+    if (!cli_client_begin(client, offer, ROPEWAY_OPERATION_READ, target->map.data, &operation) ||
         !cli_client_wait(client, operation, 0) || !cli_client_confirm(client, offer, there)) {
         return false;
     }
@@ -93,42 +71,37 @@ static bool receive(struct cli_client *client, const struct cli_offer *offer,
     if (!client->options->verify) {
         return true;
     }
-    if (!cli_checksum_memory(landing->data, landing->size, may_go_on, NULL, got->checksum)) {
-        if (!cli_interrupted()) {
-            cli_fail("out of memory");
-        }
-        return false;
-    }
-    return cli_get_compare(client, got->checksum, there);
+    return cli_client_checksum(&target->map, got->checksum) &&
+           cli_get_compare(client, got->checksum, there);
 }
 
-static bool publish(struct landing *landing, int directory, const char *target) {
+static bool publish(struct target *target, int directory) {
     if (cli_interrupted()) {
         return false;
     }
-    int error = cli_temp_publish(&landing->temp, directory, cli_base_name(target));
-    if (error != 0) {
-        cli_fail("can't give '%s' its name: %s", target, cli_errno_text(error));
+    if (!cli_temp_publish(&target->temp, directory, cli_base_name(target->path))) {
+        cli_fail("can't give '%s' its name: %s", target->path, cli_errno_text(errno));
+        return false;
     }
-    return error == 0;
+    return true;
 }
 
-bool cli_get_file(struct cli_client *client, int directory, const char *target,
-                  struct cli_got *got) {
-    struct landing landing = {.temp = CLI_TEMP_NONE, .data = MAP_FAILED};
+bool cli_get_file(struct cli_client *client, int directory, const char *path, struct cli_got *got) {
+    struct target target = {.path = path, .temp = CLI_TEMP_NONE, .map = CLI_MAP_NONE};
     struct cli_offer offer;
     bool done = cli_client_ask_read(client, client->url.name, 0, CLI_TO_THE_END, &offer);
     if (done) {
         client->progress.total = offer.length;
-        done = open_landing(&landing, directory, target, offer.length);
+        done = open_target(&target, directory, offer.length);
     }
     if (done) {
-        done = (map_landing(&landing, target)
-                    ? receive(client, &offer, &landing, got)
-                    : cli_get_stream(client, landing.temp.fd, target, got)) &&
-               publish(&landing, directory, target);
+        done = (map_target(&target, offer.length)
+                    ? receive(client, &offer, &target, got)
+                    : cli_get_stream(client, target.temp.fd, path, got)) &&
+               publish(&target, directory);
     }
-    close_landing(&landing);
+    cli_map_close(&target.map);
+    cli_temp_discard(&target.temp);
     cli_offer_free(&offer);
     return done;
 }

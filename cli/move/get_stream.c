@@ -7,7 +7,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "common/checksum.h"
 #include "common/interrupt.h"
+#include "common/message.h"
+#include "common/text.h"
 #include "get.h"
 
 #define RANGE ((uint64_t)32 << 20) /* bytes */

@@ -5,7 +5,10 @@
 #include <string.h>
 
 #include "client.h"
+#include "common/api.h"
 #include "common/cli.h"
+#include "common/message.h"
+#include "common/text.h"
 
 #define LIST_MAX ((size_t)512 << 20)
 #define OBJECTS_MAX 10000000
@@ -162,16 +165,9 @@ static int list(const struct cli_client_options *options, const char *url) {
 int cli_run_ls(int argc, char **argv) {
     static const struct option known[] = {CLI_CLIENT_LONG_OPTIONS, {NULL, 0, NULL, 0}};
     struct cli_client_options options = {.command = "ls", .timeout_ms = CLI_CLIENT_TIMEOUT_MS};
-    int option, code = -1;
-    while (code < 0 &&
-           (option = getopt_long(argc, argv, ":" CLI_CLIENT_SHORT_OPTIONS, known, NULL)) != -1) {
-        if (option == 'h') {
-            print_help();
-            return cli_flush_stdout();
-        }
-        code = cli_client_option(option, argv, &options);
-    }
-    if (code >= 0) {
+    int code =
+        cli_client_options(argc, argv, ":" CLI_CLIENT_SHORT_OPTIONS, known, print_help, &options);
+    if (code != CLI_GO_ON) {
         return code;
     }
     if (argc - optind != 1) {

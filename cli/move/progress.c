@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* How far, how fast and how long, on one line that is written over. */
 #include "progress.h"
 
 #include <stdio.h>
@@ -6,7 +7,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "common/util.h"
+#include "common/clock.h"
+#include "common/text.h"
 
 #define LABEL_MAX 128
 

@@ -5,22 +5,23 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "client.h"
+#include "common/checksum.h"
 #include "common/cli.h"
-#include "common/interrupt.h"
-#include "common/prefault.h"
+#include "common/clock.h"
+#include "common/map.h"
+#include "common/message.h"
+#include "common/name.h"
+#include "common/text.h"
 
 struct source {
     const char *path;
     int fd;
     struct stat info;
-    void *data;
-    size_t size;
-    struct cli_prefault prefault;
+    struct cli_map map;
 };
 
 static void print_help(void) {
@@ -37,9 +38,8 @@ static void print_help(void) {
 }
 
 static bool open_source(struct source *source, const char *path) {
-    static char nothing;
-    static char sentence[CLI_SENTENCE_SIZE];
-    *source = (struct source){.path = path, .data = &nothing};
+    char sentence[CLI_SENTENCE_SIZE];
+    source->path = path;
     source->fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     if (source->fd < 0 || fstat(source->fd, &source->info) != 0) {
         cli_fail("can't read '%s': %s", path, cli_errno_text(errno));
@@ -49,41 +49,26 @@ static bool open_source(struct source *source, const char *path) {
         cli_fail("can't send '%s': it is not a file; give one that is on a disk", path);
         return false;
     }
-    size_t size = (size_t)source->info.st_size;
-    if (size == 0) {
-        return true;
-    }
-    void *data = mmap(NULL, size, PROT_READ, MAP_SHARED, source->fd, 0);
-    if (data == MAP_FAILED) {
+    cli_sentence(sentence,
+                 "'%s' was truncated, or its disk failed, while it was sent; send it again", path);
+    cli_map_end_on_fault(sentence, NULL);
+    if (!cli_map_open(&source->map, source->fd, 0, (uint64_t)source->info.st_size, false)) {
         cli_fail("can't map '%s': %s; copy it to another file system first", path,
                  cli_errno_text(errno));
         return false;
     }
-    madvise(data, size, MADV_SEQUENTIAL);
-    source->data = data;
-    source->size = size;
-    cli_sentence(sentence,
-                 "'%s' was truncated, or its disk failed, while it was sent; send it again", path);
-    cli_client_guard_mapping(sentence, NULL);
-    cli_prefault_start(&source->prefault, source->data, source->size, false);
     return true;
 }
 
 static void close_source(struct source *source) {
-    cli_prefault_stop(&source->prefault);
-    if (source->size != 0) {
-        munmap(source->data, source->size);
-    }
+    cli_map_close(&source->map);
     if (source->fd >= 0) {
         close(source->fd);
     }
 }
 
-static bool is_unchanged(struct source *source) {
-    struct stat now;
-    if (fstat(source->fd, &now) == 0 && now.st_size == source->info.st_size &&
-        now.st_mtim.tv_sec == source->info.st_mtim.tv_sec &&
-        now.st_mtim.tv_nsec == source->info.st_mtim.tv_nsec) {
+static bool is_unchanged(const struct source *source) {
+    if (cli_file_unchanged(source->fd, &source->info)) {
         return true;
     }
     cli_fail("'%s' was changed while it was sent, and the copy may be a mixture; send it again",
@@ -91,25 +76,17 @@ static bool is_unchanged(struct source *source) {
     return false;
 }
 
-static bool may_go_on(void *arg) {
-    (void)arg;
-    return !cli_interrupted();
-}
-
 static bool send_source(struct cli_client *client, struct source *source, char *checksum) {
     struct cli_offer offer = {0};
     ropeway_operation_t *operation;
     bool verify = client->options->verify;
-    if (verify && !cli_checksum_memory(source->data, source->size, may_go_on, NULL, checksum)) {
-        if (!cli_interrupted()) {
-            cli_fail("out of memory");
-        }
+    if (verify && !cli_client_checksum(&source->map, checksum)) {
         return false;
     }
     bool done =
-        cli_client_ask_write(client, client->url.name, source->size, verify ? checksum : NULL,
+        cli_client_ask_write(client, client->url.name, source->map.size, verify ? checksum : NULL,
                              &offer) &&
-        cli_client_begin(client, &offer, ROPEWAY_OPERATION_WRITE, source->data, &operation) &&
+        cli_client_begin(client, &offer, ROPEWAY_OPERATION_WRITE, source->map.data, &operation) &&
         cli_client_wait(client, operation, 0) && cli_client_confirm(client, &offer, NULL) &&
         is_unchanged(source);
     cli_offer_free(&offer);
@@ -136,7 +113,7 @@ static bool complete_name(struct cli_client *client, const char *path) {
 
 static int put(const struct cli_client_options *options, const char *path, const char *url) {
     struct cli_client client;
-    struct source source = {.fd = -1};
+    struct source source = {.fd = -1, .map = CLI_MAP_NONE};
     char checksum[CLI_CHECKSUM_SIZE] = "";
     int code;
     bool opened = cli_client_open(&client, options, url, &code);
@@ -144,10 +121,10 @@ static int put(const struct cli_client_options *options, const char *path, const
         /* The guard of the mapping comes after the libraries' handlers. */
         bool done = complete_name(&client, path) && cli_client_connect(&client) &&
                     open_source(&source, path);
-        cli_progress_begin(&client.progress, client.url.name, source.size, options->quiet);
+        cli_progress_begin(&client.progress, client.url.name, source.map.size, options->quiet);
         done = done && send_source(&client, &source, checksum);
         double seconds = cli_now_seconds() - client.progress.started;
-        code = done ? cli_client_report(&client, path, source.size, seconds, checksum, false)
+        code = done ? cli_client_report(&client, path, source.map.size, seconds, checksum, false)
                     : CLI_EXIT_FAILED;
     }
     cli_client_close(&client);
@@ -159,17 +136,9 @@ int cli_run_put(int argc, char **argv) {
     static const struct option known[] = {
         CLI_CLIENT_LONG_OPTIONS, CLI_MOVE_LONG_OPTIONS, {NULL, 0, NULL, 0}};
     struct cli_client_options options = {.command = "put", .timeout_ms = CLI_CLIENT_TIMEOUT_MS};
-    int option, code = -1;
-    while (code < 0 &&
-           (option = getopt_long(argc, argv, ":" CLI_CLIENT_SHORT_OPTIONS CLI_MOVE_SHORT_OPTIONS,
-                                 known, NULL)) != -1) {
-        if (option == 'h') {
-            print_help();
-            return cli_flush_stdout();
-        }
-        code = cli_client_option(option, argv, &options);
-    }
-    if (code >= 0) {
+    int code = cli_client_options(argc, argv, ":" CLI_CLIENT_SHORT_OPTIONS CLI_MOVE_SHORT_OPTIONS,
+                                  known, print_help, &options);
+    if (code != CLI_GO_ON) {
         return code;
     }
     if (argc - optind != 2) {

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* One case: from batches to percentiles and rates. */
 #include "perf.h"
 
 #include <stdio.h>
@@ -40,19 +41,19 @@ static size_t next_count(const struct phase *phase, size_t slots, size_t left) {
 }
 
 /* Runs batches like model until max samples are there or seconds of timed wall time have passed. */
-static int run_phase(struct cli_perf_session *session, struct cli_perf_batch model, double seconds,
-                     size_t max, struct phase *phase) {
+static bool run_phase(struct cli_perf_session *session, struct cli_perf_batch model, double seconds,
+                      size_t max, struct phase *phase) {
     phase->samples = malloc((max + CLI_PERF_MAX_BATCH) * sizeof *phase->samples);
     if (phase->samples == NULL) {
         snprintf(session->error, sizeof session->error, "out of memory for %zu samples", max);
-        return -1;
+        return false;
     }
     while (phase->count < max && (phase->count == 0 || phase->wall_ns < seconds * 1e9)) {
         struct cli_perf_batch batch = model;
         batch.samples = phase->samples + phase->count;
         batch.count = model.whole ? 1 : next_count(phase, model.slots, max - phase->count);
-        if (cli_perf_batch_run(session, &batch) != 0) {
-            return -1;
+        if (!cli_perf_batch_run(session, &batch)) {
+            return false;
         }
         if (model.whole) {
             batch.samples[0] = batch.wall_ns;
@@ -63,14 +64,14 @@ static int run_phase(struct cli_perf_session *session, struct cli_perf_batch mod
         phase->passive_ns += (double)batch.passive_ns;
     }
     qsort(phase->samples, phase->count, sizeof *phase->samples, compare);
-    return 0;
+    return true;
 }
 
-static int run_alone(struct cli_perf_session *session, struct cli_perf_case *result,
-                     struct cli_perf_batch model) {
+static bool run_alone(struct cli_perf_session *session, struct cli_perf_case *result,
+                      struct cli_perf_batch model) {
     struct phase phase = {0};
-    int rc = run_phase(session, model, result->seconds, MAX_SAMPLES, &phase);
-    if (rc == 0) {
+    bool done = run_phase(session, model, result->seconds, MAX_SAMPLES, &phase);
+    if (done) {
         double busy = 0;
         for (size_t i = 0; i < phase.count; i++) {
             busy += (double)phase.samples[i];
@@ -85,15 +86,15 @@ static int run_alone(struct cli_perf_session *session, struct cli_perf_case *res
         result->passive_cpu = phase.passive_ns / (double)phase.count / 1e3;
     }
     free(phase.samples);
-    return rc;
+    return done;
 }
 
-static int run_together(struct cli_perf_session *session, struct cli_perf_case *result,
-                        struct cli_perf_batch model) {
+static bool run_together(struct cli_perf_session *session, struct cli_perf_case *result,
+                         struct cli_perf_batch model) {
     struct phase phase = {0};
     model.slots = result->concurrency;
-    int rc = run_phase(session, model, result->seconds, MAX_SAMPLES, &phase);
-    if (rc == 0) {
+    bool done = run_phase(session, model, result->seconds, MAX_SAMPLES, &phase);
+    if (done) {
         result->concurrent_samples = phase.count;
         result->concurrent_ops_per_s = (double)phase.count / phase.wall_ns * 1e9;
         result->concurrent_bytes_per_s = result->concurrent_ops_per_s * (double)model.size;
@@ -101,21 +102,21 @@ static int run_together(struct cli_perf_session *session, struct cli_perf_case *
         result->concurrent_passive_cpu = phase.passive_ns / (double)phase.count / 1e3;
     }
     free(phase.samples);
-    return rc;
+    return done;
 }
 
-static int run_median(struct cli_perf_session *session, double seconds, struct cli_perf_batch model,
-                      double *median) {
+static bool run_median(struct cli_perf_session *session, double seconds,
+                       struct cli_perf_batch model, double *median) {
     struct phase phase = {0};
-    int rc = run_phase(session, model, seconds, SIDE_SAMPLES, &phase);
-    if (rc == 0) {
+    bool done = run_phase(session, model, seconds, SIDE_SAMPLES, &phase);
+    if (done) {
         *median = percentile(&phase, 50);
     }
     free(phase.samples);
-    return rc;
+    return done;
 }
 
-int cli_perf_case_run(struct cli_perf_session *session, struct cli_perf_case *result) {
+bool cli_perf_case_run(struct cli_perf_session *session, struct cli_perf_case *result) {
     struct cli_perf_batch plain = {.kind = result->kind, .size = result->size, .slots = 1};
     struct cli_perf_batch asleep = plain;
     struct cli_perf_batch whole = plain;
@@ -131,11 +132,9 @@ int cli_perf_case_run(struct cli_perf_session *session, struct cli_perf_case *re
     checked.verify = true;
     checked.path = result->path;
     checked.path_size = sizeof result->path;
-    return cli_perf_batch_run(session, &checked) != 0 || run_alone(session, result, plain) != 0 ||
-                   run_together(session, result, plain) != 0 ||
-                   run_median(session, result->seconds, asleep, &result->asleep_p50) != 0 ||
-                   run_median(session, result->seconds, whole, &result->whole_p50) != 0 ||
-                   cli_perf_batch_run(session, &checked) != 0
-               ? -1
-               : 0;
+    return cli_perf_batch_run(session, &checked) && run_alone(session, result, plain) &&
+           run_together(session, result, plain) &&
+           run_median(session, result->seconds, asleep, &result->asleep_p50) &&
+           run_median(session, result->seconds, whole, &result->whole_p50) &&
+           cli_perf_batch_run(session, &checked);
 }

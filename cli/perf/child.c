@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* A server as a child process, for measurements on one machine. */
 #include "perf.h"
 
 #include <errno.h>
@@ -12,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "common/util.h"
+#include "common/text.h"
 
 #define START_TIMEOUT_MS 30000
 #define STOP_TIMEOUT_MS 5000
@@ -30,7 +31,7 @@ static void become_server(int out, pid_t parent) {
 }
 
 /* Reads the line that names the server's address. */
-static int read_greeting(int fd, char *line, size_t size) {
+static bool read_greeting(int fd, char *line, size_t size) {
     size_t length = 0;
     while (length + 1 < size) {
         struct pollfd wait = {.fd = fd, .events = POLLIN};
@@ -40,42 +41,42 @@ static int read_greeting(int fd, char *line, size_t size) {
         }
         ssize_t n = ready > 0 ? read(fd, line + length, 1) : 0;
         if (n <= 0) {
-            return -1;
+            return false;
         }
         if (line[length] == '\n') {
             line[length] = '\0';
-            return 0;
+            return true;
         }
         length++;
     }
-    return -1;
+    return false;
 }
 
-int cli_perf_child_start(struct cli_perf_child *child, char *error, size_t error_size) {
+bool cli_perf_child_start(struct cli_perf_child *child, char error[CLI_SENTENCE_SIZE]) {
     pid_t parent = getpid();
     char line[sizeof greeting - 1 + sizeof child->address];
     int pipes[2];
     child->pid = -1;
     if (pipe2(pipes, O_CLOEXEC) != 0) {
-        snprintf(error, error_size, "can't make a pipe: %s", cli_errno_text(errno));
-        return -1;
+        cli_sentence(error, "can't make a pipe: %s", cli_errno_text(errno));
+        return false;
     }
     child->pid = fork();
     if (child->pid == 0) {
         become_server(pipes[1], parent);
     }
     close(pipes[1]);
-    int rc = child->pid > 0 ? read_greeting(pipes[0], line, sizeof line) : -1;
+    bool started = child->pid > 0 && read_greeting(pipes[0], line, sizeof line);
     close(pipes[0]);
-    if (rc != 0 || strncmp(line, greeting, sizeof greeting - 1) != 0) {
-        snprintf(error, error_size,
-                 "can't start 'ropeway perf --server' as a second process; run it by hand to see "
-                 "why, and connect to it");
+    if (!started || strncmp(line, greeting, sizeof greeting - 1) != 0) {
+        cli_sentence(
+            error, "can't start 'ropeway perf --server' as a second process; run it by hand to see "
+                   "why, and connect to it");
         cli_perf_child_stop(child);
-        return -1;
+        return false;
     }
     snprintf(child->address, sizeof child->address, "%s", line + sizeof greeting - 1);
-    return 0;
+    return true;
 }
 
 void cli_perf_child_stop(struct cli_perf_child *child) {

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The client: runs batches of operations with a server, and takes the time and the CPU time. */
 #include "perf.h"
 
 #include <errno.h>
@@ -8,19 +9,21 @@
 #include <string.h>
 #include <time.h>
 
+#include "common/clock.h"
+
 #define CONTROL_TIMEOUT_MS 120000
 #define OUTCOME_TIMEOUT_MS 60000
 #define SEED 0x726f7065776179u
 
-int cli_perf_session_open(struct cli_perf_session *session, const char *address,
-                          const char *transports, uint32_t spin_us) {
+bool cli_perf_session_open(struct cli_perf_session *session, const char *address,
+                           const char *transports, uint32_t spin_us) {
     ropeway_connector_options_t options;
     char buffer[256];
     const char *list = cli_perf_transports(transports, buffer, sizeof buffer);
     memset(session, 0, sizeof *session);
-    if (cli_perf_channel_dial(&session->channel, address) != 0) {
+    if (!cli_perf_channel_dial(&session->channel, address)) {
         snprintf(session->error, sizeof session->error, "%s", session->channel.error);
-        return -1;
+        return false;
     }
     ropeway_connector_options_init(&options, sizeof options);
     options.transports = list;
@@ -33,13 +36,13 @@ int cli_perf_session_open(struct cli_perf_session *session, const char *address,
     json_decref(answer);
     if (answer == NULL) {
         snprintf(session->error, sizeof session->error, "%s", session->channel.error);
-        return -1;
+        return false;
     }
     if (ropeway_connector_create(&options, &session->connector) != ROPEWAY_OK) {
         snprintf(session->error, sizeof session->error, "%s", ropeway_last_error());
-        return -1;
+        return false;
     }
-    return 0;
+    return true;
 }
 
 void cli_perf_session_close(struct cli_perf_session *session) {
@@ -64,7 +67,7 @@ static json_t *prepare(struct cli_perf_session *session, const struct cli_perf_b
         json_pack("{s:s,s:i,s:I,s:I,s:I,s:i}", "do", "prepare", "kind", batch->kind, "size",
                   (json_int_t)batch->size, "slots", (json_int_t)batch->slots, "count",
                   (json_int_t)batch->count, "flags", session->operation_flags);
-    if (cli_perf_memory_resize(&session->memory, batch->size, batch->slots) != 0) {
+    if (!cli_perf_memory_resize(&session->memory, batch->size, batch->slots)) {
         json_decref(request);
         snprintf(session->error, sizeof session->error,
                  "out of memory for %zu buffers of %zu bytes; choose a smaller --size or "
@@ -83,8 +86,8 @@ static json_t *prepare(struct cli_perf_session *session, const struct cli_perf_b
 }
 
 /* Waits for the server's outcomes and compares the data where that was asked for. */
-static int collect(struct cli_perf_session *session, struct cli_perf_batch *batch,
-                   uint64_t cpu_start) {
+static bool collect(struct cli_perf_session *session, struct cli_perf_batch *batch,
+                    uint64_t cpu_start) {
     bool read = batch->kind == ROPEWAY_OPERATION_READ;
     json_t *request = json_pack("{s:s}", "do", "collect");
     if (batch->verify && !read) {
@@ -92,20 +95,19 @@ static int collect(struct cli_perf_session *session, struct cli_perf_batch *batc
     }
     json_t *answer = call(session, request);
     if (answer == NULL) {
-        return -1;
+        return false;
     }
     batch->passive_ns =
         (uint64_t)json_integer_value(json_object_get(answer, "cpu_before_ns")) - cpu_start;
     json_decref(answer);
-    if (batch->verify && read &&
-        !cli_perf_memory_check(&session->memory, SEED, session->error, sizeof session->error)) {
-        return -1;
+    if (batch->verify && read && !cli_perf_memory_check(&session->memory, SEED, session->error)) {
+        return false;
     }
-    return 0;
+    return true;
 }
 
 /* One batch under way. */
-struct flight {
+struct run {
     struct cli_perf_session *session;
     struct cli_perf_batch *batch;
     const json_t *metadata;
@@ -114,17 +116,17 @@ struct flight {
     size_t finished;
 };
 
-static int fail_operation(struct cli_perf_session *session, const char *step, size_t index,
-                          const char *text) {
+static bool fail_operation(struct cli_perf_session *session, const char *step, size_t index,
+                           const char *text) {
     snprintf(session->error, sizeof session->error, "%s of operation %zu failed: %s", step,
              index + 1, text);
-    return -1;
+    return false;
 }
 
-static int begin(struct flight *flight, size_t index, uint32_t flags) {
-    struct cli_perf_session *session = flight->session;
-    const struct cli_perf_batch *batch = flight->batch;
-    const json_t *metadata = json_array_get(flight->metadata, index);
+static bool begin(struct run *run, size_t index, uint32_t flags) {
+    struct cli_perf_session *session = run->session;
+    const struct cli_perf_batch *batch = run->batch;
+    const json_t *metadata = json_array_get(run->metadata, index);
     ropeway_descriptor_t descriptor = {.ptr = cli_perf_slot(&session->memory, index % batch->slots),
                                        .size = batch->size,
                                        .device = {.kind = ROPEWAY_DEVICE_HOST}};
@@ -132,53 +134,53 @@ static int begin(struct flight *flight, size_t index, uint32_t flags) {
     ropeway_operation_options_init(&options, sizeof options);
     options.flags = flags | session->operation_flags;
     options.user_data = (void *)(uintptr_t)index;
-    flight->begun[index] = cli_perf_now_ns();
+    run->begun[index] = cli_now_ns();
     ropeway_error_t rc =
         (batch->kind == ROPEWAY_OPERATION_READ ? ropeway_begin_read : ropeway_begin_write)(
             session->connector, json_string_value(metadata), json_string_length(metadata),
-            &descriptor, 1, &options, &flight->live[index % batch->slots]);
-    return rc == ROPEWAY_OK ? 0 : fail_operation(session, "begin", index, ropeway_last_error());
+            &descriptor, 1, &options, &run->live[index % batch->slots]);
+    return rc == ROPEWAY_OK || fail_operation(session, "begin", index, ropeway_last_error());
 }
 
 /* Takes the outcome of an operation that has ended at the time now, and releases it. */
-static int finish(struct flight *flight, ropeway_operation_t *operation, uint64_t now) {
+static bool finish(struct run *run, ropeway_operation_t *operation, uint64_t now) {
     size_t index = (uintptr_t)ropeway_operation_user_data(operation);
-    struct cli_perf_batch *batch = flight->batch;
-    int rc = 0;
+    struct cli_perf_batch *batch = run->batch;
+    bool done = true;
     if (ropeway_operation_wait(operation, 0) == ROPEWAY_ERR_TIMEOUT) {
-        rc = fail_operation(flight->session, "the transfer", index, "it did not end in time");
+        done = fail_operation(run->session, "the transfer", index, "it did not end in time");
     } else if (ropeway_operation_status(operation) != ROPEWAY_STATUS_COMPLETE) {
-        rc = fail_operation(flight->session, "the transfer", index,
-                            ropeway_operation_error_text(operation));
+        done = fail_operation(run->session, "the transfer", index,
+                              ropeway_operation_error_text(operation));
     }
     if (batch->samples != NULL) {
-        batch->samples[index] = now - flight->begun[index];
+        batch->samples[index] = now - run->begun[index];
     }
-    if (batch->path != NULL && flight->finished == 0) {
+    if (batch->path != NULL && run->finished == 0) {
         ropeway_operation_path(operation, batch->path, batch->path_size);
     }
-    flight->finished++;
-    flight->live[index % batch->slots] = NULL;
+    run->finished++;
+    run->live[index % batch->slots] = NULL;
     ropeway_operation_release(operation);
-    return rc;
+    return done;
 }
 
-static int run_one_at_a_time(struct flight *flight) {
-    struct cli_perf_batch *batch = flight->batch;
+static bool run_one_at_a_time(struct run *run) {
+    struct cli_perf_batch *batch = run->batch;
     struct timespec pause = {.tv_nsec = (long)batch->pause_ns};
     for (size_t i = 0; i < batch->count; i++) {
         if (batch->pause_ns > 0) {
             nanosleep(&pause, NULL);
         }
-        if (begin(flight, i, 0) != 0) {
-            return -1;
+        if (!begin(run, i, 0)) {
+            return false;
         }
-        ropeway_operation_wait(flight->live[0], OUTCOME_TIMEOUT_MS);
-        if (finish(flight, flight->live[0], cli_perf_now_ns()) != 0) {
-            return -1;
+        ropeway_operation_wait(run->live[0], OUTCOME_TIMEOUT_MS);
+        if (!finish(run, run->live[0], cli_now_ns())) {
+            return false;
         }
     }
-    return 0;
+    return true;
 }
 
 /* Blocks until operations have ended, and takes up to max of them. 0: none did in time. */
@@ -199,74 +201,73 @@ static size_t drain(struct cli_perf_session *session, ropeway_operation_t **ende
 
 /* An operation that follows another in the same slot begins when that one has ended, so no two of
  * them share memory. */
-static int run_concurrently(struct flight *flight) {
-    struct cli_perf_batch *batch = flight->batch;
+static bool run_concurrently(struct run *run) {
+    struct cli_perf_batch *batch = run->batch;
     ropeway_operation_t *ended[64] = {NULL};
     size_t i;
     for (i = 0; i < batch->slots; i++) {
-        if (begin(flight, i, ROPEWAY_OPERATION_NOTIFY) != 0) {
-            return -1;
+        if (!begin(run, i, ROPEWAY_OPERATION_NOTIFY)) {
+            return false;
         }
     }
-    while (flight->finished < batch->count) {
-        size_t n = drain(flight->session, ended, sizeof ended / sizeof ended[0]);
-        uint64_t now = cli_perf_now_ns();
-        int rc = n > 0 ? 0 : -1;
+    while (run->finished < batch->count) {
+        size_t n = drain(run->session, ended, sizeof ended / sizeof ended[0]);
+        uint64_t now = cli_now_ns();
+        bool done = n > 0;
         for (i = 0; i < n; i++) {
             size_t next = (uintptr_t)ropeway_operation_user_data(ended[i]) + batch->slots;
-            rc |= finish(flight, ended[i], now);
-            if (rc == 0 && next < batch->count) {
-                rc = begin(flight, next, ROPEWAY_OPERATION_NOTIFY);
+            done = finish(run, ended[i], now) && done;
+            if (done && next < batch->count) {
+                done = begin(run, next, ROPEWAY_OPERATION_NOTIFY);
             }
         }
-        if (rc != 0) {
-            return -1;
+        if (!done) {
+            return false;
         }
     }
-    return 0;
+    return true;
 }
 
 /* Runs the operations between two looks at the clocks. */
-static int fly(struct flight *flight, uint64_t asked_ns) {
-    struct cli_perf_batch *batch = flight->batch;
+static bool run_between_clocks(struct run *run, uint64_t asked_ns) {
+    struct cli_perf_batch *batch = run->batch;
     uint64_t cpu = cli_perf_cpu_ns();
-    uint64_t start = batch->whole ? asked_ns : cli_perf_now_ns();
-    int rc = batch->slots == 1 ? run_one_at_a_time(flight) : run_concurrently(flight);
-    batch->wall_ns = cli_perf_now_ns() - start;
+    uint64_t start = batch->whole ? asked_ns : cli_now_ns();
+    bool done = batch->slots == 1 ? run_one_at_a_time(run) : run_concurrently(run);
+    batch->wall_ns = cli_now_ns() - start;
     batch->active_ns = cli_perf_cpu_ns() - cpu;
-    return rc;
+    return done;
 }
 
-int cli_perf_batch_run(struct cli_perf_session *session, struct cli_perf_batch *batch) {
-    struct flight flight = {.session = session, .batch = batch};
-    uint64_t asked = cli_perf_now_ns();
+bool cli_perf_batch_run(struct cli_perf_session *session, struct cli_perf_batch *batch) {
+    struct run run = {.session = session, .batch = batch};
+    uint64_t asked = cli_now_ns();
     json_t *answer = prepare(session, batch);
-    int rc = -1;
+    bool done = false;
     if (answer == NULL) {
-        return -1;
+        return false;
     }
     uint64_t server_cpu = (uint64_t)json_integer_value(json_object_get(answer, "cpu_after_ns"));
-    flight.metadata = json_object_get(answer, "metadata");
-    flight.begun = calloc(batch->count, sizeof *flight.begun);
-    flight.live = calloc(batch->slots, sizeof(ropeway_operation_t *));
-    if (json_array_size(flight.metadata) != batch->count || flight.begun == NULL ||
-        flight.live == NULL) {
+    run.metadata = json_object_get(answer, "metadata");
+    run.begun = calloc(batch->count, sizeof *run.begun);
+    run.live = calloc(batch->slots, sizeof(ropeway_operation_t *));
+    if (json_array_size(run.metadata) != batch->count || run.begun == NULL || run.live == NULL) {
         snprintf(session->error, sizeof session->error, "the perf server's answer is incomplete");
     } else {
-        rc = fly(&flight, asked);
+        done = run_between_clocks(&run, asked);
     }
-    for (size_t i = 0; flight.live != NULL && i < batch->slots; i++) {
-        ropeway_operation_release(flight.live[i]);
+    for (size_t i = 0; run.live != NULL && i < batch->slots; i++) {
+        ropeway_operation_release(run.live[i]);
     }
-    free(flight.live);
-    free(flight.begun);
+    free(run.live);
+    free(run.begun);
     json_decref(answer);
-    return rc == 0 ? collect(session, batch, server_cpu) : -1;
+    return done && collect(session, batch, server_cpu);
 }
 
 /* Makes the client's own share of pending operations. */
-static int create_pending(struct cli_perf_session *session, size_t count,
-                          ropeway_operation_t **operations) {
+static bool create_pending(struct cli_perf_session *session, size_t count,
+                           ropeway_operation_t **operations) {
     ropeway_descriptor_t descriptor = {.ptr = session->memory.base,
                                        .size = session->memory.size,
                                        .device = {.kind = ROPEWAY_DEVICE_HOST}};
@@ -274,18 +275,18 @@ static int create_pending(struct cli_perf_session *session, size_t count,
         if (ropeway_create_readable(session->connector, &descriptor, 1, NULL, &operations[i]) !=
             ROPEWAY_OK) {
             snprintf(session->error, sizeof session->error, "%s", ropeway_last_error());
-            return -1;
+            return false;
         }
     }
-    return 0;
+    return true;
 }
 
-static int measure_idle(struct cli_perf_session *session, struct cli_perf_idle *idle) {
+static bool measure_idle(struct cli_perf_session *session, struct cli_perf_idle *idle) {
     char *line = cli_perf_line(json_pack("{s:s,s:f,s:I}", "do", "idle", "seconds", idle->seconds,
                                          "pending", (json_int_t)idle->pending));
-    if (cli_perf_send_line(&session->channel, line) != 0) {
+    if (!cli_perf_send_line(&session->channel, line)) {
         snprintf(session->error, sizeof session->error, "%s", session->channel.error);
-        return -1;
+        return false;
     }
     cli_perf_usage_of_idling(session->connector, idle->seconds, &idle->client);
     json_t *answer = cli_perf_receive(&session->channel, CONTROL_TIMEOUT_MS);
@@ -294,26 +295,26 @@ static int measure_idle(struct cli_perf_session *session, struct cli_perf_idle *
         snprintf(session->error, sizeof session->error, "%s",
                  error != NULL ? error : session->channel.error);
         json_decref(answer);
-        return -1;
+        return false;
     }
     idle->server.cpu_percent = json_real_value(json_object_get(answer, "cpu"));
     idle->server.wakeups = (uint64_t)json_integer_value(json_object_get(answer, "wakeups"));
     json_decref(answer);
-    return 0;
+    return true;
 }
 
-int cli_perf_idle_run(struct cli_perf_session *session, struct cli_perf_idle *idle) {
+bool cli_perf_idle_run(struct cli_perf_session *session, struct cli_perf_idle *idle) {
     ropeway_operation_t **operations = calloc(idle->pending + 1, sizeof(ropeway_operation_t *));
-    int rc = -1;
-    if (operations == NULL || cli_perf_memory_resize(&session->memory, 4096, 1) != 0) {
+    bool done = false;
+    if (operations == NULL || !cli_perf_memory_resize(&session->memory, 4096, 1)) {
         snprintf(session->error, sizeof session->error, "out of memory for %zu operations",
                  idle->pending);
-    } else if (create_pending(session, idle->pending, operations) == 0) {
-        rc = measure_idle(session, idle);
+    } else if (create_pending(session, idle->pending, operations)) {
+        done = measure_idle(session, idle);
     }
     for (size_t i = 0; operations != NULL && i < idle->pending; i++) {
         ropeway_operation_release(operations[i]);
     }
     free(operations);
-    return rc;
+    return done;
 }

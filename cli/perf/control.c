@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The control channel: one JSON object a line, read by jansson. */
 #include "perf.h"
 
 #include <errno.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -12,89 +12,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "common/util.h"
+#include "common/address.h"
+#include "common/text.h"
 
 #define MAX_LINE ((size_t)64 << 20)
 #define SEND_TIMEOUT_MS 30000
-
-/* "HOST:PORT" or "[HOST]:PORT" into host and the port's text. Returns the port, or NULL. */
-static const char *split_address(const char *address, char *host, size_t host_size) {
-    const char *colon = strrchr(address, ':');
-    const char *start = address;
-    if (colon == NULL || colon[1] == '\0') {
-        return NULL;
-    }
-    size_t length = (size_t)(colon - address);
-    if (length >= 2 && start[0] == '[' && start[length - 1] == ']') {
-        start++;
-        length -= 2;
-    } else if (memchr(start, ':', length) != NULL) {
-        return NULL;
-    }
-    if (length == 0 || length >= host_size) {
-        return NULL;
-    }
-    memcpy(host, start, length);
-    host[length] = '\0';
-    return colon + 1;
-}
-
-static struct addrinfo *resolve(const char *address, int flags, char *error, size_t error_size) {
-    struct addrinfo hints = {.ai_flags = flags | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM};
-    struct addrinfo *list = NULL;
-    char host[256];
-    const char *port = split_address(address, host, sizeof host);
-    if (port == NULL) {
-        snprintf(error, error_size,
-                 "'%s' is not an address: write HOST:PORT, and an IPv6 address in brackets",
-                 address);
-        return NULL;
-    }
-    int rc = getaddrinfo(host, port, &hints, &list);
-    if (rc != 0) {
-        snprintf(error, error_size, "'%s' can't be resolved: %s; check the host and the port",
-                 address, gai_strerror(rc));
-        return NULL;
-    }
-    return list;
-}
-
-static void name_of(int fd, char *bound, size_t size) {
-    struct sockaddr_storage storage;
-    socklen_t length = sizeof storage;
-    char host[INET6_ADDRSTRLEN + 16] = "?";
-    char port[8] = "?";
-    if (getsockname(fd, (struct sockaddr *)&storage, &length) == 0) {
-        getnameinfo((struct sockaddr *)&storage, length, host, sizeof host, port, sizeof port,
-                    NI_NUMERICHOST | NI_NUMERICSERV);
-    }
-    snprintf(bound, size, strchr(host, ':') != NULL ? "[%s]:%s" : "%s:%s", host, port);
-}
-
-int cli_perf_listen(const char *address, char *bound, size_t bound_size, char *error,
-                    size_t error_size) {
-    struct addrinfo *list = resolve(address, AI_PASSIVE, error, error_size);
-    int one = 1;
-    if (list == NULL) {
-        return -1;
-    }
-    int fd = socket(list->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) != 0 ||
-        bind(fd, list->ai_addr, list->ai_addrlen) != 0 || listen(fd, 16) != 0) {
-        snprintf(
-            error, error_size,
-            "can't listen on %s: %s; choose an address of this host and a free port, or port 0",
-            address, cli_errno_text(errno));
-        if (fd >= 0) {
-            close(fd);
-        }
-        fd = -1;
-    } else {
-        name_of(fd, bound, bound_size);
-    }
-    freeaddrinfo(list);
-    return fd;
-}
 
 void cli_perf_channel_init(struct cli_perf_channel *channel, int fd, int stop_fd) {
     int one = 1;
@@ -107,31 +29,12 @@ void cli_perf_channel_init(struct cli_perf_channel *channel, int fd, int stop_fd
     }
 }
 
-int cli_perf_channel_dial(struct cli_perf_channel *channel, const char *address) {
-    int cause = 0;
-    int fd = -1;
-    cli_perf_channel_init(channel, -1, -1);
-    struct addrinfo *list = resolve(address, 0, channel->error, sizeof channel->error);
-    if (list == NULL) {
-        return -1;
-    }
-    for (struct addrinfo *each = list; each != NULL && fd < 0; each = each->ai_next) {
-        fd = socket(each->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        if (fd >= 0 && connect(fd, each->ai_addr, each->ai_addrlen) != 0) {
-            cause = errno;
-            close(fd);
-            fd = -1;
-        }
-    }
-    freeaddrinfo(list);
-    if (fd < 0) {
-        snprintf(channel->error, sizeof channel->error,
-                 "can't connect to %s: %s; is 'ropeway perf --server' running there?", address,
-                 cli_errno_text(cause));
-        return -1;
-    }
+bool cli_perf_channel_dial(struct cli_perf_channel *channel, const char *address) {
+    char text[CLI_SENTENCE_SIZE] = "";
+    int fd = cli_address_connect(address, "ropeway perf --server", text);
     cli_perf_channel_init(channel, fd, -1);
-    return 0;
+    memcpy(channel->error, text, sizeof text);
+    return fd >= 0;
 }
 
 void cli_perf_channel_close(struct cli_perf_channel *channel) {
@@ -150,13 +53,13 @@ char *cli_perf_line(json_t *message) {
     return line;
 }
 
-int cli_perf_send_line(struct cli_perf_channel *channel, char *line) {
+bool cli_perf_send_line(struct cli_perf_channel *channel, char *line) {
     struct timeval limit = {.tv_sec = SEND_TIMEOUT_MS / 1000};
     size_t length = line != NULL ? strlen(line) : 0;
     size_t sent = 0;
     if (line == NULL) {
         snprintf(channel->error, sizeof channel->error, "out of memory for a control message");
-        return -1;
+        return false;
     }
     (void)setsockopt(channel->fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
     line[length++] = '\n'; /* the NUL is not sent */
@@ -173,7 +76,7 @@ int cli_perf_send_line(struct cli_perf_channel *channel, char *line) {
         sent += (size_t)n;
     }
     free(line);
-    return sent == length ? 0 : -1;
+    return sent == length;
 }
 
 /* Cuts the first line off the buffer and parses it. NULL with error "": no whole line is there. */
@@ -197,24 +100,25 @@ static json_t *take_line(struct cli_perf_channel *channel) {
     return message;
 }
 
-static int make_room(struct cli_perf_channel *channel) {
+static bool make_room(struct cli_perf_channel *channel) {
     size_t wanted = channel->capacity == 0 ? 65536 : channel->capacity * 2;
     if (channel->length < channel->capacity) {
-        return 0;
+        return true;
     }
     char *grown = wanted <= MAX_LINE ? realloc(channel->buffer, wanted) : NULL;
     if (grown == NULL) {
         snprintf(channel->error, sizeof channel->error,
                  "the other side sent a control message of more than %zu bytes", channel->length);
-        return -1;
+        return false;
     }
     channel->buffer = grown;
     channel->capacity = wanted;
-    return 0;
+    return true;
 }
 
-/* Waits for bytes and appends them. Returns 1, 0 when there is nothing more to come, or -1. */
-static int fill(struct cli_perf_channel *channel, int timeout_ms) {
+/* Waits for bytes and appends them. False: nothing more comes, with a sentence unless that is as it
+ * should be. */
+static bool fill(struct cli_perf_channel *channel, int timeout_ms) {
     struct pollfd fds[2] = {{.fd = channel->fd, .events = POLLIN},
                             {.fd = channel->stop_fd, .events = POLLIN}};
     int ready;
@@ -224,17 +128,17 @@ static int fill(struct cli_perf_channel *channel, int timeout_ms) {
     if (ready == 0) {
         snprintf(channel->error, sizeof channel->error,
                  "the other side sent nothing for %d s on the control channel", timeout_ms / 1000);
-        return -1;
+        return false;
     }
     if (fds[1].revents != 0) {
-        return 0;
+        return false;
     }
     ssize_t n = recv(channel->fd, channel->buffer + channel->length,
                      channel->capacity - channel->length, 0);
     if (n < 0 || (n == 0 && channel->length > 0)) {
         snprintf(channel->error, sizeof channel->error, "the control channel broke: %s",
                  n < 0 ? cli_errno_text(errno) : "it ended in the middle of a message");
-        return -1;
+        return false;
     }
     channel->length += (size_t)n;
     return n > 0;
@@ -244,7 +148,7 @@ json_t *cli_perf_receive(struct cli_perf_channel *channel, int timeout_ms) {
     json_t *message;
     channel->error[0] = '\0';
     while ((message = take_line(channel)) == NULL && channel->error[0] == '\0') {
-        if (make_room(channel) != 0 || fill(channel, timeout_ms) <= 0) {
+        if (!make_room(channel) || !fill(channel, timeout_ms)) {
             return NULL;
         }
     }
@@ -253,7 +157,7 @@ json_t *cli_perf_receive(struct cli_perf_channel *channel, int timeout_ms) {
 
 json_t *cli_perf_call(struct cli_perf_channel *channel, json_t *request, int timeout_ms) {
 
-    if (cli_perf_send_line(channel, cli_perf_line(request)) != 0) {
+    if (!cli_perf_send_line(channel, cli_perf_line(request))) {
         return NULL;
     }
     json_t *answer = cli_perf_receive(channel, timeout_ms);

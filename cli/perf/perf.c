@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* ropeway perf: options, and the order of the measurements. */
 #include "perf.h"
 
 #include <getopt.h>
@@ -7,7 +8,8 @@
 #include <string.h>
 
 #include "common/cli.h"
-#include "common/util.h"
+#include "common/message.h"
+#include "common/text.h"
 
 #define MAX_LIST 16
 #define MAX_CONCURRENCY (CLI_PERF_MAX_BATCH / 2)
@@ -101,7 +103,7 @@ static int parse_sizes(struct options *options, char *list) {
                              each);
         }
     }
-    return options->size_count > 0 ? CLI_EXIT_OK : cli_usage("perf", "--size is empty");
+    return options->size_count > 0 ? CLI_GO_ON : cli_usage("perf", "--size is empty");
 }
 
 static int parse_transports(struct options *options, char *list) {
@@ -119,14 +121,14 @@ static int parse_transports(struct options *options, char *list) {
         options->transports[count++] = each;
     }
     options->transports[count] = NULL;
-    return count > 0 ? CLI_EXIT_OK : cli_usage("perf", "--transports is empty");
+    return count > 0 ? CLI_GO_ON : cli_usage("perf", "--transports is empty");
 }
 
 static int parse_kind(struct options *options, const char *kind) {
     options->read = strcmp(kind, "write") != 0;
     options->write = strcmp(kind, "read") != 0;
     if ((options->read && options->write) == (strcmp(kind, "both") == 0)) {
-        return CLI_EXIT_OK;
+        return CLI_GO_ON;
     }
     return cli_usage("perf", "--kind is read, write or both, not '%s'", kind);
 }
@@ -134,7 +136,7 @@ static int parse_kind(struct options *options, const char *kind) {
 static int parse_number(const char *name, const char *text, uint64_t min, uint64_t max,
                         uint64_t *value) {
     if (cli_parse_number(text, min, max, value)) {
-        return CLI_EXIT_OK;
+        return CLI_GO_ON;
     }
     return cli_usage("perf", "--%s is a number from %llu to %llu, not '%s'", name,
                      (unsigned long long)min, (unsigned long long)max, text);
@@ -142,7 +144,7 @@ static int parse_number(const char *name, const char *text, uint64_t min, uint64
 
 static int parse_seconds(const char *name, const char *text, uint32_t min_ms, uint32_t *ms) {
     if (cli_parse_seconds(text, min_ms, 600000, ms)) {
-        return CLI_EXIT_OK;
+        return CLI_GO_ON;
     }
     return cli_usage("perf", "--%s is a number of seconds from %g to 600, not '%s'", name,
                      min_ms / 1e3, text);
@@ -150,7 +152,7 @@ static int parse_seconds(const char *name, const char *text, uint32_t min_ms, ui
 
 static int parse_one(struct options *options, int option) {
     uint64_t value = 0;
-    int rc = CLI_EXIT_OK;
+    int rc = CLI_GO_ON;
     switch (option) {
     case 't':
         return parse_transports(options, optarg);
@@ -172,22 +174,22 @@ static int parse_one(struct options *options, int option) {
         return rc;
     case 'I':
         options->flags |= ROPEWAY_OPERATION_INTEGRITY;
-        return CLI_EXIT_OK;
+        return CLI_GO_ON;
     case 'j':
         options->json = true;
-        return CLI_EXIT_OK;
+        return CLI_GO_ON;
     case 'c':
         options->connect = optarg;
-        return CLI_EXIT_OK;
+        return CLI_GO_ON;
     case 'l':
         options->listen = optarg;
-        return CLI_EXIT_OK;
+        return CLI_GO_ON;
     case 'L':
         options->local = true;
-        return CLI_EXIT_OK;
+        return CLI_GO_ON;
     default:
         options->server = true;
-        return CLI_EXIT_OK;
+        return CLI_GO_ON;
     }
 }
 
@@ -209,10 +211,10 @@ static int check(struct options *options, int argc, char **argv) {
         options->transports[0] = options->local ? shm : any;
         options->transports[1] = options->local ? tcp : NULL;
     }
-    return CLI_EXIT_OK;
+    return CLI_GO_ON;
 }
 
-/* Returns an exit code, or -1 to go on. */
+/* Returns an exit code, or CLI_GO_ON. */
 static int parse(struct options *options, int argc, char **argv) {
     static const struct option names[] = {
         {"local", no_argument, NULL, 'L'},
@@ -241,94 +243,89 @@ static int parse(struct options *options, int argc, char **argv) {
         }
         rc = option == '?' || option == ':' ? cli_usage_option("perf", option, argv)
                                             : parse_one(options, option);
-        if (rc != CLI_EXIT_OK) {
+        if (rc != CLI_GO_ON) {
             return rc;
         }
     }
-    rc = check(options, argc, argv);
-    return rc == CLI_EXIT_OK ? -1 : rc;
+    return check(options, argc, argv);
 }
 
-static int measure_case(struct cli_perf_session *session, const struct options *options,
-                        const char *transport, ropeway_operation_kind_t kind, size_t size,
-                        json_t *cases) {
+static bool measure_case(struct cli_perf_session *session, const struct options *options,
+                         const char *transport, ropeway_operation_kind_t kind, size_t size,
+                         json_t *cases) {
     struct cli_perf_case result = {.transport = transport,
                                    .kind = kind,
                                    .size = size,
                                    .concurrency = options->concurrency,
                                    .seconds = options->seconds_ms / 1e3};
-    if (cli_perf_case_run(session, &result) != 0) {
-        return -1;
+    if (!cli_perf_case_run(session, &result)) {
+        return false;
     }
     json_array_append_new(cases, cli_perf_case_json(&result));
     if (!options->json) {
         cli_perf_case_print(&result);
     }
-    return 0;
+    return true;
 }
 
-static int measure_idle(struct cli_perf_session *session, const struct options *options,
-                        const char *transport, size_t pending, json_t *idles) {
+static bool measure_idle(struct cli_perf_session *session, const struct options *options,
+                         const char *transport, size_t pending, json_t *idles) {
     struct cli_perf_idle idle = {.pending = pending, .seconds = options->idle_ms / 1e3};
     if (options->idle_ms == 0) {
-        return 0;
+        return true;
     }
-    if (cli_perf_idle_run(session, &idle) != 0) {
-        return -1;
+    if (!cli_perf_idle_run(session, &idle)) {
+        return false;
     }
     json_array_append_new(idles, cli_perf_idle_json(transport, &idle));
     if (!options->json) {
         cli_perf_idle_print(transport, &idle);
     }
-    return 0;
+    return true;
 }
 
-static int measure_session(struct cli_perf_session *session, const struct options *options,
-                           const char *transport, json_t *report) {
+static bool measure_session(struct cli_perf_session *session, const struct options *options,
+                            const char *transport, json_t *report) {
     json_t *cases = json_object_get(report, "cases");
     json_t *idles = json_object_get(report, "idle");
     for (size_t i = 0; i < options->size_count; i++) {
-        if (options->read && measure_case(session, options, transport, ROPEWAY_OPERATION_READ,
-                                          options->sizes[i], cases) != 0) {
-            return -1;
+        if (options->read && !measure_case(session, options, transport, ROPEWAY_OPERATION_READ,
+                                           options->sizes[i], cases)) {
+            return false;
         }
-        if (options->write && measure_case(session, options, transport, ROPEWAY_OPERATION_WRITE,
-                                           options->sizes[i], cases) != 0) {
-            return -1;
+        if (options->write && !measure_case(session, options, transport, ROPEWAY_OPERATION_WRITE,
+                                            options->sizes[i], cases)) {
+            return false;
         }
     }
-    return measure_idle(session, options, transport, 0, idles) != 0 ||
-                   (options->pending > 0 &&
-                    measure_idle(session, options, transport, options->pending, idles) != 0)
-               ? -1
-               : 0;
+    return measure_idle(session, options, transport, 0, idles) &&
+           (options->pending == 0 ||
+            measure_idle(session, options, transport, options->pending, idles));
 }
 
 static int measure(const struct options *options, const char *address) {
     json_t *report = json_pack("{s:s,s:s,s:[],s:[]}", "ropeway", ropeway_version(), "ucx",
                                ropeway_ucx_version(), "cases", "idle");
-    int rc = 0;
+    bool done = true;
     if (!options->json) {
         cli_perf_case_heading();
     }
-    for (size_t i = 0; options->transports[i] != NULL && rc == 0; i++) {
+    for (size_t i = 0; options->transports[i] != NULL && done; i++) {
         struct cli_perf_session session;
-        rc = cli_perf_session_open(&session, address, options->transports[i], options->spin_us);
+        done = cli_perf_session_open(&session, address, options->transports[i], options->spin_us);
         session.operation_flags = options->flags;
-        if (rc == 0) {
-            rc = measure_session(&session, options, options->transports[i], report);
-        }
-        if (rc != 0) {
+        done = done && measure_session(&session, options, options->transports[i], report);
+        if (!done) {
             cli_fail("%s: %s", options->transports[i], session.error);
         }
         cli_perf_session_close(&session);
     }
-    if (options->json && rc == 0) {
+    if (options->json && done) {
         json_dumpf(report, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(7));
         putchar('\n');
     }
     json_decref(report);
-    return rc == 0 ? cli_flush_stdout() : CLI_EXIT_FAILED;
+    return done ? cli_flush_stdout() : CLI_EXIT_FAILED;
 }
 
 int cli_run_perf(int argc, char **argv) {
@@ -342,15 +339,15 @@ int cli_run_perf(int argc, char **argv) {
                               .pending = 1000,
                               .spin_us = ROPEWAY_INHERIT};
     struct cli_perf_child child = {.pid = -1};
-    char error[CLI_PERF_ERROR_SIZE];
+    char error[CLI_SENTENCE_SIZE];
     int rc = parse(&options, argc, argv);
-    if (rc >= 0) {
+    if (rc != CLI_GO_ON) {
         return rc;
     }
     if (options.server) {
         return cli_perf_serve(options.listen != NULL ? options.listen : "127.0.0.1:0");
     }
-    if (options.local && cli_perf_child_start(&child, error, sizeof error) != 0) {
+    if (options.local && !cli_perf_child_start(&child, error)) {
         return cli_fail("%s", error);
     }
     rc = measure(&options, options.local ? child.address : options.connect);

@@ -3,7 +3,7 @@
  * ropeway perf: what its files share.
  *
  * Two processes take part: a client, which measures, and a server, which owns the passive
- * operations. They talk over a control channel of their own (perf_channel.c) and move the measured
+ * operations. They talk over a control channel of their own (control.c) and move the measured
  * bytes through libropeway. The channel is one TCP connection with one JSON object a line, and not
  * the HTTP of ropeway serve: a measurement hands out metadata in batches and asks for the other
  * side's CPU clock right before and after each batch, which is a conversation with state, and
@@ -20,13 +20,14 @@
 #include <jansson.h>
 #include <ropeway.h>
 
-#define CLI_PERF_ERROR_SIZE 768
+#include "common/text.h"
+
 #define CLI_PERF_MAX_BATCH 1024                 /* operations the server prepares at a time */
 #define CLI_PERF_MAX_SIZE ((size_t)1 << 30)     /* bytes of one operation */
 #define CLI_PERF_MAX_MEMORY ((size_t)256 << 20) /* bytes of several operations at a time */
 #define CLI_PERF_MAX_PENDING 100000             /* pending operations of the idle measurement */
 
-/* ---- perf_channel.c: the control channel -------------------------------- */
+/* ---- control.c: the control channel -------------------------------- */
 
 /* One end. error holds the sentence of the latest failed call. */
 struct cli_perf_channel {
@@ -35,24 +36,19 @@ struct cli_perf_channel {
     char *buffer;
     size_t length;
     size_t capacity;
-    char error[CLI_PERF_ERROR_SIZE];
+    char error[CLI_SENTENCE_SIZE];
 };
-
-/* Splits "ADDR:PORT" (an IPv6 address in brackets), listens there and writes the address that was
- * bound into bound. Returns the socket, or -1 with a sentence in error. */
-int cli_perf_listen(const char *address, char *bound, size_t bound_size, char *error,
-                    size_t error_size);
 
 /* Takes over a connected socket. */
 void cli_perf_channel_init(struct cli_perf_channel *channel, int fd, int stop_fd);
 
-/* Connects to "HOST:PORT". Returns 0, or -1 with a sentence in channel->error. */
-int cli_perf_channel_dial(struct cli_perf_channel *channel, const char *address);
+/* Connects to "HOST:PORT". False: a sentence is in channel->error. */
+bool cli_perf_channel_dial(struct cli_perf_channel *channel, const char *address);
 
 void cli_perf_channel_close(struct cli_perf_channel *channel);
 
-/* Sends one line that was dumped before by cli_perf_line(), and frees it. Returns 0 or -1. */
-int cli_perf_send_line(struct cli_perf_channel *channel, char *line);
+/* Sends one line that was dumped before by cli_perf_line(), and frees it. As above. */
+bool cli_perf_send_line(struct cli_perf_channel *channel, char *line);
 
 /* The message as a line; frees the message. NULL: out of memory. */
 char *cli_perf_line(json_t *message);
@@ -64,7 +60,7 @@ json_t *cli_perf_receive(struct cli_perf_channel *channel, int timeout_ms);
 /* Sends request (and frees it), and receives the answer. An answer with an "error" is a failure. */
 json_t *cli_perf_call(struct cli_perf_channel *channel, json_t *request, int timeout_ms);
 
-/* ---- perf_memory.c: buffers, patterns and clocks ------------------------- */
+/* ---- memory.c: buffers and patterns ------------------------- */
 
 /* Page-aligned memory, divided into slots of one size. */
 struct cli_perf_memory {
@@ -75,8 +71,8 @@ struct cli_perf_memory {
 };
 
 /* Makes room for slots of size bytes each, on touched pages. Keeps the present pages when they
- * suffice. Returns 0, or -1 when the memory is not to be had. */
-int cli_perf_memory_resize(struct cli_perf_memory *memory, size_t size, size_t slots);
+ * suffice. False: the memory is not to be had. */
+bool cli_perf_memory_resize(struct cli_perf_memory *memory, size_t size, size_t slots);
 void cli_perf_memory_free(struct cli_perf_memory *memory);
 uint8_t *cli_perf_slot(const struct cli_perf_memory *memory, size_t slot);
 
@@ -84,12 +80,14 @@ uint8_t *cli_perf_slot(const struct cli_perf_memory *memory, size_t slot);
 void cli_perf_memory_fill(struct cli_perf_memory *memory, uint64_t seed);
 void cli_perf_memory_clear(struct cli_perf_memory *memory);
 
-/* True when every slot holds what cli_perf_memory_fill() writes; else false, with a sentence. */
-bool cli_perf_memory_check(const struct cli_perf_memory *memory, uint64_t seed, char *error,
-                           size_t error_size);
+/* True when every slot holds what cli_perf_memory_fill() writes. */
+bool cli_perf_memory_check(const struct cli_perf_memory *memory, uint64_t seed,
+                           char error[CLI_SENTENCE_SIZE]);
 
-uint64_t cli_perf_now_ns(void); /* monotonic */
-uint64_t cli_perf_cpu_ns(void); /* CPU time of this process, all threads, user and system */
+/* ---- usage.c: what this process costs -------------------------------------- */
+
+/* CPU time of this process, all threads, user and system. */
+uint64_t cli_perf_cpu_ns(void);
 
 /* What an idle connector costs. */
 struct cli_perf_usage {
@@ -105,7 +103,7 @@ void cli_perf_usage_of_idling(ropeway_connector_t *connector, double seconds,
  * what the help text says, "any" is NULL, a "+" is a comma. Returns text or a copy in buffer. */
 const char *cli_perf_transports(const char *name, char *buffer, size_t size);
 
-/* ---- perf_server.c ------------------------------------------------------- */
+/* ---- server.c and child.c ------------------------------------------------------- */
 
 /* Serves clients one after the other until SIGTERM or SIGINT. Returns an exit code. */
 int cli_perf_serve(const char *listen_address);
@@ -116,12 +114,11 @@ struct cli_perf_child {
     char address[128];
 };
 
-/* Starts this executable as a server. Must be called before the first connector is made.
- * Returns 0, or -1 with a sentence in error. */
-int cli_perf_child_start(struct cli_perf_child *child, char *error, size_t error_size);
+/* Starts this executable as a server. Must be called before the first connector is made. */
+bool cli_perf_child_start(struct cli_perf_child *child, char error[CLI_SENTENCE_SIZE]);
 void cli_perf_child_stop(struct cli_perf_child *child);
 
-/* ---- perf_client.c ------------------------------------------------------- */
+/* ---- client.c ------------------------------------------------------- */
 
 /* A client's meeting with a server over one set of transports. */
 struct cli_perf_session {
@@ -129,14 +126,14 @@ struct cli_perf_session {
     ropeway_connector_t *connector;
     struct cli_perf_memory memory;
     uint32_t operation_flags;
-    char error[CLI_PERF_ERROR_SIZE];
+    char error[CLI_SENTENCE_SIZE];
 };
 
 /* Connects, and makes a connector on both sides. transports as in cli_perf_transports(); spin_us:
- * ROPEWAY_INHERIT takes the library's default. Returns 0, or -1 with a sentence in session->error.
+ * ROPEWAY_INHERIT takes the library's default. False: a sentence is in session->error.
  * cli_perf_session_close() must follow in both cases. */
-int cli_perf_session_open(struct cli_perf_session *session, const char *address,
-                          const char *transports, uint32_t spin_us);
+bool cli_perf_session_open(struct cli_perf_session *session, const char *address,
+                           const char *transports, uint32_t spin_us);
 void cli_perf_session_close(struct cli_perf_session *session);
 
 /* A batch of operations, and what it cost. */
@@ -156,8 +153,8 @@ struct cli_perf_batch {
     size_t path_size;
 };
 
-/* Runs a batch. Returns 0, or -1 with a sentence in session->error. */
-int cli_perf_batch_run(struct cli_perf_session *session, struct cli_perf_batch *batch);
+/* Runs a batch. False: a sentence is in session->error. */
+bool cli_perf_batch_run(struct cli_perf_session *session, struct cli_perf_batch *batch);
 
 /* CPU time of two connected, idle processes, with pending passive operations on each. */
 struct cli_perf_idle {
@@ -167,9 +164,10 @@ struct cli_perf_idle {
     struct cli_perf_usage server; /* result */
 };
 
-int cli_perf_idle_run(struct cli_perf_session *session, struct cli_perf_idle *idle);
+/* As above. */
+bool cli_perf_idle_run(struct cli_perf_session *session, struct cli_perf_idle *idle);
 
-/* ---- perf_case.c and perf_report.c: one line of the table ---------------- */
+/* ---- case.c and report.c: one line of the table ---------------- */
 
 struct cli_perf_case {
     const char *transport;
@@ -191,8 +189,8 @@ struct cli_perf_case {
     char path[256];
 };
 
-/* Measures. Returns 0, or -1 with a sentence in session->error. */
-int cli_perf_case_run(struct cli_perf_session *session, struct cli_perf_case *result);
+/* Measures. As above. */
+bool cli_perf_case_run(struct cli_perf_session *session, struct cli_perf_case *result);
 
 json_t *cli_perf_case_json(const struct cli_perf_case *result);
 json_t *cli_perf_idle_json(const char *transport, const struct cli_perf_idle *idle);

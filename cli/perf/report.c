@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* What is printed: tables for people, and JSON. */
 #include "perf.h"
 
 #include <stdio.h>
 
-#include "common/util.h"
+#include "common/text.h"
 
 static const char *kind_name(ropeway_operation_kind_t kind) {
     return kind == ROPEWAY_OPERATION_READ ? "read" : "write";

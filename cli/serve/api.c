@@ -7,6 +7,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/api.h"
+#include "common/map.h"
+#include "common/name.h"
+#include "common/temp.h"
+#include "common/text.h"
 #include "serve.h"
 
 static void pack_answer(struct cli_answer *answer, json_t *json) {
@@ -80,11 +85,9 @@ static bool prepare_read(struct cli_server *server, const struct cli_request *re
     uint64_t rest = size - request->offset;
     transfer->size = request->length < rest ? request->length : rest;
     transfer->want_checksum = request->want_checksum;
-    int error =
-        cli_map_open(&transfer->map, transfer->file, request->offset, transfer->size, false);
-    if (error != 0) {
+    if (!cli_map_open(&transfer->map, transfer->file, request->offset, transfer->size, false)) {
         return cli_refuse(refusal, 500, "the server can't map '%s': %s", request->name,
-                          cli_errno_text(error));
+                          cli_errno_text(errno));
     }
     return true;
 }
@@ -96,33 +99,6 @@ static json_t *object_tag(const struct stat *info) {
              (unsigned long long)info->st_size, (unsigned long long)info->st_mtim.tv_sec,
              info->st_mtim.tv_nsec);
     return json_string(tag);
-}
-
-static void answer_read(struct cli_server *server, const struct cli_request *request,
-                        struct cli_answer *answer) {
-    if (!cli_transfers_reserve(server->transfers, &answer->refusal)) {
-        return;
-    }
-    struct cli_transfer *transfer = cli_transfer_create(request->name, false);
-    if (transfer == NULL) {
-        cli_refuse(&answer->refusal, 500, "the server is out of memory");
-    }
-    if (transfer == NULL || !prepare_read(server, request, transfer, &answer->refusal)) {
-        cli_transfer_destroy(transfer);
-        cli_transfers_unreserve(server->transfers);
-        return;
-    }
-    struct stat info = transfer->before;
-    uint64_t length = transfer->size;
-    char id[CLI_TRANSFER_ID_SIZE];
-    json_t *metadata;
-    if (cli_transfers_start(server->transfers, transfer, id, &metadata, &answer->refusal)) {
-        pack_answer(answer, json_pack("{s:s, s:I, s:I, s:I, s:o, s:s, s:s, s:o}", "name",
-                                      request->name, "size", (json_int_t)info.st_size, "offset",
-                                      (json_int_t)request->offset, "length", (json_int_t)length,
-                                      "tag", object_tag(&info), "transfer", id, "server",
-                                      server->id, "metadata", metadata));
-    }
 }
 
 /* Makes the temporary file of an upload, with room for all of it, and maps it. */
@@ -142,28 +118,60 @@ static bool prepare_write(struct cli_server *server, const struct cli_request *r
     transfer->size = request->size;
     transfer->want_checksum = request->checksum[0] != '\0';
     memcpy(transfer->checksum, request->checksum, sizeof transfer->checksum);
-    int error = transfer->rest != NULL
-                    ? cli_temp_open(transfer->file, cli_base_name(request->name), &transfer->temp)
-                    : ENOMEM;
-    if (error != 0) {
-        return cli_refuse(refusal, error == EACCES || error == EROFS ? 403 : 500,
+    if (transfer->rest == NULL ||
+        !cli_temp_open(transfer->file, cli_base_name(request->name), &transfer->temp)) {
+        return cli_refuse(refusal, errno == EACCES || errno == EROFS ? 403 : 500,
                           "the server can't make a file for '%s': %s", request->name,
-                          cli_errno_text(error));
+                          cli_errno_text(errno));
     }
-    error = cli_temp_reserve(&transfer->temp, request->size, text);
-    if (error != 0) {
+    if (!cli_temp_reserve(&transfer->temp, request->size, text)) {
         return cli_refuse(refusal,
-                          error == ENOSPC || error == EDQUOT ? 507
-                          : error == EFBIG                   ? 413
+                          errno == ENOSPC || errno == EDQUOT ? 507
+                          : errno == EFBIG                   ? 413
                                                              : 500,
                           "the server has no room for '%s': %s", request->name, text);
     }
-    error = cli_map_open(&transfer->map, transfer->temp.fd, 0, request->size, true);
-    if (error != 0) {
+    if (!cli_map_open(&transfer->map, transfer->temp.fd, 0, request->size, true)) {
         return cli_refuse(refusal, 500, "the server can't map a file for '%s': %s", request->name,
-                          cli_errno_text(error));
+                          cli_errno_text(errno));
     }
     return true;
+}
+
+/* Takes a place for a transfer and opens what it needs. NULL: refusal says why. */
+static struct cli_transfer *prepare(struct cli_server *server, const struct cli_request *request,
+                                    bool upload, struct cli_refusal *refusal) {
+    if (!cli_transfers_reserve(server->transfers, refusal)) {
+        return NULL;
+    }
+    struct cli_transfer *transfer = cli_transfer_create(request->name, upload);
+    if (transfer == NULL) {
+        cli_refuse(refusal, 500, "the server is out of memory");
+    } else if ((upload ? prepare_write : prepare_read)(server, request, transfer, refusal)) {
+        return transfer;
+    }
+    cli_transfer_destroy(transfer);
+    cli_transfers_unreserve(server->transfers);
+    return NULL;
+}
+
+static void answer_read(struct cli_server *server, const struct cli_request *request,
+                        struct cli_answer *answer) {
+    struct cli_transfer *transfer = prepare(server, request, false, &answer->refusal);
+    if (transfer == NULL) {
+        return;
+    }
+    struct stat info = transfer->before;
+    uint64_t length = transfer->size;
+    char id[CLI_TRANSFER_ID_SIZE];
+    json_t *metadata;
+    if (cli_transfers_start(server->transfers, transfer, id, &metadata, &answer->refusal)) {
+        pack_answer(answer, json_pack("{s:s, s:I, s:I, s:I, s:o, s:s, s:s, s:o}", "name",
+                                      request->name, "size", (json_int_t)info.st_size, "offset",
+                                      (json_int_t)request->offset, "length", (json_int_t)length,
+                                      "tag", object_tag(&info), "transfer", id, "server",
+                                      server->id, "metadata", metadata));
+    }
 }
 
 static void answer_write(struct cli_server *server, const struct cli_request *request,
@@ -178,16 +186,8 @@ static void answer_write(struct cli_server *server, const struct cli_request *re
                    request->name);
         return;
     }
-    if (!cli_transfers_reserve(server->transfers, &answer->refusal)) {
-        return;
-    }
-    struct cli_transfer *transfer = cli_transfer_create(request->name, true);
+    struct cli_transfer *transfer = prepare(server, request, true, &answer->refusal);
     if (transfer == NULL) {
-        cli_refuse(&answer->refusal, 500, "the server is out of memory");
-    }
-    if (transfer == NULL || !prepare_write(server, request, transfer, &answer->refusal)) {
-        cli_transfer_destroy(transfer);
-        cli_transfers_unreserve(server->transfers);
         return;
     }
     char id[CLI_TRANSFER_ID_SIZE];

@@ -6,6 +6,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/checksum.h"
+#include "common/map.h"
+#include "common/temp.h"
+#include "common/text.h"
 #include "transfer.h"
 #include "tree.h"
 
@@ -16,7 +20,7 @@ struct cli_transfer *cli_transfer_create(const char *name, bool upload) {
     }
     transfer->upload = upload;
     transfer->file = -1;
-    transfer->map.slot = -1;
+    transfer->map = CLI_MAP_NONE;
     transfer->temp = CLI_TEMP_NONE;
     transfer->name = strdup(name);
     if (transfer->name != NULL) {
@@ -51,17 +55,14 @@ bool cli_transfer_finish_is_slow(const struct cli_transfer *transfer) {
 }
 
 static bool finish_read(struct cli_transfer *transfer) {
-    struct stat after;
     if (transfer->want_checksum &&
         !cli_checksum_memory(transfer->map.data, (size_t)transfer->map.size, NULL, NULL,
                              transfer->checksum)) {
         cli_sentence(transfer->error, "the server is out of memory");
         return false;
     }
-    bool same = fstat(transfer->file, &after) == 0 && after.st_size == transfer->before.st_size &&
-                after.st_mtim.tv_sec == transfer->before.st_mtim.tv_sec &&
-                after.st_mtim.tv_nsec == transfer->before.st_mtim.tv_nsec &&
-                !cli_map_faulted(&transfer->map);
+    bool same =
+        cli_file_unchanged(transfer->file, &transfer->before) && !cli_map_faulted(&transfer->map);
     if (!same) {
         cli_sentence(transfer->error,
                      "'%s' was changed on the server while it was read; get it again",
@@ -70,22 +71,23 @@ static bool finish_read(struct cli_transfer *transfer) {
     return same;
 }
 
-/* Gives an upload its name. Returns 0 or an errno value. */
-static int publish(struct cli_transfer *transfer) {
+/* Gives an upload its name. False: see errno. */
+static bool publish(struct cli_transfer *transfer) {
     const char *base;
-    if (fsync(transfer->temp.fd) != 0) {
-        return errno;
-    }
-    int directory = cli_tree_make_parents(transfer->file, transfer->rest, &base);
+    int directory = fsync(transfer->temp.fd) == 0
+                        ? cli_tree_make_parents(transfer->file, transfer->rest, &base)
+                        : -1;
     if (directory < 0) {
-        return errno;
+        return false;
     }
-    int error = cli_temp_publish(&transfer->temp, directory, base);
-    if (error == 0) {
+    bool published = cli_temp_publish(&transfer->temp, directory, base);
+    int error = errno;
+    if (published) {
         fsync(directory);
     }
     close(directory);
-    return error;
+    errno = error;
+    return published;
 }
 
 static bool finish_upload(struct cli_transfer *transfer) {
@@ -104,12 +106,13 @@ static bool finish_upload(struct cli_transfer *transfer) {
             return false;
         }
     }
-    int error = cli_map_faulted(&transfer->map) ? EIO : publish(transfer);
-    if (error != 0) {
+    errno = EIO;
+    bool stored = !cli_map_faulted(&transfer->map) && publish(transfer);
+    if (!stored) {
         cli_sentence(transfer->error, "the server can't store '%s': %s", transfer->name,
-                     cli_errno_text(error));
+                     cli_errno_text(errno));
     }
-    return error == 0;
+    return stored;
 }
 
 bool cli_transfer_finish(struct cli_transfer *transfer) {

@@ -5,15 +5,18 @@
  * connections is bounded.
  */
 #include <errno.h>
-#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <microhttpd.h>
 
+#include "common/address.h"
+#include "common/api.h"
+#include "common/event.h"
+#include "common/message.h"
+#include "common/text.h"
 #include "serve.h"
 
 #define IDLE_TIMEOUT_S 60
@@ -192,10 +195,8 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **co
     if (exchange == NULL) {
         return;
     }
-    uint64_t one = 1;
     atomic_fetch_sub(&exchange->server->active, 1);
-    ssize_t written = write(exchange->server->idle_fd, &one, sizeof one);
-    (void)written;
+    cli_event_signal(exchange->server->idle_fd);
     free(exchange->target);
     free(exchange->body);
     free(exchange);
@@ -217,93 +218,6 @@ static void on_log(void *arg, const char *format, va_list arguments) {
 
 /* ---- Start and stop ------------------------------------------------------------- */
 
-/* Splits "HOST:PORT" or "[HOST]:PORT". False: it is neither. */
-static bool split_address(const char *text, char *host, size_t host_size, const char **port) {
-    const char *colon = strrchr(text, ':');
-    uint64_t number;
-    if (colon == NULL || !cli_parse_number(colon + 1, 0, 65535, &number)) {
-        return false;
-    }
-    size_t length = (size_t)(colon - text);
-    bool brackets = length >= 2 && text[0] == '[' && colon[-1] == ']';
-    if (!brackets && memchr(text, ':', length) != NULL) {
-        return false;
-    }
-    snprintf(host, host_size, "%.*s", (int)(length - 2 * brackets), text + brackets);
-    *port = colon + 1;
-    return length < host_size;
-}
-
-static int bind_first(const struct addrinfo *found) {
-    int fd = -1, error = EADDRNOTAVAIL, one = 1;
-    for (; found != NULL && fd < 0; found = found->ai_next) {
-        fd = socket(found->ai_family, found->ai_socktype | SOCK_CLOEXEC, found->ai_protocol);
-        if (fd < 0) {
-            error = errno;
-            continue;
-        }
-        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-        if (bind(fd, found->ai_addr, found->ai_addrlen) == 0 && listen(fd, SOMAXCONN) == 0) {
-            return fd;
-        }
-        error = errno;
-        close(fd);
-        fd = -1;
-    }
-    errno = error;
-    return -1;
-}
-
-static bool is_loopback_address(const struct sockaddr_storage *address) {
-    if (address->ss_family == AF_INET6) {
-        return IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)address)->sin6_addr);
-    }
-    /* The analyser does not follow the cast. NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage) */
-    return ntohl(((const struct sockaddr_in *)address)->sin_addr.s_addr) >> 24 == 127;
-}
-
-/* A listening socket and its URL; -1: a sentence was printed. */
-static int listen_on(const char *address, char *url, size_t url_size, bool *is_loopback) {
-    char host[NI_MAXHOST], port_text[NI_MAXSERV];
-    const char *port;
-    if (!split_address(address, host, sizeof host, &port)) {
-        cli_fail(
-            "can't listen on '%s': that is not ADDR:PORT; an IPv6 address needs brackets, as in "
-            "'[::1]:0'",
-            address);
-        return -1;
-    }
-    struct addrinfo hints = {.ai_family = AF_UNSPEC,
-                             .ai_socktype = SOCK_STREAM,
-                             .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
-    struct addrinfo *found = NULL;
-    int failed = getaddrinfo(*host != '\0' ? host : NULL, port, &hints, &found);
-    if (failed != 0) {
-        cli_fail("can't listen on '%s': %s; give an address of this machine", address,
-                 gai_strerror(failed));
-        return -1;
-    }
-    int fd = bind_first(found);
-    freeaddrinfo(found);
-    struct sockaddr_storage bound = {0};
-    socklen_t length = sizeof bound;
-    if (fd < 0 || getsockname(fd, (struct sockaddr *)&bound, &length) != 0 ||
-        getnameinfo((struct sockaddr *)&bound, length, host, sizeof host, port_text,
-                    sizeof port_text, NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
-        cli_fail("can't listen on '%s': %s; choose another address or port (0 picks a free one)",
-                 address, cli_errno_text(errno));
-        if (fd >= 0) {
-            close(fd);
-        }
-        return -1;
-    }
-    bool brackets = bound.ss_family == AF_INET6;
-    snprintf(url, url_size, "http://%s%s%s:%s/", brackets ? "[" : "", host, brackets ? "]" : "",
-             port_text);
-    *is_loopback = is_loopback_address(&bound);
-    return fd;
-}
-
 struct cli_httpd *cli_httpd_start(struct cli_server *server, const char *listen,
                                   uint32_t max_connections, char *url, size_t url_size,
                                   bool *is_loopback) {
@@ -312,11 +226,16 @@ struct cli_httpd *cli_httpd_start(struct cli_server *server, const char *listen,
         cli_fail("out of memory");
         return NULL;
     }
-    int fd = listen_on(listen, url, url_size, is_loopback);
+    struct cli_bound bound;
+    char text[CLI_SENTENCE_SIZE];
+    int fd = cli_address_listen(listen, &bound, text);
     if (fd < 0) {
+        cli_fail("%s", text);
         free(http);
         return NULL;
     }
+    snprintf(url, url_size, "http://%s/", bound.name);
+    *is_loopback = bound.is_loopback;
     http->daemon = MHD_start_daemon(
         MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL |
             MHD_USE_ITC | MHD_USE_ERROR_LOG,

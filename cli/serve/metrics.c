@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The metrics of a server as Prometheus text. */
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -14,11 +14,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "channel/nats_link.h"
+#include "common/api.h"
+#include "common/clock.h"
+#include "common/event.h"
+#include "common/message.h"
+#include "common/text.h"
 #include "pool.h"
 #include "serve.h"
 
@@ -161,14 +165,12 @@ static void begin_work(struct action *action) {
 
 static void end_work(struct action *action) {
     struct cli_natsd *natsd = action->natsd;
-    uint64_t one = 1;
     pthread_mutex_lock(&natsd->lock);
     natsd->working -= action->route != CLI_ROUTE_TRANSFER;
     pthread_cond_signal(&natsd->settled);
     pthread_mutex_unlock(&natsd->lock);
     atomic_fetch_sub(&natsd->server->active, 1);
-    ssize_t written = write(natsd->server->idle_fd, &one, sizeof one);
-    (void)written; /* a full counter polls readable as well */
+    cli_event_signal(natsd->server->idle_fd);
 }
 
 static bool is_authorized(struct cli_natsd *natsd, natsMsg *message) {
@@ -257,15 +259,13 @@ static void on_reconnected(natsConnection *connection, void *arg) {
 static void on_closed(natsConnection *connection, void *arg) {
     struct cli_natsd *natsd = arg;
     const char *words = NULL;
-    uint64_t one = 1;
     if (!atomic_load(&natsd->running)) {
         return;
     }
     natsConnection_GetLastError(connection, &words);
     cli_fail("%s closed the connection for good: %s", natsd->url.base,
              words != NULL && *words != '\0' ? words : "it gave no reason");
-    ssize_t written = write(natsd->lost_fd, &one, sizeof one);
-    (void)written;
+    cli_event_signal(natsd->lost_fd);
 }
 
 static void on_error(natsConnection *connection, natsSubscription *subscription, natsStatus error,
@@ -346,13 +346,9 @@ struct cli_natsd *cli_natsd_start(struct cli_server *server,
         return NULL;
     }
     natsd->server = server;
-    natsd->lost_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    natsd->lost_fd = cli_event_create();
     pthread_mutex_init(&natsd->lock, NULL);
-    pthread_condattr_t clock;
-    pthread_condattr_init(&clock);
-    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
-    pthread_cond_init(&natsd->settled, &clock);
-    pthread_condattr_destroy(&clock);
+    cli_condition_init(&natsd->settled);
     natsd->pool = cli_pool_create(server->max_clients + THREADS_BESIDE_WAITS, WAITING_MAX, run_job);
     bool parsed = cli_url_parse_nats(options->url, &natsd->url);
     if (parsed && natsd->pool != NULL && natsd->lost_fd >= 0 &&
@@ -393,13 +389,11 @@ static void unsubscribe(struct cli_natsd *natsd, bool but_transfers) {
 }
 
 void cli_natsd_leave(struct cli_natsd *natsd) {
-    struct timespec until;
     if (natsd == NULL) {
         return;
     }
     unsubscribe(natsd, true);
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += LEAVE_LIMIT_MS / 1000;
+    struct timespec until = cli_deadline(LEAVE_LIMIT_MS);
     pthread_mutex_lock(&natsd->lock);
     while (natsd->working != 0 &&
            pthread_cond_timedwait(&natsd->settled, &natsd->lock, &until) != ETIMEDOUT) {

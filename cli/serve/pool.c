@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* A bounded pool of threads with a bounded queue. */
 #include "pool.h"
 
 #include <pthread.h>

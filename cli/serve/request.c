@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Every byte of a request that a stranger chose passes through here. jansson reads the JSON. */
 #include "request.h"
 
 #include <stdarg.h>
@@ -7,8 +8,10 @@
 
 #include <jansson.h>
 
-#define OBJECTS "/v1/objects"
-#define TRANSFERS "/v1/transfers/"
+#include "common/text.h"
+
+#define OBJECTS CLI_PATH_OBJECTS "/"
+#define TRANSFERS CLI_PATH_TRANSFERS "/"
 
 bool cli_refuse(struct cli_refusal *refusal, int status, const char *format, ...) {
     char text[CLI_SENTENCE_SIZE];
@@ -129,8 +132,8 @@ static bool parse_object(const char *method, const char *path, size_t length, co
         request->route = CLI_ROUTE_WRITE;
     } else {
         return cli_refuse(refusal, 404,
-                          "nothing is at '" OBJECTS "/%.*s'; objects are used at " OBJECTS
-                          "/NAME/read and " OBJECTS "/NAME/write",
+                          "nothing is at '" OBJECTS "%.*s'; objects are used at " OBJECTS
+                          "NAME/read and " OBJECTS "NAME/write",
                           (int)length, path);
     }
     if (!check_method(method, "POST", path, length, refusal)) {
@@ -183,8 +186,9 @@ bool cli_request_parse(const char *method, const char *target, const char *body,
     static const struct {
         const char *path;
         enum cli_route route;
-    } fixed[] = {
-        {OBJECTS, CLI_ROUTE_LIST}, {"/metrics", CLI_ROUTE_METRICS}, {"/healthz", CLI_ROUTE_HEALTH}};
+    } fixed[] = {{CLI_PATH_OBJECTS, CLI_ROUTE_LIST},
+                 {"/metrics", CLI_ROUTE_METRICS},
+                 {"/healthz", CLI_ROUTE_HEALTH}};
 
     memset(request, 0, sizeof *request);
     size_t target_length = strlen(target), path_length = strcspn(target, "?");
@@ -199,8 +203,8 @@ bool cli_request_parse(const char *method, const char *target, const char *body,
             return check_method(method, "GET", target, path_length, refusal);
         }
     }
-    size_t objects = strlen(OBJECTS "/"), transfers = strlen(TRANSFERS);
-    if (path_length >= objects && memcmp(target, OBJECTS "/", objects) == 0) {
+    size_t objects = strlen(OBJECTS), transfers = strlen(TRANSFERS);
+    if (path_length >= objects && memcmp(target, OBJECTS, objects) == 0) {
         return parse_object(method, target + objects, path_length - objects, body, length, request,
                             refusal);
     }
@@ -208,7 +212,7 @@ bool cli_request_parse(const char *method, const char *target, const char *body,
         return check_method(method, "GET", target, path_length, refusal) &&
                parse_transfer(target + transfers, path_length - transfers, query, request, refusal);
     }
-    return cli_refuse(refusal, 404, "nothing is at '%.*s'; objects are listed at " OBJECTS,
+    return cli_refuse(refusal, 404, "nothing is at '%.*s'; objects are listed at " CLI_PATH_OBJECTS,
                       (int)path_length, target);
 }
 

@@ -14,7 +14,7 @@
 #include "common/api.h"
 #include "common/checksum.h"
 #include "common/name.h"
-#include "common/util.h"
+#include "common/text.h"
 
 struct cli_request {
     enum cli_route route;

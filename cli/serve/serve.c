@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* ropeway serve: options, start, and the orderly end. */
+#include "serve.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -8,15 +10,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "channel/token.h"
 #include "channel/url.h"
+#include "common/api.h"
 #include "common/cli.h"
-#include "serve.h"
+#include "common/clock.h"
+#include "common/event.h"
+#include "common/interrupt.h"
+#include "common/map.h"
+#include "common/message.h"
+#include "common/text.h"
 
 #define DEFAULT_LISTEN "127.0.0.1:8470"
 #define DEFAULT_SUBJECT "ropeway"
@@ -82,10 +89,10 @@ static void print_help(void) {
 
 /* ---- Options ------------------------------------------------------------------ */
 
-/* The exit code, or -1 to go on. */
+/* The exit code, or CLI_GO_ON. */
 static int parse_option(int option, struct options *options) {
     if (cli_credentials_option(option, optarg, &options->nats.credentials)) {
-        return -1;
+        return CLI_GO_ON;
     }
     switch (option) {
     case 'l':
@@ -131,7 +138,7 @@ static int parse_option(int option, struct options *options) {
         options->transports = optarg;
         break;
     }
-    return -1;
+    return CLI_GO_ON;
 }
 
 static int check_nats(struct options *options) {
@@ -156,7 +163,7 @@ static int check_nats(struct options *options) {
     if (wrong != NULL) {
         return cli_usage("serve", "--subject '%s' can't be used: it %s", nats->subject, wrong);
     }
-    return -1;
+    return CLI_GO_ON;
 }
 
 static int parse_options(int argc, char **argv, struct options *options) {
@@ -174,8 +181,9 @@ static int parse_options(int argc, char **argv, struct options *options) {
                                           {"transports", required_argument, NULL, 'T'},
                                           {"help", no_argument, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
-    int option, code = -1;
-    while (code < 0 && (option = getopt_long(argc, argv, ":l:n:s:w:t:c:h", known, NULL)) != -1) {
+    int option, code = CLI_GO_ON;
+    while (code == CLI_GO_ON &&
+           (option = getopt_long(argc, argv, ":l:n:s:w:t:c:h", known, NULL)) != -1) {
         if (option == 'h') {
             print_help();
             return cli_flush_stdout();
@@ -185,10 +193,10 @@ static int parse_options(int argc, char **argv, struct options *options) {
         }
         code = parse_option(option, options);
     }
-    if (code < 0 && optind == argc && options->writable == NULL) {
+    if (code == CLI_GO_ON && optind == argc && options->writable == NULL) {
         return cli_usage("serve", "a PATH to offer is missing");
     }
-    return code < 0 ? check_nats(options) : code;
+    return code == CLI_GO_ON ? check_nats(options) : code;
 }
 
 /* ---- Start ----------------------------------------------------------------------- */
@@ -236,10 +244,9 @@ static bool open_connector(struct cli_server *server, const struct options *opti
 }
 
 static bool start_transfers(struct cli_server *server, const struct options *options) {
-    int wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    int error = wake < 0 ? errno : cli_map_install(wake);
-    if (error != 0) {
-        cli_fail("can't start the server: %s", cli_errno_text(error));
+    int wake = cli_event_create();
+    if (wake < 0 || !cli_map_outlive_faults(wake)) {
+        cli_fail("can't start the server: %s", cli_errno_text(errno));
         return false;
     }
     server->transfers =
@@ -277,7 +284,7 @@ static bool is_quiet(struct cli_server *server, uint64_t *live, uint64_t *unrepo
 /* Lets transfers end, and their clients learn it, for as long as the grace lasts. Returns how many
  * are left. */
 static uint64_t drain(struct cli_server *server, int signals, uint32_t grace_ms) {
-    uint64_t live, unreported, count, now = cli_now_ms();
+    uint64_t live, unreported, now = cli_now_ms();
     uint64_t until = now + grace_ms, report_until = 0;
     struct pollfd fds[] = {{.fd = signals, .events = POLLIN},
                            {.fd = server->idle_fd, .events = POLLIN}};
@@ -294,8 +301,7 @@ static uint64_t drain(struct cli_server *server, int signals, uint32_t grace_ms)
         if (fds[0].revents != 0) {
             break;
         }
-        while (read(server->idle_fd, &count, sizeof count) > 0) {
-        }
+        cli_event_clear(server->idle_fd);
     }
     return live;
 }
@@ -394,23 +400,17 @@ int cli_run_serve(int argc, char **argv) {
                               .stall_limit_ms = 30000};
     struct cli_server server = {.writable = -1, .idle_fd = -1};
     int code = parse_options(argc, argv, &options);
-    if (code >= 0) {
+    if (code != CLI_GO_ON) {
         return code;
     }
     if (sodium_init() < 0) {
         return cli_fail("can't get random numbers from this system");
     }
 
-    sigset_t handled;
-    sigemptyset(&handled);
-    sigaddset(&handled, SIGTERM);
-    sigaddset(&handled, SIGINT);
     /* Before any thread starts: they all inherit it. */
-    pthread_sigmask(SIG_BLOCK, &handled, NULL);
-    signal(SIGPIPE, SIG_IGN);
-    int signals = signalfd(-1, &handled, SFD_CLOEXEC);
+    int signals = cli_interrupt_watch();
     if (signals < 0) {
-        return cli_fail("can't watch for signals: %s", cli_errno_text(errno));
+        return CLI_EXIT_FAILED;
     }
     raise_descriptor_limit();
     server.max_clients = (uint32_t)options.max_clients;

@@ -10,6 +10,7 @@
 #include <sodium.h>
 
 #include "channel/credentials.h"
+#include "common/api.h"
 #include "request.h"
 #include "transfer.h"
 #include "tree.h"
@@ -28,7 +29,7 @@ struct cli_server {
     atomic_uint_fast64_t requests; /* over HTTP */
     atomic_uint_fast64_t messages; /* over NATS */
     atomic_uint_fast64_t active;   /* requests that came and are not yet answered in full */
-    int idle_fd;                   /* an eventfd that is written to when one was answered */
+    int idle_fd;                   /* an event: one was answered */
 };
 
 /* An answer: json, or text (to be freed) when that is NULL; or a refusal when refusal.status is not
@@ -73,7 +74,7 @@ struct cli_natsd *cli_natsd_start(struct cli_server *server,
                                   const struct cli_natsd_options *options, char *url,
                                   size_t url_size);
 
-/* An eventfd that is written to when the connection can't be made again; -1 when natsd is NULL. */
+/* An event that is signalled when the connection can't be made again; -1 when natsd is NULL. */
 int cli_natsd_lost_fd(const struct cli_natsd *natsd);
 
 /* Leaves new requests to other servers, and waits for the answers to those that came; questions for

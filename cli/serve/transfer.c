@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The table of transfers and the thread that ends them; serve/transfer.h tells a transfer's life.
+ */
 #include "transfer.h"
 
 #include <errno.h>
@@ -7,11 +9,16 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <sodium.h>
+
+#include "common/api.h"
+#include "common/clock.h"
+#include "common/event.h"
+#include "common/message.h"
+#include "common/text.h"
 
 #define KEEP_OUTCOME_MS 120000
 #define KEEP_OUTCOMES 4096
@@ -42,12 +49,6 @@ struct job {
     struct cli_transfer *transfer;
 };
 
-static void signal_fd(int fd) {
-    uint64_t one = 1;
-    ssize_t written = write(fd, &one, sizeof one);
-    (void)written; /* a full counter polls readable as well */
-}
-
 /* ---- The end of a transfer ------------------------------------------------- */
 
 static void conclude(struct cli_transfers *transfers, struct cli_transfer *transfer,
@@ -65,7 +66,7 @@ static void conclude(struct cli_transfers *transfers, struct cli_transfer *trans
     transfers->reserved--;
     transfers->kept++;
     pthread_cond_broadcast(&transfers->changed);
-    signal_fd(transfers->change_fd);
+    cli_event_signal(transfers->change_fd);
     pthread_mutex_unlock(&transfers->lock);
 }
 
@@ -187,11 +188,7 @@ static void *run_reaper(void *arg) {
             timeout = next > now ? (int)(next - now < 60000 ? next - now : 60000) : 0;
         }
         poll(fds, 2, timeout);
-        uint64_t count;
-        if (fds[1].revents != 0 && read(transfers->wake_fd, &count, sizeof count) < 0 &&
-            errno == EBADF) {
-            break;
-        }
+        cli_event_clear(transfers->wake_fd);
         ropeway_operation_t *operations[DRAIN_BATCH];
         size_t drained;
         do {
@@ -215,16 +212,12 @@ struct cli_transfers *cli_transfers_create(ropeway_connector_t *connector, int w
     }
     *transfers = (struct cli_transfers){.connector = connector,
                                         .wake_fd = wake_fd,
-                                        .change_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
+                                        .change_fd = cli_event_create(),
                                         .max_clients = max_clients,
                                         .begin_limit_ms = begin_limit_ms,
                                         .last = &transfers->first};
-    pthread_condattr_t clock;
-    pthread_condattr_init(&clock);
-    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
     pthread_mutex_init(&transfers->lock, NULL);
-    pthread_cond_init(&transfers->changed, &clock);
-    pthread_condattr_destroy(&clock);
+    cli_condition_init(&transfers->changed);
     int error = transfers->change_fd < 0
                     ? errno
                     : pthread_create(&transfers->reaper, NULL, run_reaper, transfers);
@@ -263,7 +256,7 @@ bool cli_transfers_reserve(struct cli_transfers *transfers, struct cli_refusal *
 void cli_transfers_unreserve(struct cli_transfers *transfers) {
     pthread_mutex_lock(&transfers->lock);
     transfers->reserved--;
-    signal_fd(transfers->change_fd);
+    cli_event_signal(transfers->change_fd);
     pthread_mutex_unlock(&transfers->lock);
 }
 
@@ -300,7 +293,7 @@ bool cli_transfers_start(struct cli_transfers *transfers, struct cli_transfer *t
         error = ropeway_operation_metadata(transfer->operation, &text);
         *metadata = error != ROPEWAY_OK ? NULL : json_loads(text, 0, NULL);
         transfer->not_begun = *metadata == NULL;
-        signal_fd(transfers->wake_fd);
+        cli_event_signal(transfers->wake_fd);
     }
     if (*metadata == NULL) {
         cli_refuse(refusal, 500, "the server can't offer '%s': %s", transfer->name,
@@ -331,7 +324,7 @@ void cli_transfers_drop(struct cli_transfers *transfers, const char *id) {
     if (transfer != NULL) {
         transfer->begin_by_ms = 0;
     }
-    signal_fd(transfers->wake_fd);
+    cli_event_signal(transfers->wake_fd);
     pthread_mutex_unlock(&transfers->lock);
 }
 
@@ -362,9 +355,7 @@ static json_t *describe(const struct cli_transfer *transfer) {
 
 json_t *cli_transfers_outcome(struct cli_transfers *transfers, const char *id, uint32_t wait_s,
                               struct cli_refusal *refusal) {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += wait_s;
+    struct timespec until = cli_deadline((uint64_t)wait_s * 1000);
     json_t *answer = NULL;
     pthread_mutex_lock(&transfers->lock);
     struct cli_transfer *transfer = find(transfers, id);
@@ -375,7 +366,7 @@ json_t *cli_transfers_outcome(struct cli_transfers *transfers, const char *id, u
     if (transfer != NULL) {
         answer = describe(transfer);
         transfer->reported = transfer->reported || transfer->state >= CLI_TRANSFER_COMPLETE;
-        signal_fd(transfers->change_fd);
+        cli_event_signal(transfers->change_fd);
     }
     pthread_mutex_unlock(&transfers->lock);
     if (transfer == NULL) {
@@ -409,7 +400,7 @@ void cli_transfers_close(struct cli_transfers *transfers) {
             transfer->begin_by_ms = at_once;
         }
     }
-    signal_fd(transfers->wake_fd);
+    cli_event_signal(transfers->wake_fd);
     pthread_mutex_unlock(&transfers->lock);
 }
 
@@ -425,19 +416,17 @@ void cli_transfers_pending(struct cli_transfers *transfers, uint64_t *live, uint
 }
 
 bool cli_transfers_stop(struct cli_transfers *transfers, uint32_t limit_ms) {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += limit_ms / 1000 + 1;
+    struct timespec until = cli_deadline(limit_ms);
     pthread_mutex_lock(&transfers->lock);
     transfers->closed = transfers->stopping = true;
     pthread_cond_broadcast(&transfers->changed);
-    signal_fd(transfers->wake_fd);
+    cli_event_signal(transfers->wake_fd);
     while (transfers->reserved != 0 &&
            pthread_cond_timedwait(&transfers->changed, &transfers->lock, &until) == 0) {
     }
     bool idle = transfers->reserved == 0;
     transfers->ended = idle;
-    signal_fd(transfers->wake_fd);
+    cli_event_signal(transfers->wake_fd);
     pthread_mutex_unlock(&transfers->lock);
     if (idle) {
         pthread_join(transfers->reaper, NULL);

@@ -20,8 +20,11 @@
 #include <jansson.h>
 #include <ropeway.h>
 
+#include "common/api.h"
+#include "common/checksum.h"
+#include "common/map.h"
 #include "common/temp.h"
-#include "map.h"
+#include "common/text.h"
 #include "request.h"
 
 enum cli_transfer_state {
@@ -83,7 +86,7 @@ struct cli_transfer_counts {
     uint64_t refused; /* for want of a place */
 };
 
-/* Starts the reaper. wake_fd: an eventfd, to be kept open, that makes it look at once. NULL: a
+/* Starts the reaper. wake_fd: an event, to be kept open, that makes it look at once. NULL: a
  * sentence was printed. */
 struct cli_transfers *cli_transfers_create(ropeway_connector_t *connector, int wake_fd,
                                            uint32_t max_clients, uint32_t begin_limit_ms);
@@ -107,7 +110,7 @@ json_t *cli_transfers_outcome(struct cli_transfers *transfers, const char *id, u
 
 void cli_transfers_count(struct cli_transfers *transfers, struct cli_transfer_counts *counts);
 
-/* An eventfd that is written to each time a transfer has ended or was reported. */
+/* An event that is signalled each time a transfer has ended or was reported. */
 int cli_transfers_change_fd(const struct cli_transfers *transfers);
 
 /* Refuses new transfers from now on; those that wait for their client do so no longer than a

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Finding, listing and making files below the offered directories. */
 #include "tree.h"
 
 #include <dirent.h>
@@ -11,7 +12,10 @@
 
 #include <linux/openat2.h>
 
+#include "common/message.h"
+#include "common/name.h"
 #include "common/temp.h"
+#include "common/text.h"
 
 #define MAX_OBJECTS 1000000
 #define OPEN_OBJECT (O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)

@@ -330,15 +330,15 @@ static void test_perf_prints_a_table_for_people(void **state) {
 
 static void test_perf_notices_one_wrong_byte(void **state) {
     struct cli_perf_memory memory = {0};
-    char sentence[CLI_PERF_ERROR_SIZE] = "";
+    char sentence[CLI_SENTENCE_SIZE] = "";
 
     (void)state;
-    assert_int_equal(cli_perf_memory_resize(&memory, 4099, 3), 0);
+    assert_true(cli_perf_memory_resize(&memory, 4099, 3));
     cli_perf_memory_fill(&memory, 7);
-    assert_true(cli_perf_memory_check(&memory, 7, sentence, sizeof sentence));
-    assert_false(cli_perf_memory_check(&memory, 8, sentence, sizeof sentence));
+    assert_true(cli_perf_memory_check(&memory, 7, sentence));
+    assert_false(cli_perf_memory_check(&memory, 8, sentence));
     cli_perf_slot(&memory, 2)[4098] ^= 1;
-    assert_false(cli_perf_memory_check(&memory, 7, sentence, sizeof sentence));
+    assert_false(cli_perf_memory_check(&memory, 7, sentence));
     assert_non_null(strstr(sentence, "slot 2"));
     cli_perf_memory_free(&memory);
 }

@@ -1,12 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Mapped files, and the one handler of SIGBUS. */
 #include "map.h"
 
 #include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+#include "cli.h"
+#include "event.h"
+#include "temp.h"
+#include "text.h"
 
 /* The signal handler reads the slots without a lock: begin is written last when a mapping appears
  * and first when it goes; 0 means free, TAKEN that it is being set up. */
@@ -34,35 +42,64 @@ static struct slot *find_slot(uintptr_t address) {
     return NULL;
 }
 
+static char end_sentence[CLI_SENTENCE_SIZE]; /* "" to outlive faults */
+static const struct cli_temp *end_temp;
+
+static void end_process(int number) {
+    if (end_temp != NULL && end_temp->fd >= 0 && end_temp->name[0] != '\0') {
+        unlinkat(end_temp->directory, end_temp->name, 0);
+    }
+    if (write(STDERR_FILENO, end_sentence, strlen(end_sentence)) < 0) {
+        _exit(128 + number);
+    }
+    _exit(CLI_EXIT_FAILED);
+}
+
+/* Puts zeroes in place of what is left of a mapping from an address on. */
+static bool put_zeroes(uintptr_t address) {
+    uintptr_t page = address & ~(page_size - 1);
+    struct slot *slot = find_slot(address);
+    if (slot == NULL ||
+        mmap((void *)page, atomic_load(&slot->end) - page, atomic_load(&slot->protection),
+             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED) {
+        return false;
+    }
+    atomic_store(&slot->faulted, true);
+    cli_event_signal(wake);
+    return true;
+}
+
 static void on_bus_error(int number, siginfo_t *info, void *context) {
     (void)context;
     int saved = errno;
-    uintptr_t page = (uintptr_t)info->si_addr & ~(page_size - 1);
-    struct slot *slot = info->si_code > 0 ? find_slot((uintptr_t)info->si_addr) : NULL;
-    void *zeroes = MAP_FAILED;
-    if (slot != NULL) {
-        zeroes = mmap((void *)page, atomic_load(&slot->end) - page, atomic_load(&slot->protection),
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    if (end_sentence[0] != '\0') {
+        end_process(number);
     }
-    if (zeroes == MAP_FAILED) {
+    if (info->si_code <= 0 || !put_zeroes((uintptr_t)info->si_addr)) {
         signal(number, SIG_DFL);
         raise(number);
-    } else {
-        uint64_t one = 1;
-        atomic_store(&slot->faulted, true);
-        /* A full counter wakes as well. */
-        ssize_t written = write(wake, &one, sizeof one);
-        (void)written;
     }
     errno = saved;
 }
 
-int cli_map_install(int wake_fd) {
+static bool install(void) {
     struct sigaction action = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO};
-    page_size = (uintptr_t)sysconf(_SC_PAGESIZE);
-    wake = wake_fd;
     sigemptyset(&action.sa_mask);
-    return sigaction(SIGBUS, &action, NULL) == 0 ? 0 : errno;
+    return sigaction(SIGBUS, &action, NULL) == 0;
+}
+
+bool cli_map_outlive_faults(int wake_fd) {
+    wake = wake_fd;
+    return install();
+}
+
+bool cli_map_end_on_fault(const char *sentence, const struct cli_temp *temp) {
+    char text[CLI_SENTENCE_SIZE - 16];
+    snprintf(text, sizeof text, "%s", sentence);
+    cli_printable(text);
+    snprintf(end_sentence, sizeof end_sentence, "ropeway: %s\n", text);
+    end_temp = temp;
+    return install();
 }
 
 static int take_slot(void) {
@@ -79,28 +116,30 @@ static int take_slot(void) {
     return -1;
 }
 
-int cli_map_open(struct cli_map *map, int fd, uint64_t offset, uint64_t size, bool writable) {
+bool cli_map_open(struct cli_map *map, int fd, uint64_t offset, uint64_t size, bool writable) {
     static char nothing;
+    page_size = (uintptr_t)sysconf(_SC_PAGESIZE);
     *map = (struct cli_map){.data = &nothing, .slot = -1};
     if (size == 0) {
-        return 0;
+        return true;
     }
     uint64_t skip = offset % page_size;
     if (size > SIZE_MAX - 2 * page_size) {
-        return EFBIG;
+        errno = EFBIG;
+        return false;
     }
     int index = take_slot();
     if (index < 0) {
-        return EMFILE;
+        errno = EMFILE;
+        return false;
     }
     struct slot *slot = &slots[index];
     int protection = PROT_READ | (writable ? PROT_WRITE : 0);
     size_t length = (size_t)(skip + size);
     char *base = mmap(NULL, length, protection, MAP_SHARED, fd, (off_t)(offset - skip));
     if (base == MAP_FAILED) {
-        int error = errno;
         atomic_store(&slot->begin, 0);
-        return error;
+        return false;
     }
     madvise(base, length, MADV_SEQUENTIAL);
     atomic_store(&slot->faulted, false);
@@ -111,7 +150,7 @@ int cli_map_open(struct cli_map *map, int fd, uint64_t offset, uint64_t size, bo
     map->size = size;
     map->slot = index;
     cli_prefault_start(&map->prefault, map->data, (size_t)size, writable);
-    return 0;
+    return true;
 }
 
 bool cli_map_faulted(const struct cli_map *map) {
@@ -128,4 +167,11 @@ void cli_map_close(struct cli_map *map) {
     munmap((void *)begin, end - begin);
     atomic_store(&slot->begin, 0);
     map->slot = -1;
+}
+
+bool cli_file_unchanged(int fd, const struct stat *before) {
+    struct stat now;
+    return fstat(fd, &now) == 0 && now.st_size == before->st_size &&
+           now.st_mtim.tv_sec == before->st_mtim.tv_sec &&
+           now.st_mtim.tv_nsec == before->st_mtim.tv_nsec;
 }

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Addresses of TCP sockets as people write them: "HOST:PORT", an IPv6 host in brackets. */
+#ifndef CLI_ADDRESS_H
+#define CLI_ADDRESS_H
+
+#include <stdbool.h>
+
+#include "text.h"
+
+#define CLI_ADDRESS_SIZE 128
+
+/* Where a socket listens. */
+struct cli_bound {
+    char name[CLI_ADDRESS_SIZE]; /* "HOST:PORT" in numbers */
+    bool is_loopback;
+};
+
+/* Listens; an empty host means every address. Returns the socket; -1: text says why. */
+int cli_address_listen(const char *address, struct cli_bound *bound, char text[CLI_SENTENCE_SIZE]);
+
+/* Connects. server: what should run there, for the text. As above. */
+int cli_address_connect(const char *address, const char *server, char text[CLI_SENTENCE_SIZE]);
+
+#endif
