@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What is the same on every channel: patience with a busy server, and reading the answer. */
+/* What is the same on every channel: asking a busy server again, and reading the answer. */
 #include "channel.h"
 
 #include <poll.h>
@@ -23,8 +23,8 @@ void cli_channel_close(struct cli_channel *channel) {
 }
 
 /* Sends it again while the server is busy and says when to come back. */
-static bool send_patiently(struct cli_channel *channel, const struct cli_query *ask,
-                           struct cli_reply *reply) {
+static bool send_while_busy(struct cli_channel *channel, const struct cli_query *ask,
+                            struct cli_reply *reply) {
     uint64_t give_up = cli_now_ms() + channel->timeout_ms;
     for (;;) {
         reply->length = 0;
@@ -75,7 +75,7 @@ static json_t *read_answer(struct cli_channel *channel, const struct cli_reply *
 
 json_t *cli_channel_call(struct cli_channel *channel, const struct cli_query *ask) {
     struct cli_reply reply = {0};
-    json_t *json = send_patiently(channel, ask, &reply) ? read_answer(channel, &reply) : NULL;
+    json_t *json = send_while_busy(channel, ask, &reply) ? read_answer(channel, &reply) : NULL;
     free(reply.data);
     return json;
 }

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Requests to one HTTP server, with libcurl. */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -3,7 +3,6 @@
  * escape pass, and the fuzzers link this file without it. */
 #include "name.h"
 
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 

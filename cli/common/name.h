@@ -7,7 +7,6 @@
 #ifndef CLI_NAME_H
 #define CLI_NAME_H
 
-#include <stdbool.h>
 #include <stddef.h>
 
 #define CLI_NAME_SIZE 4096         /* with the final NUL */

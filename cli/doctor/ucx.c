@@ -2,7 +2,6 @@
 /* Checks of what the loaded UCX can do. */
 #include "doctor.h"
 
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 

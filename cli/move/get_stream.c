@@ -2,7 +2,6 @@
 /* While one range is written to the descriptor the next one is on its way. */
 #include <errno.h>
 #include <poll.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>

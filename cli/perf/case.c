@@ -4,7 +4,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define MAX_SAMPLES 20000
 #define BATCH_NS 200000000.0 /* time that a batch should take */

@@ -3,10 +3,8 @@
 #include "perf.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
 #include "common/text.h"
 

@@ -39,8 +39,8 @@ struct cli_transfers {
     uint32_t reserved;                  /* places taken: transfers to be started, or not ended */
     size_t kept;                        /* ended transfers in the list */
     bool closed;
-    bool stopping; /* waiters go home */
-    bool ended;    /* the reaper goes home */
+    bool stopping; /* waits end */
+    bool ended;    /* the reaper ends */
     struct cli_transfer_counts counts;
 };
 
