@@ -7,19 +7,39 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <wchar.h>
+#include <wctype.h>
 
 #include <jansson.h>
 
+/* Characters that change the order of others: marks, embeddings, overrides and isolates. */
+static bool is_bidirectional(wchar_t character) {
+    return character == 0x61c || character == 0x200e || character == 0x200f ||
+           (character >= 0x202a && character <= 0x202e) ||
+           (character >= 0x2066 && character <= 0x2069);
+}
+
 void cli_printable(char *text) {
-    for (unsigned char *at = (unsigned char *)text; *at != '\0'; at++) {
-        bool c1 = at[0] == 0xc2 && at[1] >= 0x80 && at[1] <= 0x9f;
-        if (*at < 0x20 || *at == 0x7f || c1) {
-            *at = '?';
+    mbstate_t state = {0};
+    char *out = text;
+    for (size_t left = strlen(text); left > 0;) {
+        wchar_t character;
+        size_t length = mbrtowc(&character, text, left, &state);
+        bool valid = length <= left;
+        if (!valid) {
+            length = 1;
+            state = (mbstate_t){0};
         }
-        if (c1) {
-            *++at = '?';
+        if (!valid || iswcntrl((wint_t)character) != 0 || is_bidirectional(character)) {
+            *out++ = '?';
+        } else {
+            memmove(out, text, length);
+            out += length;
         }
+        text += length;
+        left -= length;
     }
+    *out = '\0';
 }
 
 bool cli_utf8_valid(const char *text, size_t length) {

@@ -13,7 +13,9 @@
 void cli_sentence(char text[CLI_SENTENCE_SIZE], const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* Replaces control characters, so that foreign text can't steer a terminal. */
+/* Puts a '?' in place of each character that could steer a terminal or mislead who reads: control
+ * characters of both sets, what changes the direction of text, and what is not UTF-8. All foreign
+ * text that is printed passes through here. */
 void cli_printable(char *text);
 
 /* True for valid UTF-8 without NUL. */

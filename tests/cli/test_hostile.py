@@ -101,6 +101,12 @@ class Hostile(TestCase):
         with silent:
             self.assert_failed(run("ls", "--timeout", "1", url), says="silent for 1 s")
 
+    def test_sentences_can_not_steer_the_terminal(self):
+        listener, url = serve_answer(json.dumps({"error": "a\x1b[2J\u009b\u202eb\r\u2028c"}).encode(), 403)
+        with listener:
+            result = run("get", url + "file", cwd=self.here)
+            self.assert_failed(result, says="a?[2J??b??c")
+
     @http_only
     def test_an_answer_without_end(self):
         endless = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + b" " * (48 * MIB)
@@ -240,12 +246,12 @@ class Hostile(TestCase):
                 self.assert_failed(run("ls", url), says="list of objects")
 
     def test_names_can_not_steer_the_terminal(self):
-        body = {"objects": [{"name": "a\x1b[2Jb\nc\u009bd", "size": 1, "mtime": 0}]}
+        body = {"objects": [{"name": "a\x1b[2Jb\nc\u009bd\u202ee\u2066\u200ff", "size": 1, "mtime": 0}]}
         listener, url = serve_answer(json.dumps(body).encode())
         with listener:
             result = run("ls", url)
             self.assert_done(result)
-            self.assertEqual(result.stdout, "       1 B  a?[2Jb?c??d\n")
+            self.assertEqual(result.stdout, "       1 B  a?[2Jb?c?d?e??f\n")
 
 
 if __name__ == "__main__":
