@@ -13,11 +13,15 @@
 #include "common/name.h"
 #include "common/text.h"
 
+#define HEADERS_MAX ((size_t)64 << 10)
+#define SLOWEST 256L /* bytes per second; less is silence */
+
 struct http {
     struct cli_channel channel;
     CURL *easy;
     CURLM *multi;
     struct curl_slist *headers;
+    size_t header_bytes; /* of the present answer */
     char error[CURL_ERROR_SIZE];
 };
 
@@ -51,6 +55,13 @@ static size_t on_data(char *data, size_t unit, size_t count, void *arg) {
     return size;
 }
 
+static size_t on_header(char *data, size_t unit, size_t count, void *arg) {
+    (void)data;
+    struct http *http = arg;
+    http->header_bytes += unit * count;
+    return http->header_bytes <= HEADERS_MAX ? unit * count : 0;
+}
+
 static void set_credentials(CURL *easy, const struct cli_credentials *credentials) {
     if (credentials->tls_ca != NULL) {
         curl_easy_setopt(easy, CURLOPT_CAINFO, credentials->tls_ca);
@@ -71,10 +82,12 @@ static bool set_up(struct http *http) {
     curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
     curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)http->channel.timeout_ms);
-    curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
+    curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, SLOWEST);
     curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, seconds);
     curl_easy_setopt(easy, CURLOPT_USERAGENT, "ropeway/" ROPEWAY_VERSION_STRING);
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_data);
+    curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
+    curl_easy_setopt(easy, CURLOPT_HEADERDATA, http);
     curl_easy_setopt(easy, CURLOPT_HTTPHEADER, http->headers);
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, http->error);
     return curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK;
@@ -131,6 +144,7 @@ static bool drive(struct http *http, CURLcode *result) {
     int running = 1;
     *result = CURLE_FAILED_INIT;
     http->error[0] = '\0';
+    http->header_bytes = 0;
     curl_multi_add_handle(http->multi, http->easy);
     while (running != 0 && !cli_interrupted()) {
         if (curl_multi_perform(http->multi, &running) != CURLM_OK) {
@@ -151,6 +165,48 @@ static bool drive(struct http *http, CURLcode *result) {
     return !cli_interrupted();
 }
 
+/* Says why an exchange failed. */
+static void explain(const struct http *http, CURLcode result, const struct incoming *incoming) {
+    const char *base = http->channel.base;
+    const char *words = http->error[0] != '\0' ? http->error : curl_easy_strerror(result);
+    if (incoming->too_long) {
+        cli_fail("the answer of %s is longer than %zu bytes; is this a Ropeway server?", base,
+                 incoming->limit);
+        return;
+    }
+    if (http->header_bytes > HEADERS_MAX) {
+        cli_fail("the headers of %s are longer than %zu bytes; is this a Ropeway server?", base,
+                 HEADERS_MAX);
+        return;
+    }
+    switch (result) {
+    case CURLE_COULDNT_CONNECT:
+    case CURLE_COULDNT_RESOLVE_HOST:
+        cli_fail("can't reach %s: %s; check that 'ropeway serve' runs there", base, words);
+        break;
+    case CURLE_OPERATION_TIMEDOUT:
+        cli_fail("%s was silent for %u s; check the server, or give it more time with '--timeout'",
+                 base, (http->channel.timeout_ms + 999) / 1000);
+        break;
+    case CURLE_PEER_FAILED_VERIFICATION:
+        cli_fail("the certificate of %s is not trusted: %s; '--tls-ca FILE' says whom to trust",
+                 base, words);
+        break;
+    case CURLE_SSL_CACERT_BADFILE:
+        cli_fail("can't use the file of '--tls-ca': %s; give certificates as PEM", words);
+        break;
+    case CURLE_SSL_CERTPROBLEM:
+        cli_fail("can't use the files of '--tls-cert' and '--tls-key': %s; give them as PEM",
+                 words);
+        break;
+    case CURLE_SSL_CONNECT_ERROR:
+        cli_fail("no TLS with %s: %s; is it an http:// server?", base, words);
+        break;
+    default:
+        cli_fail("lost %s: %s; check whether the server still runs", base, words);
+    }
+}
+
 /* Sends it once. False: a sentence was printed, or a signal came. */
 static bool exchange(struct http *http, const char *url, const char *body,
                      struct incoming *incoming) {
@@ -163,24 +219,13 @@ static bool exchange(struct http *http, const char *url, const char *body,
         curl_easy_setopt(http->easy, CURLOPT_HTTPGET, 1L);
     }
     CURLcode result;
-    const char *base = http->channel.base;
     if (!drive(http, &result)) {
         return false;
     }
-    if (incoming->too_long) {
-        cli_fail("the answer of %s is longer than %zu bytes; is this a Ropeway server?", base,
-                 incoming->limit);
-    } else if (result == CURLE_COULDNT_CONNECT || result == CURLE_COULDNT_RESOLVE_HOST) {
-        cli_fail("can't reach %s: %s; check that 'ropeway serve' runs there", base,
-                 *http->error != '\0' ? http->error : curl_easy_strerror(result));
-    } else if (result == CURLE_OPERATION_TIMEDOUT) {
-        cli_fail("%s was silent for %u s; check the server, or give it more time with '--timeout'",
-                 base, (http->channel.timeout_ms + 999) / 1000);
-    } else if (result != CURLE_OK) {
-        cli_fail("lost %s: %s; check whether the server still runs", base,
-                 *http->error != '\0' ? http->error : curl_easy_strerror(result));
+    if (result != CURLE_OK) {
+        explain(http, result, incoming);
     }
-    return result == CURLE_OK && !incoming->too_long;
+    return result == CURLE_OK;
 }
 
 static void take_status(struct http *http, struct cli_reply *reply) {

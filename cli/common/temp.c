@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -34,11 +35,15 @@ bool cli_temp_is_name(const char *name) {
 }
 
 bool cli_temp_open(int directory, const char *final, struct cli_temp *temp) {
+    struct stat replaced;
+    /* What replaces a file is not open to more people than that one, not even before its end. */
+    bool replaces = fstatat(directory, final, &replaced, AT_SYMLINK_NOFOLLOW) == 0;
+    mode_t mode = replaces ? replaced.st_mode & 0600 : 0666;
     *temp = CLI_TEMP_NONE;
     temp->directory = directory;
     /* Naming a nameless file later takes /proc. */
     if (access("/proc/self/fd", X_OK) == 0) {
-        temp->fd = openat(directory, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0666);
+        temp->fd = openat(directory, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
         if (temp->fd >= 0) {
             return true;
         }
@@ -51,7 +56,7 @@ bool cli_temp_open(int directory, const char *final, struct cli_temp *temp) {
             return false;
         }
         temp->fd =
-            openat(directory, temp->name, O_CREAT | O_EXCL | O_NOFOLLOW | O_RDWR | O_CLOEXEC, 0666);
+            openat(directory, temp->name, O_CREAT | O_EXCL | O_NOFOLLOW | O_RDWR | O_CLOEXEC, mode);
     } while (temp->fd < 0 && errno == EEXIST);
     if (temp->fd < 0) {
         temp->name[0] = '\0';
@@ -117,8 +122,27 @@ static bool name_it(struct cli_temp *temp, int directory, const char *name) {
     return true;
 }
 
+/* Takes over the owner and mode of the file that is replaced; what they give to
+ * a group or by set-user-ID is dropped where they can't be kept. */
+static bool inherit(const struct cli_temp *temp, int directory, const char *name) {
+    struct stat replaced, own;
+    if (fstatat(directory, name, &replaced, AT_SYMLINK_NOFOLLOW) != 0 ||
+        !S_ISREG(replaced.st_mode)) {
+        return true;
+    }
+    if (fstat(temp->fd, &own) != 0) {
+        return false;
+    }
+    mode_t mode = replaced.st_mode & 07777;
+    if ((own.st_uid != replaced.st_uid || own.st_gid != replaced.st_gid) &&
+        fchown(temp->fd, replaced.st_uid, replaced.st_gid) != 0) {
+        mode &= 0707;
+    }
+    return fchmod(temp->fd, mode) == 0;
+}
+
 bool cli_temp_publish(struct cli_temp *temp, int directory, const char *name) {
-    bool named = name_it(temp, directory, name);
+    bool named = inherit(temp, directory, name) && name_it(temp, directory, name);
     cli_temp_discard(temp);
     return named;
 }

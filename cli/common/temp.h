@@ -2,7 +2,8 @@
 /*
  * A file that appears at its name only when it is complete. Until then it has no name at all
  * (O_TMPFILE), so that nothing is left of it when the process is killed; on file systems that can't
- * do that it is called ".NAME.ropeway-XXXXXXXX".
+ * do that it is called ".NAME.ropeway-XXXXXXXX". A file that has the name already hands down its
+ * mode and, where that is permitted, its owner.
  */
 #ifndef CLI_TEMP_H
 #define CLI_TEMP_H

@@ -11,7 +11,7 @@
 #include "common/interrupt.h"
 #include "common/message.h"
 
-#define ANSWER_MAX ((size_t)32 << 20)
+#define ANSWER_MAX ((size_t)256 << 10) /* far more than the metadata of one descriptor takes */
 #define CONFIRM_WAIT_MAX_S 10
 #define CONFIRM_PAUSE_MS 20
 

@@ -75,8 +75,8 @@ bool cli_client_open(struct cli_client *client, const struct cli_client_options 
         return false;
     }
     *code = CLI_EXIT_FAILED;
-    char *token = options->token_file != NULL ? cli_token_read(options->token_file) : NULL;
-    if (options->token_file != NULL && token == NULL) {
+    char *token;
+    if (!cli_token_load(options->token_file, &token)) {
         return false;
     }
     struct cli_channel_options settings = {token, options->credentials, options->timeout_ms};

@@ -51,7 +51,8 @@ struct cli_client_options {
     {"verify", no_argument, NULL, 'v'}
 /* clang-format on */
 #define CLI_CLIENT_OPTIONS_HELP                                                                    \
-    "  -t, --token-file FILE   send the token in FILE, for a server that asks for it\n"            \
+    "  -t, --token-file FILE   send the token in FILE, for a server that asks for it (or in\n"     \
+    "                          the environment variable ROPEWAY_TOKEN)\n"                          \
     "      --timeout SECONDS   give up when the server is silent, busy, or no byte moves for\n"    \
     "                          this long (default 30)\n"                                           \
     "      --nats-creds FILE   prove to a NATS server who you are, with a credentials file\n"      \

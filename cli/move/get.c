@@ -66,6 +66,13 @@ static int open_directory_of(const char *target) {
     return fd;
 }
 
+/* Where a path that is a symbolic link leads, to be freed: the file there is replaced, and not the
+ * link. NULL: the path itself is meant. */
+static char *follow(const char *path) {
+    struct stat info;
+    return lstat(path, &info) == 0 && S_ISLNK(info.st_mode) ? realpath(path, NULL) : NULL;
+}
+
 static bool get_to(struct cli_client *client, const char *target, bool is_stdout,
                    struct cli_got *got) {
     struct stat info;
@@ -77,12 +84,15 @@ static bool get_to(struct cli_client *client, const char *target, bool is_stdout
     if (is_stdout || (exists && !S_ISREG(info.st_mode))) {
         return cli_client_connect(client) && get_to_stream(client, target, is_stdout, got);
     }
-    int directory = open_directory_of(target);
-    if (directory < 0) {
-        return false;
+    char *real = follow(target);
+    const char *path = real != NULL ? real : target;
+    int directory = open_directory_of(path);
+    bool done =
+        directory >= 0 && cli_client_connect(client) && cli_get_file(client, directory, path, got);
+    if (directory >= 0) {
+        close(directory);
     }
-    bool done = cli_client_connect(client) && cli_get_file(client, directory, target, got);
-    close(directory);
+    free(real);
     return done;
 }
 

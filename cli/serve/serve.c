@@ -68,7 +68,9 @@ static void print_help(void) {
         "                             show the NATS server this certificate\n"
         "  -w, --writable DIR         take uploads into DIR; they can be read when DIR is among\n"
         "                             the PATHs too\n"
-        "  -t, --token-file FILE      ask every request for the token in FILE\n"
+        "  -t, --token-file FILE      ask every request for the token in FILE (or in the "
+        "environment\n"
+        "                             variable ROPEWAY_TOKEN)\n"
         "  -c, --max-clients N        transfers at a time (default %d, at most %d); further\n"
         "                             clients are told to try again later\n"
         "      --grace SECONDS        on SIGTERM or SIGINT, how long to let transfers go on\n"
@@ -201,16 +203,15 @@ static int parse_options(int argc, char **argv, struct options *options) {
 /* ---- Start ----------------------------------------------------------------------- */
 
 static bool take_token(struct cli_server *server, const char *path) {
-    if (path == NULL) {
-        return true;
-    }
-    char *token = cli_token_read(path);
-    if (token == NULL) {
+    char *token;
+    if (!cli_token_load(path, &token)) {
         return false;
     }
-    crypto_generichash(server->token_hash, sizeof server->token_hash, (unsigned char *)token,
-                       strlen(token), NULL, 0);
-    server->needs_token = true;
+    server->needs_token = token != NULL;
+    if (token != NULL) {
+        crypto_generichash(server->token_hash, sizeof server->token_hash, (unsigned char *)token,
+                           strlen(token), NULL, 0);
+    }
     cli_token_free(token);
     return true;
 }

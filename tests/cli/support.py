@@ -289,6 +289,12 @@ class TestCase(unittest.TestCase):
             file.write(os.urandom(data) if isinstance(data, int) else data)
         return path
 
+    def write_token(self, name, data):
+        """As write(), a file that others can't read."""
+        path = self.write(name, data)
+        os.chmod(path, 0o600)
+        return path
+
     def write_sparse(self, name, size):
         path = self.write(name, b"")
         os.truncate(path, size)

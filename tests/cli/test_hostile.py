@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """A server whose answers are wrong gets a sentence, never a file, a crash or a hang."""
 import json
+import os
+import resource
 import socket
+import ssl
+import subprocess
 import threading
 
 from nats_support import NatsClient, shared_server
 from support import CHANNEL, MIB, Proxy, Server, TestCase, http_only, main, new_prefix, run
 
 
-def serve_bytes(text):
+def serve_bytes(text, tls=None):
     """A server that answers every connection with the same bytes. Returns the socket and a URL."""
     listener = socket.create_server(("127.0.0.1", 0))
 
@@ -20,13 +24,14 @@ def serve_bytes(text):
                 return
             with client:
                 try:
+                    client = tls.wrap_socket(client, server_side=True) if tls else client
                     client.recv(65536)
                     client.sendall(text)
                 except OSError:
                     pass
 
     threading.Thread(target=loop, daemon=True).start()
-    return listener, "http://127.0.0.1:%d/" % listener.getsockname()[1]
+    return listener, "http%s://127.0.0.1:%d/" % ("s" if tls else "", listener.getsockname()[1])
 
 
 def answer_with(body, status=b"200 OK", headers=b""):
@@ -114,6 +119,54 @@ class Hostile(TestCase):
         with listener:
             self.assert_failed(run("get", url + "file", cwd=self.here), says="longer than")
         self.assert_empty(self.here)
+
+    @http_only
+    def test_headers_without_end(self):
+        for text in (b"HTTP/1.1 200 OK\r\n" + b"X: %s\r\n" % (b"y" * 900) * 200,
+                     b"HTTP/1.1 100 Continue\r\n\r\n" * 20000):
+            listener, url = serve_bytes(text)
+            with listener:
+                self.assert_failed(run("get", url + "file", cwd=self.here), says="longer than")
+
+    def test_answers_that_grow_in_memory(self):
+        # Nested or repeated, a byte of JSON costs up to forty of memory: what is too long is not read.
+        def few_bytes():
+            resource.setrlimit(resource.RLIMIT_DATA, (256 * MIB, 256 * MIB))
+
+        for body in (b'{"size":0,"a":[' + b"[]," * (10 * MIB) + b"[]]}",
+                     b'{"size":0' + b"".join(b',"%d":{}' % i for i in range(MIB)) + b"}"):
+            if CHANNEL == "nats":
+                body = body[:MIB]  # what the NATS server takes
+            closable, url = serve_answer(body)
+            with closable:
+                for arguments in (["get", url + "file"], ["put", self.source, url + "new"], ["ls", url]):
+                    result = run(*arguments, cwd=self.here, preexec_fn=few_bytes)
+                    self.assert_failed(result, says=url.split("/")[2].split("@")[-1])
+                    self.assertNotIn("memory", result.stderr)
+
+    @http_only
+    def test_certificates_that_are_not_trusted(self):
+        for name, host in (("self", "127.0.0.1"), ("other", "elsewhere.test")):
+            subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                            "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=" + name,
+                            "-addext", "subjectAltName=" + ("IP:" if name == "self" else "DNS:") + host,
+                            "-keyout", name + ".key", "-out", name + ".pem"],
+                           cwd=self.directory, check=True, capture_output=True)
+            pem = os.path.join(self.directory, name + ".pem")
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(pem, pem[:-3] + "key")
+            listener, url = serve_bytes(answer_with(b'{"objects":[]}'), context)
+            with listener:
+                self.assert_failed(run("ls", url), says="--tls-ca FILE")
+                trusted = run("ls", "--tls-ca", pem, url)
+                if name == "self":
+                    self.assert_done(trusted)
+                else:
+                    self.assert_failed(trusted, says="is not trusted")
+                self.assert_failed(run("ls", "--tls-ca", "missing.pem", url), says="missing.pem")
+        plain, url = serve_bytes(answer_with(b"{}"))
+        with plain:
+            self.assert_failed(run("ls", url.replace("http:", "https:")), says="http:// server")
 
     def test_offers_that_contradict_themselves(self):
         def change(key, value):

@@ -252,7 +252,7 @@ class Alone(TestCase):
             except OSError as error:
                 self.skipTest(f"this machine has loopback only: {error}")
             host = probe.getsockname()[0]
-        token = self.write("token", b"secret\n")
+        token = self.write_token("token", b"secret\n")
         with NatsServer(host=host) as nats:
             with Server(self.here, nats=nats) as server:
                 code, errors = server.end()

@@ -46,7 +46,7 @@ class Interface(TestCase):
         self.assertEqual(code, 0)
         self.assert_one_sentence(errors)
         self.assertIn("warning: ", errors)
-        token = self.write("token", b"secret\n")
+        token = self.write_token("token", b"secret\n")
         with Server("--token-file", token, self.here, listen="0.0.0.0:0") as server:
             self.assertEqual(server.end(), (0, ""))
 
@@ -179,8 +179,8 @@ class Interface(TestCase):
 
     def test_token_is_asked_of_every_request(self):
         self.write("file", b"x")
-        token = self.write("token", b"s3cret-token\n")
-        wrong = self.write("wrong", b"s3cret-tokem\n")
+        token = self.write_token("token", b"s3cret-token\n")
+        wrong = self.write_token("wrong", b"s3cret-tokem\n")
         with Server("--token-file", token, "--writable", self.uploads, self.offered) as server:
             authorized = {"Authorization": "Bearer s3cret-token"}
             status, _, _ = server.request("POST", READ % "file", headers=authorized)
@@ -203,6 +203,8 @@ class Interface(TestCase):
                 self.assert_failed(run(*arguments, cwd=self.here), says="401")
                 self.assert_failed(run(*arguments, "--token-file", wrong, cwd=self.here), says="401")
                 self.assert_done(run(*arguments, "--token-file", token, cwd=self.here))
+                self.assert_done(run(*arguments, cwd=self.here,
+                                     env=dict(os.environ, ROPEWAY_TOKEN="s3cret-token")))
         self.assertEqual(os.listdir(self.here), ["file"])
 
     def test_max_clients_bounds_transfers(self):

@@ -128,6 +128,39 @@ class Transfer(TestCase):
             self.assertEqual(os.stat(os.path.join(self.here, "file")).st_mode & 0o777, 0o640)
             self.assert_done(run("put", source, server.url + "new"))
 
+    def test_what_is_replaced_keeps_its_mode_and_owner(self):
+        source = self.write("file", b"new")
+        kept = os.path.join(self.uploads, "file")
+        target = os.path.join(self.here, "file")
+        for path in (kept, target):
+            with open(path, "wb") as file:
+                file.write(b"old")
+            os.chmod(path, 0o600)
+            if os.geteuid() == 0:
+                os.chown(path, 12345, 12346)
+        with Server("--writable", self.uploads, self.offered) as server:
+            self.assert_done(self.get("-o", target, server.url + "file"))
+            self.assert_done(run("put", source, server.url))
+        for path in (kept, target):
+            self.assert_same(source, path)
+            found = os.stat(path)
+            self.assertEqual(found.st_mode & 0o7777, 0o600)
+            if os.geteuid() == 0:
+                self.assertEqual((found.st_uid, found.st_gid), (12345, 12346))
+
+    def test_get_replaces_the_file_that_a_link_names(self):
+        self.write("file", b"new")
+        os.mkdir(os.path.join(self.here, "below"))
+        real, link = os.path.join(self.here, "below", "real"), os.path.join(self.here, "link")
+        with open(real, "wb") as file:
+            file.write(b"old")
+        os.symlink("below/real", link)
+        with Server(self.offered) as server:
+            self.assert_done(self.get("-o", link, server.url + "file"))
+        self.assertTrue(os.path.islink(link))
+        self.assert_same(os.path.join(self.offered, "file"), real)
+        self.assertEqual(os.listdir(os.path.dirname(real)), ["real"])
+
     def test_progress_shows_on_a_terminal_only(self):
         self.write_sparse("file", 256 * MIB)
         with Server(self.offered) as server:

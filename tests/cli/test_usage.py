@@ -87,6 +87,19 @@ class Usage(TestCase):
         self.assert_failed(run("ls", "--token-file", "missing", "http://127.0.0.1:9/"),
                            says="'missing'")
 
+    def test_a_token_file_that_others_can_read_draws_a_warning(self):
+        path = self.write("token", b"secret\n")
+        for mode, warned in ((0o604, True), (0o640, False), (0o600, False)):
+            os.chmod(path, mode)
+            with self.subTest(mode=oct(mode)):
+                result = run("ls", "--token-file", path, "http://127.0.0.1:9/")
+                self.assertEqual("warning: others can read the token file" in result.stderr, warned, result)
+
+    def test_a_token_in_the_environment_is_judged_as_well(self):
+        for text in ("", "a b", "x" * 5000):
+            result = run("ls", "http://127.0.0.1:9/", env=dict(os.environ, ROPEWAY_TOKEN=text))
+            self.assert_failed(result, says="ROPEWAY_TOKEN")
+
     def test_output_that_can_not_be_written(self):
         with open("/dev/full", "w", encoding="utf-8") as full:
             result = subprocess.run(command("--help"), stdout=full, stderr=subprocess.PIPE,
