@@ -132,3 +132,16 @@ int cli_address_connect(const char *address, const char *server, char text[CLI_S
     }
     return fd;
 }
+
+void cli_address_host(const struct sockaddr *address, char *host, size_t size) {
+    socklen_t length = address == NULL                  ? 0
+                       : address->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
+                                                        : sizeof(struct sockaddr_in);
+    char text[NI_MAXHOST] = "?";
+    static const char wrapped[] = "::ffff:";
+    if (address != NULL) {
+        getnameinfo(address, length, text, sizeof text, NULL, 0, NI_NUMERICHOST);
+    }
+    bool is_wrapped = strncmp(text, wrapped, strlen(wrapped)) == 0 && strchr(text, '.') != NULL;
+    snprintf(host, size, "%s", text + (is_wrapped ? strlen(wrapped) : 0));
+}

@@ -7,24 +7,35 @@
 #include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "cli.h"
 #include "text.h"
 
-static void complain(const char *prefix, const char *format, va_list arguments,
-                     const char *suffix) {
+static void (*redirection)(const char *level, const char *sentence);
+
+void cli_redirect_sentences(void (*sink)(const char *level, const char *sentence)) {
+    redirection = sink;
+}
+
+static void complain(const char *level, const char *format, va_list arguments, const char *suffix) {
     char whole[CLI_SENTENCE_SIZE], text[CLI_SENTENCE_SIZE];
     vsnprintf(whole, sizeof whole, format, arguments);
     cli_sentence(text, "%s", whole);
     cli_printable(text);
+    if (redirection != NULL) {
+        redirection(level, text);
+        return;
+    }
     fflush(stdout);
-    fprintf(stderr, "ropeway: %s%s%s\n", prefix, text, suffix);
+    fprintf(stderr, "ropeway: %s%s%s\n", strcmp(level, "warning") == 0 ? "warning: " : "", text,
+            suffix);
 }
 
 int cli_fail(const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
-    complain("", format, arguments, "");
+    complain("error", format, arguments, "");
     va_end(arguments);
     return CLI_EXIT_FAILED;
 }
@@ -32,7 +43,7 @@ int cli_fail(const char *format, ...) {
 void cli_warn(const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
-    complain("warning: ", format, arguments, "");
+    complain("warning", format, arguments, "");
     va_end(arguments);
 }
 
@@ -42,7 +53,7 @@ int cli_usage(const char *command, const char *format, ...) {
              command != NULL ? " " : "");
     va_list arguments;
     va_start(arguments, format);
-    complain("", format, arguments, suffix);
+    complain("error", format, arguments, suffix);
     va_end(arguments);
     return CLI_EXIT_USAGE;
 }

@@ -26,6 +26,10 @@ int cli_usage_option(const char *command, int result, char *const *argv);
  * them by accident. */
 bool cli_open_standard_fds(void);
 
+/* Hands all sentences to a function from now on, instead of printing them. level: "warning" or
+ * "error". Call it before other threads start. */
+void cli_redirect_sentences(void (*sink)(const char *level, const char *sentence));
+
 /* Flushes stdout. Returns an exit code. */
 int cli_flush_stdout(void);
 

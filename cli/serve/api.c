@@ -143,7 +143,7 @@ static struct cli_transfer *prepare(struct cli_server *server, const struct cli_
     if (!cli_transfers_reserve(server->transfers, refusal)) {
         return NULL;
     }
-    struct cli_transfer *transfer = cli_transfer_create(request->name, upload);
+    struct cli_transfer *transfer = cli_transfer_create(request->name, request->peer, upload);
     if (transfer == NULL) {
         cli_refuse(refusal, 500, "the server is out of memory");
     } else if ((upload ? prepare_write : prepare_read)(server, request, transfer, refusal)) {
@@ -196,6 +196,15 @@ static void answer_write(struct cli_server *server, const struct cli_request *re
                                       (json_int_t)request->size, "transfer", id, "server",
                                       server->id, "metadata", metadata));
     }
+}
+
+void cli_serve_log_refusal(const char *peer, const char *what, const struct cli_refusal *refusal) {
+    cli_log(&(struct cli_log_entry){.level = "warning",
+                                    .outcome = "refused",
+                                    .kind = what,
+                                    .peer = peer,
+                                    .status = refusal->status,
+                                    .text = refusal->text});
 }
 
 bool cli_serve_authorized(const struct cli_server *server, const char *header) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The end of a transfer: after its bytes have moved and its operation is released. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -12,12 +13,13 @@
 #include "transfer.h"
 #include "tree.h"
 
-struct cli_transfer *cli_transfer_create(const char *name, bool upload) {
+struct cli_transfer *cli_transfer_create(const char *name, const char *peer, bool upload) {
     struct cli_transfer *transfer = calloc(1, sizeof *transfer);
     if (transfer == NULL) {
         return NULL;
     }
     transfer->upload = upload;
+    snprintf(transfer->peer, sizeof transfer->peer, "%s", peer);
     transfer->file = -1;
     transfer->map = CLI_MAP_NONE;
     transfer->temp = CLI_TEMP_NONE;

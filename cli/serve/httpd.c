@@ -31,6 +31,7 @@ struct cli_httpd {
 struct exchange {
     struct cli_server *server;
     char *target; /* path and query as they came */
+    char peer[CLI_PEER_SIZE];
     bool started; /* the headers were looked at */
     char *body;
     size_t length; /* of the body, even where it is too long to be kept */
@@ -53,11 +54,13 @@ static void add_refusal_headers(struct MHD_Response *response, const struct cli_
 }
 
 /* Sends an answer and frees what it holds. */
-static enum MHD_Result send_answer(struct MHD_Connection *connection, struct cli_answer *answer) {
+static enum MHD_Result send_answer(const struct exchange *exchange,
+                                   struct MHD_Connection *connection, struct cli_answer *answer) {
     struct cli_refusal *refusal = &answer->refusal;
     const char *type =
         answer->text != NULL ? "text/plain; version=0.0.4; charset=utf-8" : "application/json";
     if (refusal->status != 0) {
+        cli_serve_log_refusal(exchange->peer, exchange->target, refusal);
         json_decref(answer->json);
         answer->json = json_pack("{s:s}", "error", refusal->text);
     }
@@ -82,11 +85,12 @@ static enum MHD_Result send_answer(struct MHD_Connection *connection, struct cli
     return result;
 }
 
-static enum MHD_Result send_refusal(struct MHD_Connection *connection, int status,
+static enum MHD_Result send_refusal(const struct exchange *exchange,
+                                    struct MHD_Connection *connection, int status,
                                     const char *sentence) {
     struct cli_answer answer = {0};
     cli_refuse(&answer.refusal, status, "%s", sentence);
-    return send_answer(connection, &answer);
+    return send_answer(exchange, connection, &answer);
 }
 
 /* ---- Requests ----------------------------------------------------------------- */
@@ -109,11 +113,12 @@ static enum MHD_Result start_exchange(struct exchange *exchange,
     exchange->started = true;
     atomic_fetch_add(&exchange->server->requests, 1);
     if (!is_authorized(exchange->server, connection)) {
-        return send_refusal(connection, 401,
+        return send_refusal(exchange, connection, 401,
                             "this server needs its token; give it with '--token-file FILE'");
     }
     if (declares_long_body(connection)) {
-        return send_refusal(connection, 413, "the body is too long; 65536 bytes are allowed");
+        return send_refusal(exchange, connection, 413,
+                            "the body is too long; 65536 bytes are allowed");
     }
     return MHD_YES;
 }
@@ -140,10 +145,11 @@ static enum MHD_Result finish_exchange(struct exchange *exchange, struct MHD_Con
     }
     if (cli_request_parse(method, exchange->target, exchange->body, exchange->length, request,
                           &answer.refusal)) {
+        request->peer = exchange->peer;
         cli_serve_answer(exchange->server, request, &answer);
     }
     free(request);
-    return send_answer(connection, &answer);
+    return send_answer(exchange, connection, &answer);
 }
 
 static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, const char *url,
@@ -169,7 +175,6 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
 
 /* The request line has come: what is returned is the exchange's context. */
 static void *on_target(void *arg, const char *target, struct MHD_Connection *connection) {
-    (void)connection;
     struct cli_server *server = arg;
     struct exchange *exchange = calloc(1, sizeof *exchange);
     if (exchange == NULL) {
@@ -181,6 +186,10 @@ static void *on_target(void *arg, const char *target, struct MHD_Connection *con
         free(exchange);
         return NULL;
     }
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    cli_address_host(info != NULL ? info->client_addr : NULL, exchange->peer,
+                     sizeof exchange->peer);
     atomic_fetch_add(&server->active, 1);
     return exchange;
 }

@@ -137,8 +137,18 @@ static void send_refusal(struct cli_natsd *natsd, const char *reply, struct cli_
     json_decref(error);
 }
 
+/* Who takes the answers: the inbox, without what tells one answer from another. */
+static void name_peer(const char *reply, char peer[CLI_PEER_SIZE]) {
+    const char *dot = strrchr(reply, '.');
+    int length = dot != NULL ? (int)(dot - reply) : (int)strlen(reply);
+    snprintf(peer, CLI_PEER_SIZE, "%.*s", length, reply);
+}
+
 /* Sends an answer, or why there is none, and frees what it holds. */
-static void send_answer(struct cli_natsd *natsd, const char *reply, struct cli_answer *answer) {
+static void send_answer(struct action *action, natsMsg *message, struct cli_answer *answer) {
+    struct cli_natsd *natsd = action->natsd;
+    const char *reply = natsMsg_GetReply(message);
+    char peer[CLI_PEER_SIZE];
     struct cli_refusal *refusal = &answer->refusal;
     if (refusal->status == 0 && !send_json(natsd, reply, answer->json, refusal)) {
         const char *id = json_string_value(json_object_get(answer->json, "transfer"));
@@ -147,6 +157,8 @@ static void send_answer(struct cli_natsd *natsd, const char *reply, struct cli_a
         }
     }
     if (refusal->status != 0) {
+        name_peer(reply, peer);
+        cli_serve_log_refusal(peer, natsMsg_GetSubject(message), refusal);
         send_refusal(natsd, reply, refusal);
     }
     json_decref(answer->json);
@@ -197,7 +209,9 @@ static void run_job(void *arg) {
     struct job *job = arg;
     struct cli_natsd *natsd = job->action->natsd;
     struct cli_answer answer = {0};
+    char peer[CLI_PEER_SIZE];
     struct cli_request *request = malloc(sizeof *request);
+    name_peer(natsMsg_GetReply(job->message), peer);
     if (!is_authorized(natsd, job->message)) {
         cli_refuse(&answer.refusal, 401,
                    "this server needs its token; give it with '--token-file FILE'");
@@ -206,9 +220,10 @@ static void run_job(void *arg) {
     } else if (cli_request_parse_message(job->action->route, natsMsg_GetData(job->message),
                                          (size_t)natsMsg_GetDataLength(job->message), request,
                                          &answer.refusal)) {
+        request->peer = peer;
         carry_out(natsd, request, &answer);
     }
-    send_answer(natsd, natsMsg_GetReply(job->message), &answer);
+    send_answer(job->action, job->message, &answer);
     free(request);
     natsMsg_Destroy(job->message);
     end_work(job->action);
@@ -234,7 +249,7 @@ static void on_message(natsConnection *connection, natsSubscription *subscriptio
     struct cli_answer answer = {0};
     cli_refuse(&answer.refusal, 503, "the server has too many requests; try again later");
     answer.refusal.retry_after = 1;
-    send_answer(action->natsd, reply, &answer);
+    send_answer(action, message, &answer);
     natsMsg_Destroy(message);
     end_work(action);
     free(job);

@@ -18,11 +18,12 @@
 
 struct cli_request {
     enum cli_route route;
-    char name[CLI_NAME_SIZE];            /* READ, WRITE */
-    uint64_t offset;                     /* READ */
-    uint64_t length;                     /* READ; CLI_TO_THE_END when not given */
-    bool want_checksum;                  /* READ: "checksum": true */
-    uint64_t size;                       /* WRITE */
+    const char *peer;         /* who asks, for the log. Set by the channel, as answer_max is */
+    char name[CLI_NAME_SIZE]; /* READ, WRITE */
+    uint64_t offset;          /* READ */
+    uint64_t length;          /* READ; CLI_TO_THE_END when not given */
+    bool want_checksum;       /* READ: "checksum": true */
+    uint64_t size;            /* WRITE */
     char checksum[CLI_CHECKSUM_SIZE];    /* WRITE: what the bytes must have; "" when not given */
     char transfer[CLI_TRANSFER_ID_SIZE]; /* TRANSFER */
     uint32_t wait_s;                     /* TRANSFER */

@@ -42,6 +42,7 @@ struct options {
     uint32_t begin_limit_ms;
     uint32_t stall_limit_ms;
     bool interop;
+    bool log_as_json;
 };
 
 static void print_help(void) {
@@ -83,6 +84,8 @@ static void print_help(void) {
         "reaches\n"
         "                             the server's UCX ports can then read and write its memory,\n"
         "                             so only on a network that you trust\n"
+        "      --log-format FORMAT    text or json: how stderr tells of each transfer and refusal\n"
+        "                             (default text)\n"
         "      --transports LIST      UCX transports to use, as in UCX_TLS, e.g. 'tcp,self'\n"
         "  -h, --help                 show this text\n",
         DEFAULT_LISTEN, DEFAULT_SUBJECT, DEFAULT_CLIENTS, CLI_MAPS_MAX);
@@ -138,6 +141,12 @@ static int parse_option(int option, struct options *options) {
     case 'T':
         options->transports = optarg;
         break;
+    case 'L':
+        options->log_as_json = strcmp(optarg, "json") == 0;
+        if (!options->log_as_json && strcmp(optarg, "text") != 0) {
+            return cli_usage("serve", "--log-format '%s' is neither text nor json", optarg);
+        }
+        break;
     }
     return CLI_GO_ON;
 }
@@ -180,6 +189,7 @@ static int parse_options(int argc, char **argv, struct options *options) {
                                           {"stall-limit", required_argument, NULL, 'S'},
                                           {"interop", no_argument, NULL, 'i'},
                                           {"transports", required_argument, NULL, 'T'},
+                                          {"log-format", required_argument, NULL, 'L'},
                                           {"help", no_argument, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
     int option, code = CLI_GO_ON;
@@ -317,6 +327,7 @@ static void stop(struct cli_server *server, struct channels *channels) {
         server->transfers == NULL || cli_transfers_stop(server->transfers, STOP_LIMIT_MS);
     if (!stopped || !cli_natsd_stop(channels->natsd)) {
         /* A disk that hangs, say: its threads still use what would be freed here. */
+        cli_log_flush();
         fflush(NULL);
         _exit(CLI_EXIT_OK);
     }
@@ -390,6 +401,7 @@ static int serve(struct cli_server *server, const struct options *options, int s
         }
     }
     stop(server, &channels);
+    cli_log_flush();
     return code;
 }
 
@@ -407,6 +419,8 @@ int cli_run_serve(int argc, char **argv) {
         return cli_fail("can't get random numbers from this system");
     }
 
+    cli_log_start(options.log_as_json);
+    signal(SIGHUP, SIG_IGN); /* there is nothing to read again, and the log is a stream */
     /* Before any thread starts: they all inherit it. */
     int signals = cli_interrupt_watch();
     if (signals < 0) {

@@ -40,17 +40,20 @@ struct cli_answer {
     struct cli_refusal refusal;
 };
 
-/* serve_api.c: carries a request out. */
+/* api.c: carries a request out. */
 void cli_serve_answer(struct cli_server *server, const struct cli_request *request,
                       struct cli_answer *answer);
 
 /* Whether a request with this Authorization header (NULL: none) may be carried out. */
 bool cli_serve_authorized(const struct cli_server *server, const char *header);
 
-/* serve_metrics.c: the metrics as Prometheus text, to be freed; NULL: out of memory. */
+/* Logs that a request was refused. what: its method and target, or its subject. */
+void cli_serve_log_refusal(const char *peer, const char *what, const struct cli_refusal *refusal);
+
+/* metrics.c: the metrics as Prometheus text, to be freed; NULL: out of memory. */
 char *cli_serve_metrics(struct cli_server *server);
 
-/* serve_httpd.c: HTTP around it. */
+/* httpd.c: HTTP around it. */
 struct cli_httpd;
 
 /* Listens on "HOST:PORT" and writes the URL into url. NULL: a sentence was printed. */
@@ -59,7 +62,7 @@ struct cli_httpd *cli_httpd_start(struct cli_server *server, const char *listen,
                                   bool *is_loopback);
 void cli_httpd_stop(struct cli_httpd *http);
 
-/* serve_natsd.c: NATS around it. */
+/* natsd.c: NATS around it. */
 struct cli_natsd;
 
 struct cli_natsd_options {

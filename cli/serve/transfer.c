@@ -67,6 +67,20 @@ static void conclude(struct cli_transfers *transfers, struct cli_transfer *trans
     transfers->kept++;
     pthread_cond_broadcast(&transfers->changed);
     cli_event_signal(transfers->change_fd);
+    struct cli_log_entry entry = {
+        .level = complete ? "info" : "warning",
+        .outcome = complete ? "complete" : "failed",
+        .kind = transfer->upload ? "write" : "read",
+        .peer = transfer->peer,
+        .object = transfer->name,
+        .moved = true,
+        .bytes = transfer->done,
+        .seconds = (double)(transfer->ended_ms - transfer->started_ms) / 1000.0,
+        .path = transfer->path,
+        .error = complete ? NULL : transfer->error_name,
+        .text = complete ? NULL : transfer->error,
+    };
+    cli_log(&entry);
     pthread_mutex_unlock(&transfers->lock);
 }
 
@@ -100,6 +114,10 @@ static void reap(struct cli_transfers *transfers, ropeway_operation_t *operation
     transfer->operation = NULL;
     transfer->state = CLI_TRANSFER_FINISHING;
     ropeway_operation_progress(operation, &transfer->done, NULL);
+    ropeway_operation_path(operation, transfer->path, sizeof transfer->path);
+    if (!complete) {
+        transfer->error_name = ropeway_error_name(ropeway_operation_error(operation));
+    }
     if (transfer->not_begun && !complete) {
         cli_sentence(transfer->error, "'%s' was not begun in time (%.3g s)", transfer->name,
                      (double)transfer->begin_limit_ms / 1000.0);
@@ -286,7 +304,8 @@ bool cli_transfers_start(struct cli_transfers *transfers, struct cli_transfer *t
     ropeway_error_t error = create_operation(transfers, transfer);
     if (error == ROPEWAY_OK) {
         transfer->begin_limit_ms = transfers->begin_limit_ms;
-        transfer->begin_by_ms = cli_now_ms() + transfer->begin_limit_ms;
+        transfer->started_ms = cli_now_ms();
+        transfer->begin_by_ms = transfer->started_ms + transfer->begin_limit_ms;
         *transfers->last = transfer;
         transfers->last = &transfer->next;
         transfers->counts.live[transfer->upload]++;

@@ -25,7 +25,10 @@
 #include "common/map.h"
 #include "common/temp.h"
 #include "common/text.h"
+#include "log.h"
 #include "request.h"
+
+#define CLI_PATH_SIZE 128
 
 enum cli_transfer_state {
     CLI_TRANSFER_LIVE,
@@ -39,6 +42,7 @@ struct cli_transfer {
     char id[CLI_TRANSFER_ID_SIZE];
     bool upload;
     char *name;
+    char peer[CLI_PEER_SIZE];
     uint64_t size;
     struct cli_map map;
 
@@ -58,16 +62,19 @@ struct cli_transfer {
     uint64_t done;  /* bytes */
     uint64_t ended_ms;
     bool reported; /* a client was told the outcome */
+    uint64_t started_ms;
+    char path[CLI_PATH_SIZE]; /* what carried the bytes; "": not known */
+    const char *error_name;   /* of the library's error; NULL: none */
     char error[CLI_SENTENCE_SIZE];
 };
 
 /* NULL: out of memory. The caller fills in what describes it. */
-struct cli_transfer *cli_transfer_create(const char *name, bool upload);
+struct cli_transfer *cli_transfer_create(const char *name, const char *peer, bool upload);
 
 /* For one that was never started. */
 void cli_transfer_destroy(struct cli_transfer *transfer);
 
-/* serve_finish.c: what is left to do after the bytes have moved. False: transfer->error says why it
+/* finish.c: what is left to do after the bytes have moved. False: transfer->error says why it
  * failed. */
 bool cli_transfer_finish(struct cli_transfer *transfer);
 

@@ -28,6 +28,8 @@ ROPEWAY = os.environ["ROPEWAY"]
 CHANNEL = os.environ.get("ROPEWAY_CHANNEL", "http")
 PATIENCE = 60  # seconds; only a test that fails waits this long
 MIB = 1 << 20
+# What a line of the log on a transfer or a refusal has in it.
+OUTCOME = re.compile(r" (complete|failed|refused)[ ,(]|\"outcome\"")
 
 
 def wait_for(condition, what):
@@ -89,6 +91,7 @@ class Server:
         self.url = line.split()[-1]
         host, port = self.url[len("http://"):-1].rsplit(":", 1)
         self.address = (host.strip("[]"), int(port))
+        self.log = []
         self.id = ""  # known from its answers
         if self.channel == "nats":
             self.line = self._next_line()
@@ -119,10 +122,13 @@ class Server:
             raise AssertionError(f"the server ended with {self.process.returncode}: {errors}")
 
     def end(self, number=signal.SIGTERM):
-        """Sends a signal; returns the exit code and stderr."""
+        """Sends a signal; returns the exit code and stderr, but for the lines on transfers and
+        refusals, which are in self.log then."""
         self.process.send_signal(number)
         _, errors = self.process.communicate(timeout=PATIENCE)
-        return self.process.returncode, errors
+        lines = errors.splitlines(keepends=True)
+        self.log = [line for line in lines if OUTCOME.search(line)]
+        return self.process.returncode, "".join(line for line in lines if line not in self.log)
 
     def request(self, method, target, body=None, headers=None):
         """Sends a target exactly as it is given. Returns status, headers, body."""
