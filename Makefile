@@ -133,3 +133,7 @@ wheel: ## build the Python package into dist/; installs nothing
 .PHONY: test-python
 test-python: deps ## test the Python package, in an environment under build/
 	tools/test-python
+
+.PHONY: test-cuda
+test-cuda: ## test memory of a GPU, and measure it, where there is one; else skip
+	tools/test-cuda || [ $$? -eq 77 ]
