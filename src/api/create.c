@@ -35,7 +35,7 @@ static void make_key(uint8_t id[RW_ID_BYTES]) {
 
 static ropeway_error_t prepare_offer(ropeway_operation_t *operation) {
     make_key(operation->node.id);
-    return rw_side_new(operation);
+    return rw_native_adopt(operation);
 }
 
 /* Stock peers check no sums and know no pieces: such an offer is none for them. */

@@ -126,6 +126,7 @@ struct rw_links {
     const rw_link_user_t *user; /* written once, by the protocol */
     uint8_t id[RW_ID_BYTES];    /* of our hello; written once, by the protocol */
     void *state;                /* the kind's; written once, by listen() */
+    struct rw_queues *queues;   /* link/queue.h; NULL: none; written once, by listen() */
     bool has_cuda;              /* the kind moves CUDA memory; written once, by listen() */
     rw_node_t spare_flights RW_GUARDED;
     size_t spare_count RW_GUARDED;

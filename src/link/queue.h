@@ -50,7 +50,10 @@ typedef struct rw_queues {
 } rw_queues_t;
 
 /* Those of this connector, whose links are UCX's. */
-rw_queues_t *rw_queues(ropeway_connector_t *connector);
+static inline rw_queues_t *rw_queues(ropeway_connector_t *connector) {
+    return connector->links->queues;
+}
+
 void rw_queues_init(rw_queues_t *queues, ropeway_connector_t *connector) RW_LOCKED;
 void rw_queues_free(rw_queues_t *queues) RW_LOCKED;
 

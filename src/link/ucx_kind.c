@@ -19,10 +19,6 @@ static rw_ucx_t *state(ropeway_connector_t *connector) {
     return connector->links->state;
 }
 
-rw_queues_t *rw_queues(ropeway_connector_t *connector) {
-    return &state(connector)->queues;
-}
-
 static ropeway_error_t listen_here(ropeway_connector_t *connector) RW_UNCHECKED {
     const ropeway_connector_options_t *options = &connector->options;
     rw_ucx_wish_t wish = {.purpose = RW_UCX_MESSAGES,
@@ -48,6 +44,7 @@ static ropeway_error_t listen_here(ropeway_connector_t *connector) RW_UNCHECKED 
         return error;
     }
     connector->links->state = ucx;
+    connector->links->queues = &ucx->queues;
     connector->links->has_cuda = rw_ucx_has_cuda(ucx->port.context);
     rw_queues_init(&ucx->queues, connector);
     return ROPEWAY_OK;

@@ -74,7 +74,5 @@ void rw_ucx_link_close(rw_link_t *link, rw_close_t how) RW_LOCKED;
 /* At the next step after it has ended: closes the endpoint, or begins to leave. */
 void rw_ucx_link_go(rw_ucx_link_t *link) RW_LOCKED;
 void rw_ucx_link_path(rw_link_t *link) RW_LOCKED;
-/* Writes the transports of an endpoint, such as "tcp/lo cma/memory". */
-void rw_ucx_write_path(ucp_ep_h endpoint, char *path, size_t size) RW_LOCKED;
 
 #endif

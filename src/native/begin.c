@@ -24,7 +24,7 @@ ropeway_error_t rw_native_prepare(ropeway_operation_t *operation,
                        error != ROPEWAY_OK ? "its native connection can't be read"
                                            : "its notification key is not a UUID");
     }
-    return rw_side_new(operation);
+    return rw_native_adopt(operation);
 }
 
 /* What follows the hello and the token. Returns its length. */

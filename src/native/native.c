@@ -12,21 +12,6 @@
 
 /* ---- an operation's part ---- */
 
-ropeway_error_t rw_side_new(ropeway_operation_t *operation) RW_UNCHECKED {
-    rw_side_t *side = calloc(1, sizeof *side);
-
-    if (side == NULL) {
-        return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
-    }
-    side->integrity = (operation->flags & ROPEWAY_OPERATION_INTEGRITY) != 0;
-    if (!operation->is_sender) {
-        side->in.grain = rw_decide_grain(&operation->layout);
-    }
-    operation->protocol = &rw_native_protocol;
-    operation->side = side;
-    return ROPEWAY_OK;
-}
-
 static void free_side(void *side) {
     free(side);
 }
@@ -51,24 +36,17 @@ static bool may_decide(const ropeway_operation_t *operation) RW_LOCKED {
            side->pulled;
 }
 
-bool rw_native_need_sums(ropeway_operation_t *operation) {
-    rw_side_t *side = rw_side(operation);
-
-    if (side->integrity && side->sums == NULL) {
-        side->sums = rw_sums_new(&operation->layout);
-        if (side->sums == NULL) {
-            rw_operation_run_out(operation, "checksums");
-            return false;
-        }
-    }
-    return true;
-}
-
 const rw_protocol_t rw_native_protocol = {.pump = rw_send_pump,
                                           .tell = rw_native_tell_end,
                                           .may_decide = may_decide,
                                           .release = release,
                                           .free = free_side};
+
+ropeway_error_t rw_native_adopt(ropeway_operation_t *operation) {
+    operation->side = rw_side_new(operation);
+    operation->protocol = &rw_native_protocol;
+    return operation->side != NULL ? ROPEWAY_OK : rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
+}
 
 ropeway_error_t rw_native_encode_metadata(ropeway_operation_t *operation) {
     const ropeway_connector_t *connector = operation->connector;

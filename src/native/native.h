@@ -84,10 +84,15 @@ void rw_native_free(ropeway_connector_t *connector);
 
 /* ---- native.c ---- */
 
-/* Gives the operation its side; it speaks this protocol. Errors: ERR_NO_MEMORY. */
-ropeway_error_t rw_side_new(ropeway_operation_t *operation);
+/* The operation speaks this protocol. Errors: ERR_NO_MEMORY. */
+ropeway_error_t rw_native_adopt(ropeway_operation_t *operation);
 /* Makes a passive operation's metadata, in operation->json. Errors: ERR_LIMIT, ERR_NO_MEMORY. */
 ropeway_error_t rw_native_encode_metadata(ropeway_operation_t *operation) RW_LOCKED;
+
+/* ---- side.c ---- */
+
+/* NULL: out of memory. */
+rw_side_t *rw_side_new(const ropeway_operation_t *operation);
 /* Makes sure that the checksums are there, if they are wanted. false: the operation has ended. */
 bool rw_native_need_sums(ropeway_operation_t *operation) RW_LOCKED;
 

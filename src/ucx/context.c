@@ -4,6 +4,7 @@
 #include "text/hello.h"
 #include "ucx/ucx.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -120,6 +121,28 @@ ropeway_error_t rw_ucx_connect(ucp_worker_h worker, const uint8_t *address, size
     free(padded);
     return status == UCS_OK ? ROPEWAY_OK
                             : rw_fail(ROPEWAY_ERR_NO_PATH, "%s", ucs_status_string(status));
+}
+
+void rw_ucx_write_path(ucp_ep_h endpoint, char *path, size_t size) {
+    ucp_transport_entry_t entries[16];
+    ucp_ep_attr_t attributes = {
+        .field_mask = UCP_EP_ATTR_FIELD_TRANSPORTS,
+        .transports = {.entries = entries, .num_entries = 16, .entry_size = sizeof entries[0]}};
+    size_t used = 0;
+
+    if (ucp_ep_query(endpoint, &attributes) != UCS_OK) {
+        return;
+    }
+    for (unsigned i = 0; i < attributes.transports.num_entries; i++) {
+        char entry[96];
+        int length = snprintf(entry, sizeof entry, "%s/%s", entries[i].transport_name,
+                              entries[i].device_name);
+
+        if (length <= 0 || strstr(path, entry) != NULL || used + (size_t)length + 2 > size) {
+            continue;
+        }
+        used += (size_t)snprintf(path + used, size - used, "%s%s", used > 0 ? " " : "", entry);
+    }
 }
 
 ropeway_error_t rw_ucx_map(ucp_context_h context, const ropeway_descriptor_t *memory,

@@ -51,6 +51,9 @@ ropeway_error_t rw_ucx_copy_address(ucp_worker_h worker, uint8_t **copy, size_t 
  * the reason alone as sentence, ERR_NO_MEMORY. */
 ropeway_error_t rw_ucx_connect(ucp_worker_h worker, const uint8_t *address, size_t length,
                                ucp_err_handler_cb_t on_error, void *argument, ucp_ep_h *endpoint);
+/* Writes the transports of an endpoint, such as "tcp/lo cma/memory"; nothing where UCX can't tell.
+ */
+void rw_ucx_write_path(ucp_ep_h endpoint, char *path, size_t size);
 /* Registers memory. Errors: ERR_TRANSPORT. */
 ropeway_error_t rw_ucx_map(ucp_context_h context, const ropeway_descriptor_t *memory,
                            void **registration);
