@@ -74,6 +74,17 @@ static ropeway_error_t send_request(ropeway_operation_t *operation) RW_LOCKED {
     return error;
 }
 
+/* A quick link is for host memory on both sides. */
+static rw_link_t *choose_link(const ropeway_operation_t *operation, const rw_peer_t *peer,
+                              const ropeway_metadata_t *metadata) RW_LOCKED {
+    bool by_host = !operation->layout.any_device;
+
+    for (size_t i = 0; by_host && peer->quick != NULL && i < metadata->count; i++) {
+        by_host = metadata->descriptors[i].device.kind == ROPEWAY_DEVICE_HOST;
+    }
+    return by_host && peer->quick != NULL ? peer->quick : peer->link;
+}
+
 ropeway_error_t rw_native_begin(ropeway_operation_t *operation, const ropeway_metadata_t *metadata,
                                 const rw_hello_t *hello) {
     ropeway_connector_t *connector = operation->connector;
@@ -90,9 +101,7 @@ ropeway_error_t rw_native_begin(ropeway_operation_t *operation, const ropeway_me
         return error;
     }
     memcpy(rw_side(operation)->remote, metadata->key_bytes, RW_ID_BYTES);
-    rw_operation_bind(operation, peer,
-                      peer->quick != NULL && !operation->layout.any_device ? peer->quick
-                                                                           : peer->link);
+    rw_operation_bind(operation, peer, choose_link(operation, peer, metadata));
     error = send_request(operation);
     if (error != ROPEWAY_OK) {
         rw_operation_end(operation, ROPEWAY_STATUS_ERRORED, error, false, "%s",

@@ -2,6 +2,7 @@
 #include "peer.h"
 
 #include "netns.h"
+#include "peer_serve.h"
 #include "process.h"
 #include "support.h"
 #include "transport.h"
@@ -38,6 +39,35 @@ static void become_peer(int control, int output, int peer_namespace) {
     _exit(127);
 }
 
+static void *serve(void *socket) {
+    ts_peer_serve((int)(intptr_t)socket);
+    return NULL;
+}
+
+/* Tests that need another process can't be run where peers are threads. */
+static void need_process(const ts_peer_t *peer) {
+    if (peer->is_thread) {
+        skip();
+    }
+}
+
+static void start_process(ts_peer_t *peer, int control) {
+    setenv("ROPEWAY_TEST_IN_NAMESPACE", "1", 1);
+    /* UCX patches the C library's mmap and its like when it is loaded, and takes 0.4 s for it on
+     * some machines. The test's own process lets it; the many peers don't need it. */
+    setenv("UCX_MEM_MMAP_HOOK_MODE", "none", 1);
+    peer->pid = fork();
+    if (peer->pid == 0) {
+        become_peer(control, peer->output, ts_transport_peer_namespace());
+    }
+    unsetenv("ROPEWAY_TEST_IN_NAMESPACE");
+    unsetenv("UCX_MEM_MMAP_HOOK_MODE");
+    close(control);
+    if (peer->pid < 0) {
+        fail_msg("no peer process: %s", strerror(errno));
+    }
+}
+
 ts_peer_t *ts_peer_spawn(void) {
     int pair[2];
     ts_peer_t *peer = calloc(1, sizeof *peer);
@@ -45,19 +75,11 @@ ts_peer_t *ts_peer_spawn(void) {
         fail_msg("no socket pair: %s", strerror(errno));
     }
     peer->output = memfd_create("peer-output", MFD_CLOEXEC);
-    setenv("ROPEWAY_TEST_IN_NAMESPACE", "1", 1);
-    /* UCX patches the C library's mmap and its like when it is loaded, and takes 0.4 s for it on
-     * some machines. The test's own process lets it; the many peers don't need it. */
-    setenv("UCX_MEM_MMAP_HOOK_MODE", "none", 1);
-    peer->pid = fork();
-    if (peer->pid == 0) {
-        become_peer(pair[1], peer->output, ts_transport_peer_namespace());
-    }
-    unsetenv("ROPEWAY_TEST_IN_NAMESPACE");
-    unsetenv("UCX_MEM_MMAP_HOOK_MODE");
-    close(pair[1]);
-    if (peer->pid < 0) {
-        fail_msg("no peer process: %s", strerror(errno));
+    peer->is_thread = ts_transport_is("memory");
+    if (!peer->is_thread) {
+        start_process(peer, pair[1]);
+    } else if (pthread_create(&peer->thread, NULL, serve, (void *)(intptr_t)pair[1]) != 0) {
+        fail_msg("no peer thread");
     }
     struct timeval patience = {.tv_sec = 2 * TS_BOUND_MS / 1000};
     setsockopt(pair[0], SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
@@ -79,6 +101,10 @@ bool ts_peer_free(ts_peer_t *peer) {
     if (peer->pid != 0) {
         kill(peer->pid, SIGKILL);
         waitpid(peer->pid, NULL, 0);
+    }
+    if (peer->is_thread) {
+        shutdown(fileno(peer->in), SHUT_RDWR);
+        pthread_join(peer->thread, NULL);
     }
     char *text = ts_read_all(peer->output);
     bool silent = text != NULL && *text == '\0';
@@ -209,12 +235,14 @@ ts_outcome_t ts_peer_wait_for(ts_peer_t *peer, int id, int timeout_ms) {
 }
 
 void ts_peer_kill(ts_peer_t *peer) {
+    need_process(peer);
     kill(peer->pid, SIGKILL);
     waitpid(peer->pid, NULL, 0);
     peer->pid = 0;
 }
 
 void ts_peer_stop(ts_peer_t *peer) {
+    need_process(peer);
     int status = 0;
     kill(peer->pid, SIGSTOP);
     if (waitpid(peer->pid, &status, WUNTRACED) != peer->pid || !WIFSTOPPED(status)) {
@@ -228,6 +256,7 @@ void ts_peer_continue(ts_peer_t *peer) {
 }
 
 int ts_peer_reap(ts_peer_t *peer) {
+    need_process(peer);
     double end = ts_now() + TS_BOUND_MS / 1000.0;
     int status = 0;
     while (waitpid(peer->pid, &status, WNOHANG) == 0) {

@@ -1,19 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A peer: another process (peer_main.c) with a connector of its own, which does what lines over a
- * socket tell it. Functions here fail the running test when the peer's answer is not to be had.
+ * socket tell it. Where links are in memory it is a thread; tests that kill or stop it are skipped.
+ Functions here fail the running test when the peer's answer is not to be had.
  */
 #ifndef TS_PEER_H
 #define TS_PEER_H
 
 #include "ropeway.h"
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <sys/types.h>
 
 typedef struct ts_peer {
-    pid_t pid; /* 0 once it has ended */
+    pid_t pid; /* 0 once it has ended, and of a thread */
+    pthread_t thread;
+    bool is_thread;
     FILE *in, *out;
     int output; /* memory file behind its stdout and stderr */
     char *line;

@@ -16,7 +16,7 @@ typedef struct transport {
 static const transport_t transports[] = {
     {"host", "tcp,cma,self", NULL},       {"queue", "posix,sysv,cma,self", NULL},
     {"private", "tcp,sm,self", NULL},     {"tcp", "tcp,self", "lo"},
-    {"netns", "tcp,self", TS_VETH ",lo"},
+    {"netns", "tcp,self", TS_VETH ",lo"}, {"memory", "memory", NULL},
 };
 
 static const transport_t *chosen;
@@ -29,7 +29,8 @@ void ts_transport_init(const char *name) {
         }
     }
     if (chosen == NULL) {
-        fprintf(stderr, "no such transport: %s; use host, queue, private, tcp or netns\n", name);
+        fprintf(stderr, "no such transport: %s; use host, queue, private, tcp, netns or memory\n",
+                name);
         exit(2);
     }
     /* A peer process is told "netns" too, and is in the right namespace already. */

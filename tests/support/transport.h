@@ -3,7 +3,8 @@
  * The transport that a run of the tests uses: "host" (what two workers on one host use unless told
  * otherwise: TCP and CMA), "queue" (shared memory for messages too), "tcp" (loopback alone), or
  * "netns" (TCP between two network namespaces that are joined by a veth pair and have no names:
- * they vanish with the processes in them).
+ * they vanish with the processes in them); in a program with memory_link.c, "memory" (no transport
+ * at all).
  */
 #ifndef TS_TRANSPORT_H
 #define TS_TRANSPORT_H
