@@ -8,6 +8,7 @@ test_bench.py BUILD
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -180,6 +181,15 @@ class DocumentTest(unittest.TestCase):
     @unittest.skipUnless((ROOT / "docs/performance.json").exists(), "no result is kept yet")
     def test_the_figures_of_the_documents_are_those_of_the_kept_result(self):
         report("--check")
+
+    def test_the_figures_of_gpu_memory_are_those_of_the_kept_result(self):
+        run(BENCH / "report-cuda", "--check")
+        with tempfile.TemporaryDirectory() as home:
+            for name in ("performance-cuda.md", "performance-cuda.json"):
+                shutil.copy(ROOT / "docs" / name, home)
+            document = pathlib.Path(home) / "performance-cuda.md"
+            document.write_text(document.read_text().replace("| 64 MiB |", "| 64 MiB | 1 ", 1))
+            self.assertIn("performance-cuda.md", run(BENCH / "report-cuda", "--check", "--docs", home, code=1).stderr)
 
 
 if __name__ == "__main__":
