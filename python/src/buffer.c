@@ -52,9 +52,17 @@ static PyObject *buffer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     return (PyObject *)self;
 }
 
+/* There is no tp_clear: the memory stays exported until its last user is gone. */
+static int buffer_traverse(PyObject *object, visitproc visit, void *arg) {
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(((buffer_t *)object)->view.obj);
+    return 0;
+}
+
 static void buffer_dealloc(PyObject *object) {
     buffer_t *self = (buffer_t *)object;
 
+    PyObject_GC_UnTrack(object);
     if (self->view.obj != NULL) {
         release_buffer(&self->view);
     }
@@ -136,10 +144,11 @@ static PyGetSetDef properties[] = {{"ptr", get_ptr, NULL, NULL, NULL},
 int rw_py_buffer_type(PyObject *module) {
     static PyType_Slot slots[] = {{Py_tp_new, buffer_new},
                                   {Py_tp_dealloc, buffer_dealloc},
+                                  {Py_tp_traverse, buffer_traverse},
                                   {Py_tp_getset, properties},
                                   {0, NULL}};
-    static PyType_Spec spec = {"ropeway._core.Buffer", sizeof(buffer_t), 0, Py_TPFLAGS_DEFAULT,
-                               slots};
+    static PyType_Spec spec = {"ropeway._core.Buffer", sizeof(buffer_t), 0,
+                               Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, slots};
 
     *(void **)&get_buffer = dlsym(RTLD_DEFAULT, "PyObject_GetBuffer");
     *(void **)&release_buffer = dlsym(RTLD_DEFAULT, "PyBuffer_Release");

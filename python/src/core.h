@@ -33,6 +33,7 @@ int rw_py_gate_init(void);
 
 typedef struct gate {
     unsigned users;
+    unsigned generation; /* of processes: users of a parent's gate have no threads in its child */
     bool closing;
 } gate_t;
 
@@ -98,6 +99,7 @@ typedef struct record {
     gate_t gate;
     atomic_bool ended; /* on_end() has done its work */
     bool abandoned;    /* no Python object any more; guarded by rw_py_lock() */
+    bool release_due;  /* released by a signal's handler in the middle of a wait of its thread */
     waiter_t *waiters; /* guarded by rw_py_lock() */
     struct record *next;
     PyObject *keep; /* the connector, and what owns the memory */

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Gates count who is inside of a handle, so that it is given back when nobody is. */
 #include "core.h"
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t left = PTHREAD_COND_INITIALIZER;
+static unsigned generation; /* how many forks lie between this process and the first */
 
 void rw_py_lock(void) {
     pthread_mutex_lock(&mutex);
@@ -15,7 +17,16 @@ void rw_py_unlock(void) {
 /* A thread of the library's in the parent may have been waiting at the moment of the fork. */
 static void in_child(void) {
     pthread_cond_init(&left, NULL);
+    generation++;
     pthread_mutex_unlock(&mutex);
+}
+
+/* Of the parent's threads that were inside at the fork none goes on here. */
+static void forget_the_parents(gate_t *gate) {
+    if (gate->generation != generation) {
+        gate->generation = generation;
+        gate->users = 0;
+    }
 }
 
 int rw_py_gate_init(void) {
@@ -33,6 +44,7 @@ bool rw_py_gate_enter(gate_t *gate) {
     bool open;
 
     rw_py_lock();
+    forget_the_parents(gate);
     open = !gate->closing;
     gate->users += open;
     rw_py_unlock();
@@ -41,7 +53,9 @@ bool rw_py_gate_enter(gate_t *gate) {
 
 void rw_py_gate_leave(gate_t *gate) {
     rw_py_lock();
-    gate->users--;
+    forget_the_parents(gate);
+    /* A signal's handler may have forked while this thread was inside. */
+    gate->users -= gate->users > 0;
     if (gate->closing && gate->users == 0) {
         pthread_cond_broadcast(&left);
     }
@@ -60,6 +74,7 @@ bool rw_py_gate_shut(gate_t *gate) {
 
 void rw_py_gate_wait(gate_t *gate) {
     rw_py_lock();
+    forget_the_parents(gate);
     while (gate->users > 0) {
         pthread_cond_wait(&left, &mutex);
     }

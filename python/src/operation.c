@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The Python type of an operation: what it answers, waits, and the end of it. */
 #include "core.h"
 
 #include <stdlib.h>
@@ -145,8 +146,28 @@ static PyObject *operation_metadata(PyObject *self, PyObject *unused) {
 
 /* ---- waiting ---- */
 
+/* The waits of this thread that are under way: a signal's handler runs in the middle of one. */
+typedef struct under_way {
+    const record_t *record;
+    struct under_way *outer;
+} under_way_t;
+
+static _Thread_local under_way_t *innermost;
+
+static bool waits_here(const record_t *record) {
+    const under_way_t *wait = innermost;
+
+    while (wait != NULL && wait->record != record) {
+        wait = wait->outer;
+    }
+    return wait != NULL;
+}
+
+static void give_back(operation_t *self);
+
 static PyObject *operation_wait(PyObject *self, PyObject *argument) {
     double timeout = argument == Py_None ? -1 : PyFloat_AsDouble(argument);
+    under_way_t wait = {.outer = innermost};
     record_t *record;
     int error;
 
@@ -157,8 +178,14 @@ static PyObject *operation_wait(PyObject *self, PyObject *argument) {
     if (record == NULL) {
         return get_error(self, NULL);
     }
+    wait.record = record;
+    innermost = &wait;
     error = rw_py_record_wait(record, argument != Py_None && timeout < 0 ? 0 : timeout);
+    innermost = wait.outer;
     rw_py_gate_leave(&record->gate);
+    if (record->release_due && !waits_here(record)) {
+        give_back((operation_t *)self);
+    }
     return error < 0 ? NULL : PyLong_FromLong(error);
 }
 
@@ -220,18 +247,15 @@ static PyObject *operation_cancel(PyObject *self, PyObject *unused) {
     return PyLong_FromLong((long)error);
 }
 
-/* Cancels what is live, waits until its memory is quiet, and gives the handle back. */
-static PyObject *operation_release(PyObject *object, PyObject *unused) {
-    operation_t *self = (operation_t *)object;
+/* Of an operation whose gate is shut: cancels it if it is live, waits until its memory is quiet,
+ * and gives the handle back. */
+static void give_back(operation_t *self) {
     record_t *record = self->record;
-    ropeway_operation_t *handle;
+    ropeway_operation_t *handle = record->handle;
+    PyObject *kind, *value, *traceback;
     int status;
 
-    (void)unused;
-    if (record == NULL || !rw_py_gate_shut(&record->gate)) {
-        Py_RETURN_NONE;
-    }
-    handle = record->handle;
+    PyErr_Fetch(&kind, &value, &traceback);
     Py_BEGIN_ALLOW_THREADS;
     ropeway_operation_cancel(handle);
     rw_py_gate_wait(&record->gate);
@@ -247,15 +271,63 @@ static PyObject *operation_release(PyObject *object, PyObject *unused) {
     self->last.status = status;
     rw_py_record_free(record);
     Py_CLEAR(self->connector);
+    if (kind != NULL) {
+        PyErr_Restore(kind, value, traceback);
+    }
+}
+
+static PyObject *operation_release(PyObject *object, PyObject *unused) {
+    operation_t *self = (operation_t *)object;
+    record_t *record = self->record;
+
+    (void)unused;
+    if (record == NULL || !rw_py_gate_shut(&record->gate)) {
+        Py_RETURN_NONE;
+    }
+    if (waits_here(record)) {
+        /* This is a signal's handler. The wait that it came upon ends now, and gives back. */
+        record->release_due = true;
+        Py_BEGIN_ALLOW_THREADS;
+        ropeway_operation_cancel(record->handle);
+        ropeway_operation_wait(record->handle, -1);
+        Py_END_ALLOW_THREADS;
+    } else {
+        give_back(self);
+    }
     if (PyErr_Occurred()) {
         return NULL;
     }
     Py_RETURN_NONE;
 }
 
+/* ---- garbage collection: what owns an operation may also be what owns its memory ---- */
+
+static int operation_traverse(PyObject *object, visitproc visit, void *arg) {
+    const operation_t *self = (const operation_t *)object;
+
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(self->connector);
+    if (self->record != NULL) {
+        Py_VISIT(self->record->keep);
+    }
+    return 0;
+}
+
+/* Only the collector calls this, before it takes anything in the cycle apart, the owners of the
+ * memory too. So the memory must be quiet on return, which dropping an operation does not wait for.
+ */
+static void operation_finalize(PyObject *object) {
+    operation_t *self = (operation_t *)object;
+
+    if (self->record != NULL && rw_py_gate_shut(&self->record->gate)) {
+        give_back(self);
+    }
+}
+
 static void operation_dealloc(PyObject *object) {
     operation_t *self = (operation_t *)object;
 
+    PyObject_GC_UnTrack(object);
     if (self->record != NULL) {
         rw_py_record_abandon(self->record);
     }
@@ -286,12 +358,13 @@ static PyGetSetDef properties[] = {{"status", get_status, NULL, NULL, NULL},
                                    {NULL, NULL, NULL, NULL, NULL}};
 
 int rw_py_operation_type(PyObject *module) {
-    static PyType_Slot slots[] = {{Py_tp_dealloc, operation_dealloc},
-                                  {Py_tp_methods, methods},
-                                  {Py_tp_getset, properties},
-                                  {0, NULL}};
-    static PyType_Spec spec = {"ropeway._core.Operation", sizeof(operation_t), 0,
-                               Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots};
+    static PyType_Slot slots[] = {
+        {Py_tp_dealloc, operation_dealloc},   {Py_tp_traverse, operation_traverse},
+        {Py_tp_finalize, operation_finalize}, {Py_tp_methods, methods},
+        {Py_tp_getset, properties},           {0, NULL}};
+    static PyType_Spec spec = {
+        "ropeway._core.Operation", sizeof(operation_t), 0,
+        Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots};
 
     type = rw_py_type(module, &spec, "Operation");
     return type == NULL ? -1 : 0;

@@ -8,6 +8,7 @@ import json
 import math
 import sys
 import warnings
+import weakref
 
 import numpy as np
 import pytest
@@ -289,3 +290,106 @@ def test_a_form_that_lies_is_refused(pair, form):
             deep = {"list": [deep]}
         with pytest.raises(ropeway.ArgumentError, match="contradicts itself"):
             pair[1].fetch({**bad, "form": deep})
+
+
+# ---- the collector, signals and forks ----
+
+
+def test_a_cycle_of_an_operation_and_the_owner_of_its_memory_is_collected(pair, caught):
+    class Owner(bytearray):
+        pass
+
+    class Shows:
+        def __init__(self):
+            self.memory = np.zeros(100, np.uint8)
+            self.__array_interface__ = self.memory.__array_interface__
+
+    gone = []
+    for make in (lambda: Owner(100), Shows):
+        owner = make()
+        owner.operation = pair[0].create_writable(owner)
+        gone.append(weakref.ref(owner))
+        del owner
+    gc.collect()
+    gc.collect()
+    assert [ref() for ref in gone] == [None, None]
+    assert pair[0].stats()["operations_live"] == 0
+    caught.clear()
+
+
+def test_a_collected_cycle_is_quiet_before_its_memory_goes(peers):
+    """The peer is stopped in the middle: the collector waits until no byte can land any more."""
+    run_program(
+        """
+import gc, weakref, ropeway
+one, other = ropeway.Connector(quiet_ms=100), ropeway.Connector()
+class Owner(bytearray): pass
+for number in range(20):
+    owner = Owner(1 << 20)
+    passive = other.create_readable(bytes(1 << 20))
+    owner.operation = one.begin_read(passive.metadata, owner)
+    del owner
+    gc.collect()
+    passive.release()
+assert one.stats()["operations_live"] == 0
+"""
+    )
+
+
+def test_a_signals_handler_releases_what_its_thread_waits_for():
+    out = run_program(
+        """
+import signal, ropeway
+one = ropeway.Connector()
+op = one.create_readable(b"x")
+signal.signal(signal.SIGALRM, lambda *_: (op.release(), print("released", op.status.name)))
+signal.setitimer(signal.ITIMER_REAL, 0.2)
+try:
+    op.wait(60)
+except ropeway.OperationCancelled as error:
+    print(type(error).__name__)
+op.release()
+print(op.status.name, one.stats()["operations_live"])
+
+class Stop(Exception): pass
+def handler(*_):
+    op.release()
+    raise Stop
+op = one.create_readable(b"x")
+signal.signal(signal.SIGALRM, handler)
+signal.setitimer(signal.ITIMER_REAL, 0.2)
+try:
+    op.wait(60)
+except Stop:
+    print("stopped", op.status.name)
+"""
+    )
+    assert out == "released CANCELLED\nOperationCancelled\nCANCELLED 0\nstopped CANCELLED\n"
+
+
+def test_children_of_a_fork_end_whatever_threads_did_at_that_moment():
+    out = run_program(
+        """
+import os, sys, threading, ropeway
+one, stop = ropeway.Connector(), threading.Event()
+
+def work():
+    while not stop.is_set():
+        one.create_readable(b"x").release()
+
+threads = [threading.Thread(target=work) for _ in range(3)]
+for thread in threads:
+    thread.start()
+children = []
+for _ in range(40):
+    child = os.fork()
+    if child == 0:
+        sys.exit(0)
+    children.append(child)
+print({os.waitpid(child, 0)[1] for child in children})
+stop.set()
+for thread in threads:
+    thread.join()
+"""
+    )
+    assert out == "{0}\n"
