@@ -63,9 +63,11 @@ class _Core:
         with self._lock:
             if "Connector" not in self.__dict__:
                 module = _import()
+                from ._log import receive
                 from .errors import make
 
                 module.set_make_error(make)
+                module.set_log(receive)
                 # Before Python takes itself apart: live operations end, the threads stop.
                 atexit.register(module.shutdown)
                 self.__dict__.update(vars(module))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any, Mapping, Optional, TypeVar, Union
 
-from . import tensors
+from . import _log, tensors
 from ._load import core as _core
 from ._views import View, prepare, refuse, view_of
 from .memory import Descriptor, Registration
@@ -72,6 +72,7 @@ class Connector:
     transports, net_devices: as UCX_TLS and UCX_NET_DEVICES.
     interop: whether stock NIXL peers may use what this connector offers;
     reading and writing what they offer works in any case.
+    The library's log goes to logging.getLogger("ropeway"), by the level that it has when the connector is made.
     options: the others of ropeway_connector_options_t, by their names in <ropeway.h>.
     """
 
@@ -91,6 +92,7 @@ class Connector:
             raise TypeError(f"Connector() has no option '{min(unknown)}'; it has {', '.join(sorted(_OPTIONS))}")
         settings: dict[str, Any] = dict(options, name=name, transports=transports, net_devices=net_devices)
         settings["interop"] = int(interop)
+        settings["log_level"] = _log.level()
         self._interop = interop
         self._max_pieces: int = options.get("max_descriptors", _core.MAX_DESCRIPTORS)
         settings["stall_ms"] = None if stall is None else _limit_ms(stall)

@@ -25,23 +25,12 @@ typedef struct option {
     { #name, offsetof(ropeway_connector_options_t, name), 0 }
 
 static const option_t options_known[] = {
-    RW_PY_TEXT(name),
-    RW_PY_TEXT(transports),
-    RW_PY_TEXT(net_devices),
-    RW_PY_OPTION(stall_ms),
-    RW_PY_OPTION(deadline_ms),
-    RW_PY_OPTION(quiet_ms),
-    RW_PY_OPTION(keepalive_ms),
-    RW_PY_OPTION(spin_us),
-    RW_PY_OPTION(window),
-    RW_PY_OPTION(chunk_size),
-    RW_PY_OPTION(max_inflight),
-    RW_PY_OPTION(max_metadata),
-    RW_PY_OPTION(max_descriptors),
-    RW_PY_OPTION(max_operations),
-    RW_PY_OPTION(max_peers),
-    RW_PY_OPTION(interop),
-    RW_PY_OPTION(max_queues),
+    RW_PY_TEXT(name),           RW_PY_TEXT(transports),        RW_PY_TEXT(net_devices),
+    RW_PY_OPTION(log_level),    RW_PY_OPTION(stall_ms),        RW_PY_OPTION(deadline_ms),
+    RW_PY_OPTION(quiet_ms),     RW_PY_OPTION(keepalive_ms),    RW_PY_OPTION(spin_us),
+    RW_PY_OPTION(window),       RW_PY_OPTION(chunk_size),      RW_PY_OPTION(max_inflight),
+    RW_PY_OPTION(max_metadata), RW_PY_OPTION(max_descriptors), RW_PY_OPTION(max_operations),
+    RW_PY_OPTION(max_peers),    RW_PY_OPTION(interop),         RW_PY_OPTION(max_queues),
     RW_PY_OPTION(queue_after),
 };
 #define OPTIONS (sizeof options_known / sizeof options_known[0])
@@ -142,6 +131,7 @@ static PyObject *connector_new(PyTypeObject *type, PyObject *args, PyObject *kwa
     if (self != NULL) {
         ropeway_error_t error;
 
+        options.log = rw_py_log;
         Py_BEGIN_ALLOW_THREADS;
         error = ropeway_connector_create(&options, &self->handle);
         Py_END_ALLOW_THREADS;

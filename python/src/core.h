@@ -124,6 +124,15 @@ void rw_py_record_abandon(record_t *record);
 /* Frees abandoned records that have ended. */
 void rw_py_record_sweep(void);
 
+/* ---- log.c: the library's log ---- */
+
+/* A ropeway_log_fn. */
+void rw_py_log(void *unused, ropeway_log_level_t level, const char *text);
+/* Hands over what was queued. Needs the GIL. */
+void rw_py_log_deliver(void);
+/* Takes the function that gets the lines: (level, text). */
+PyObject *rw_py_set_log(PyObject *module, PyObject *callable);
+
 /* ---- the types ---- */
 
 typedef struct connector {

@@ -129,6 +129,7 @@ static int module_exec(PyObject *module) {
 
 static PyMethodDef methods[] = {
     {"set_make_error", set_make_error, METH_O, "Takes the function that makes exceptions."},
+    {"set_log", rw_py_set_log, METH_O, "Takes the function that gets the log: (level, text)."},
     {"describe", describe, METH_VARARGS, "describe(transports, net_devices) -> JSON"},
     {"parse_device", parse_device, METH_VARARGS, "parse_device(text) -> (kind, id)"},
     {"gather", rw_py_gather_method, METH_O,

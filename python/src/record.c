@@ -261,6 +261,7 @@ void rw_py_record_abandon(record_t *record) {
 void rw_py_record_sweep(void) {
     record_t *records;
 
+    rw_py_log_deliver();
     if (!atomic_load(&sweep_due)) {
         return;
     }

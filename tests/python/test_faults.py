@@ -393,3 +393,38 @@ for thread in threads:
 """
     )
     assert out == "{0}\n"
+
+
+# ---- the log ----
+
+
+def test_the_librarys_log_goes_to_pythons_logging(pair):
+    out = run_program(
+        """
+import logging, sys, ropeway
+class Handler(logging.Handler):
+    def emit(self, record):
+        lines.append((record.name, record.levelname, record.getMessage()))
+lines = []
+logging.getLogger("ropeway").addHandler(Handler())
+logging.getLogger("ropeway").setLevel(logging.DEBUG)
+one, other = ropeway.Connector(), ropeway.Connector()
+passive = one.create_readable(b"x")
+other.begin_read(passive.metadata, bytearray(1)).wait(30)
+try:
+    other.begin_read(passive.metadata, bytearray(1)).wait(30)
+except ropeway.PeerError:
+    pass
+other.close()
+one.close()
+one = ropeway.Connector()
+refused = [line for line in lines if "refused" in line[2]]
+print(refused[0][:2], all(name == "ropeway" for name, _, _ in lines))
+"""
+    )
+    assert out == "('ropeway', 'INFO') True\n"
+
+
+def test_a_program_without_logging_sees_no_log():
+    """Standard error stays empty, which run_program() checks."""
+    run_program("import ropeway; one = ropeway.Connector(); one.create_readable(b'x').release()")
