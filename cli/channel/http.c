@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Requests to one HTTP server, with libcurl. */
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +14,8 @@
 #include "common/name.h"
 #include "common/text.h"
 
+#define TRIES 4
+#define AGAIN_PAUSE_MS 50
 #define HEADERS_MAX ((size_t)64 << 10)
 #define SLOWEST 256L /* bytes per second; less is silence */
 
@@ -207,7 +210,20 @@ static void explain(const struct http *http, CURLcode result, const struct incom
     }
 }
 
-/* Sends it once. False: a sentence was printed, or a signal came. */
+/* A server that has too many connections closes some without a word. It has not begun to answer,
+ * and an offer that nobody takes up is dropped: the request may be sent again. */
+static bool was_put_out(const struct http *http, CURLcode result) {
+    return http->header_bytes == 0 && (result == CURLE_GOT_NOTHING || result == CURLE_RECV_ERROR ||
+                                       result == CURLE_SEND_ERROR);
+}
+
+static bool pause_unless_interrupted(int ms) {
+    struct pollfd interrupt = {.fd = cli_interrupt_fd(), .events = POLLIN};
+    poll(&interrupt, 1, ms);
+    return !cli_interrupted();
+}
+
+/* Sends it, and again where that may help. False: a sentence was printed, or a signal came. */
 static bool exchange(struct http *http, const char *url, const char *body,
                      struct incoming *incoming) {
     curl_easy_setopt(http->easy, CURLOPT_URL, url);
@@ -219,7 +235,15 @@ static bool exchange(struct http *http, const char *url, const char *body,
         curl_easy_setopt(http->easy, CURLOPT_HTTPGET, 1L);
     }
     CURLcode result;
-    if (!drive(http, &result)) {
+    for (int left = TRIES; left > 0; left--) {
+        if (!drive(http, &result)) {
+            return false;
+        }
+        if (!was_put_out(http, result) || !pause_unless_interrupted(AGAIN_PAUSE_MS)) {
+            break;
+        }
+    }
+    if (cli_interrupted()) {
         return false;
     }
     if (result != CURLE_OK) {

@@ -57,17 +57,28 @@ static bool is_loopback(const struct sockaddr_storage *address) {
     return ntohl(((const struct sockaddr_in *)address)->sin_addr.s_addr) >> 24 == 127;
 }
 
+static socklen_t size_of(const struct sockaddr *address) {
+    return address->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
+                                          : sizeof(struct sockaddr_in);
+}
+
+void cli_address_name(const struct sockaddr *address, char *name, size_t size) {
+    char host[NI_MAXHOST], port[8];
+    if (getnameinfo(address, size_of(address), host, sizeof host, port, sizeof port,
+                    NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
+        strcpy(host, "?");
+        strcpy(port, "0");
+    }
+    snprintf(name, size, strchr(host, ':') != NULL ? "[%s]:%s" : "%s:%s", host, port);
+}
+
 static bool describe(int fd, struct cli_bound *bound) {
     struct sockaddr_storage address = {0};
     socklen_t length = sizeof address;
-    char host[CLI_ADDRESS_SIZE - 16], port[NI_MAXSERV];
-    if (getsockname(fd, (struct sockaddr *)&address, &length) != 0 ||
-        getnameinfo((struct sockaddr *)&address, length, host, sizeof host, port, 8,
-                    NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
+    if (getsockname(fd, (struct sockaddr *)&address, &length) != 0) {
         return false;
     }
-    snprintf(bound->name, sizeof bound->name, strchr(host, ':') != NULL ? "[%s]:%.7s" : "%s:%.7s",
-             host, port);
+    cli_address_name((struct sockaddr *)&address, bound->name, sizeof bound->name);
     bound->is_loopback = is_loopback(&address);
     return true;
 }
@@ -134,13 +145,10 @@ int cli_address_connect(const char *address, const char *server, char text[CLI_S
 }
 
 void cli_address_host(const struct sockaddr *address, char *host, size_t size) {
-    socklen_t length = address == NULL                  ? 0
-                       : address->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
-                                                        : sizeof(struct sockaddr_in);
     char text[NI_MAXHOST] = "?";
     static const char wrapped[] = "::ffff:";
     if (address != NULL) {
-        getnameinfo(address, length, text, sizeof text, NULL, 0, NI_NUMERICHOST);
+        getnameinfo(address, size_of(address), text, sizeof text, NULL, 0, NI_NUMERICHOST);
     }
     bool is_wrapped = strncmp(text, wrapped, strlen(wrapped)) == 0 && strchr(text, '.') != NULL;
     snprintf(host, size, "%s", text + (is_wrapped ? strlen(wrapped) : 0));

@@ -21,9 +21,12 @@ int cli_address_listen(const char *address, struct cli_bound *bound, char text[C
 /* Connects. server: what should run there, for the text. As above. */
 int cli_address_connect(const char *address, const char *server, char text[CLI_SENTENCE_SIZE]);
 
+/* "HOST:PORT" of a socket's address, in numbers; "?" when it has none. */
+struct sockaddr;
+void cli_address_name(const struct sockaddr *address, char *name, size_t size);
+
 /* The host of a socket's address in numbers; "?" when it has none. An IPv4 address that IPv6 wraps
  * is shown as such. */
-struct sockaddr;
 void cli_address_host(const struct sockaddr *address, char *host, size_t size);
 
 #endif

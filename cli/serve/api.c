@@ -221,6 +221,19 @@ bool cli_serve_authorized(const struct cli_server *server, const char *header) {
     return sodium_memcmp(hash, server->token_hash, sizeof hash) == 0;
 }
 
+/* As many may wait as there may be transfers; the rest is told how things stand, and asks again. So
+ * however many wait, there is room for others. */
+static void answer_outcome(struct cli_server *server, const struct cli_request *request,
+                           struct cli_answer *answer) {
+    bool waits = request->wait_s > 0;
+    bool may_wait = waits && atomic_fetch_add(&server->waits, 1) < server->max_clients;
+    answer->json = cli_transfers_outcome(server->transfers, request->transfer,
+                                         may_wait ? request->wait_s : 0, &answer->refusal);
+    if (waits) {
+        atomic_fetch_sub(&server->waits, 1);
+    }
+}
+
 void cli_serve_answer(struct cli_server *server, const struct cli_request *request,
                       struct cli_answer *answer) {
     switch (request->route) {
@@ -234,8 +247,7 @@ void cli_serve_answer(struct cli_server *server, const struct cli_request *reque
         answer_write(server, request, answer);
         break;
     case CLI_ROUTE_TRANSFER:
-        answer->json = cli_transfers_outcome(server->transfers, request->transfer, request->wait_s,
-                                             &answer->refusal);
+        answer_outcome(server, request, answer);
         break;
     case CLI_ROUTE_METRICS:
         answer->text = cli_serve_metrics(server);
@@ -244,7 +256,10 @@ void cli_serve_answer(struct cli_server *server, const struct cli_request *reque
         }
         break;
     case CLI_ROUTE_HEALTH:
-        pack_answer(answer, json_pack("{s:s, s:s}", "status", "ok", "version", ropeway_version()));
+        if (cli_health_is_good(server->health, &answer->refusal)) {
+            pack_answer(answer,
+                        json_pack("{s:s, s:s}", "status", "ok", "version", ropeway_version()));
+        }
         break;
     }
 }

@@ -20,17 +20,22 @@
 #include "serve.h"
 
 #define IDLE_TIMEOUT_S 60
+#define LEAVING_MAX 64 /* connections that were put out and are not closed yet */
 #define THREAD_STACK ((size_t)512 << 10)
 #define BODY_HARD_LIMIT (16 * CLI_BODY_MAX) /* more is not even read */
 
 struct cli_httpd {
+    struct cli_server *server;
+    const struct cli_hosts *hosts;
+    struct cli_guard *guard;
     struct MHD_Daemon *daemon;
 };
 
 /* A request while it comes in. */
 struct exchange {
-    struct cli_server *server;
-    char *target; /* path and query as they came */
+    struct cli_httpd *http;
+    struct cli_connection *connection; /* NULL: not known to the guard */
+    char *target;                      /* path and query as they came */
     char peer[CLI_PEER_SIZE];
     bool started; /* the headers were looked at */
     char *body;
@@ -79,48 +84,57 @@ static enum MHD_Result send_answer(const struct exchange *exchange,
     /* Metadata is a capability, and used once. */
     MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
     add_refusal_headers(response, refusal);
+    cli_guard_phase(exchange->http->guard, exchange->connection, CLI_PHASE_ANSWER);
     unsigned status = refusal->status != 0 ? (unsigned)refusal->status : MHD_HTTP_OK;
     enum MHD_Result result = MHD_queue_response(connection, status, response);
     MHD_destroy_response(response);
     return result;
 }
 
-static enum MHD_Result send_refusal(const struct exchange *exchange,
-                                    struct MHD_Connection *connection, int status,
-                                    const char *sentence) {
-    struct cli_answer answer = {0};
-    cli_refuse(&answer.refusal, status, "%s", sentence);
-    return send_answer(exchange, connection, &answer);
-}
-
 /* ---- Requests ----------------------------------------------------------------- */
 
-static bool is_authorized(const struct cli_server *server, struct MHD_Connection *connection) {
-    return cli_serve_authorized(server, MHD_lookup_connection_value(connection, MHD_HEADER_KIND,
-                                                                    MHD_HTTP_HEADER_AUTHORIZATION));
+static const char *header_of(struct MHD_Connection *connection, const char *name) {
+    return MHD_lookup_connection_value(connection, MHD_HEADER_KIND, name);
+}
+
+/* Whether the headers permit what is asked. What monitors ask for is open to everybody, and tells
+ * nothing. */
+static bool is_permitted(const struct exchange *exchange, struct MHD_Connection *connection,
+                         struct cli_refusal *refusal) {
+    if (cli_request_is_open(exchange->target)) {
+        return true;
+    }
+    struct cli_origin origin = {header_of(connection, MHD_HTTP_HEADER_HOST),
+                                header_of(connection, MHD_HTTP_HEADER_ORIGIN),
+                                header_of(connection, "Sec-Fetch-Site")};
+    if (!cli_origin_check(exchange->http->hosts, &origin, refusal)) {
+        return false;
+    }
+    const char *authorization = header_of(connection, MHD_HTTP_HEADER_AUTHORIZATION);
+    return cli_serve_authorized(exchange->http->server, authorization) ||
+           cli_refuse(refusal, 401,
+                      "this server needs its token; give it with '--token-file FILE'");
 }
 
 static bool declares_long_body(struct MHD_Connection *connection) {
-    const char *header =
-        MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    const char *header = header_of(connection, MHD_HTTP_HEADER_CONTENT_LENGTH);
     uint64_t length;
     return header != NULL && !cli_parse_number(header, 0, CLI_BODY_MAX, &length);
 }
 
-/* The headers are there, the body is not. */
+/* The headers are there, the body is not: nothing of it is read for a request that is refused. */
 static enum MHD_Result start_exchange(struct exchange *exchange,
                                       struct MHD_Connection *connection) {
+    struct cli_answer answer = {0};
     exchange->started = true;
-    atomic_fetch_add(&exchange->server->requests, 1);
-    if (!is_authorized(exchange->server, connection)) {
-        return send_refusal(exchange, connection, 401,
-                            "this server needs its token; give it with '--token-file FILE'");
+    if (is_permitted(exchange, connection, &answer.refusal) &&
+        (!declares_long_body(connection) ||
+         cli_refuse(&answer.refusal, 413, "the body is too long; %zu bytes are allowed",
+                    CLI_BODY_MAX))) {
+        cli_guard_phase(exchange->http->guard, exchange->connection, CLI_PHASE_BODY);
+        return MHD_YES;
     }
-    if (declares_long_body(connection)) {
-        return send_refusal(exchange, connection, 413,
-                            "the body is too long; 65536 bytes are allowed");
-    }
-    return MHD_YES;
+    return send_answer(exchange, connection, &answer);
 }
 
 static enum MHD_Result add_body(struct exchange *exchange, const char *data, size_t size) {
@@ -143,10 +157,11 @@ static enum MHD_Result finish_exchange(struct exchange *exchange, struct MHD_Con
     if (request == NULL) {
         return MHD_NO;
     }
+    cli_guard_phase(exchange->http->guard, exchange->connection, CLI_PHASE_WORK);
     if (cli_request_parse(method, exchange->target, exchange->body, exchange->length, request,
                           &answer.refusal)) {
         request->peer = exchange->peer;
-        cli_serve_answer(exchange->server, request, &answer);
+        cli_serve_answer(exchange->http->server, request, &answer);
     }
     free(request);
     return send_answer(exchange, connection, &answer);
@@ -175,12 +190,12 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
 
 /* The request line has come: what is returned is the exchange's context. */
 static void *on_target(void *arg, const char *target, struct MHD_Connection *connection) {
-    struct cli_server *server = arg;
+    struct cli_httpd *http = arg;
     struct exchange *exchange = calloc(1, sizeof *exchange);
     if (exchange == NULL) {
         return NULL;
     }
-    exchange->server = server;
+    exchange->http = http;
     exchange->target = strdup(target);
     if (exchange->target == NULL) {
         free(exchange);
@@ -190,7 +205,11 @@ static void *on_target(void *arg, const char *target, struct MHD_Connection *con
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
     cli_address_host(info != NULL ? info->client_addr : NULL, exchange->peer,
                      sizeof exchange->peer);
-    atomic_fetch_add(&server->active, 1);
+    info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    exchange->connection = info != NULL ? info->socket_context : NULL;
+    cli_guard_phase(http->guard, exchange->connection, CLI_PHASE_HEADERS);
+    atomic_fetch_add(&http->server->requests, !cli_request_is_open(target));
+    atomic_fetch_add(&http->server->active, 1);
     return exchange;
 }
 
@@ -204,11 +223,29 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **co
     if (exchange == NULL) {
         return;
     }
-    atomic_fetch_sub(&exchange->server->active, 1);
-    cli_event_signal(exchange->server->idle_fd);
+    cli_guard_phase(exchange->http->guard, exchange->connection, CLI_PHASE_IDLE);
+    atomic_fetch_sub(&exchange->http->server->active, 1);
+    cli_event_signal(exchange->http->server->idle_fd);
     free(exchange->target);
     free(exchange->body);
     free(exchange);
+}
+
+/* A connection has come or goes; its socket is open in both cases. */
+static void on_connection(void *arg, struct MHD_Connection *connection, void **context,
+                          enum MHD_ConnectionNotificationCode code) {
+    struct cli_httpd *http = arg;
+    const union MHD_ConnectionInfo *fd =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    const union MHD_ConnectionInfo *address =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    if (code == MHD_CONNECTION_NOTIFY_STARTED && fd != NULL) {
+        *context = cli_guard_add(http->guard, fd->connect_fd,
+                                 address != NULL ? address->client_addr : NULL);
+    } else if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
+        cli_guard_remove(http->guard, *context);
+        *context = NULL;
+    }
 }
 
 /* Names are decoded by cli_request_parse(), once, with its checks. */
@@ -227,39 +264,43 @@ static void on_log(void *arg, const char *format, va_list arguments) {
 
 /* ---- Start and stop ------------------------------------------------------------- */
 
-struct cli_httpd *cli_httpd_start(struct cli_server *server, const char *listen,
-                                  uint32_t max_connections, char *url, size_t url_size,
-                                  bool *is_loopback) {
-    struct cli_httpd *http = calloc(1, sizeof *http);
-    if (http == NULL) {
-        cli_fail("out of memory");
-        return NULL;
-    }
-    struct cli_bound bound;
-    char text[CLI_SENTENCE_SIZE];
-    int fd = cli_address_listen(listen, &bound, text);
-    if (fd < 0) {
-        cli_fail("%s", text);
-        free(http);
-        return NULL;
-    }
-    snprintf(url, url_size, "http://%s/", bound.name);
-    *is_loopback = bound.is_loopback;
-    http->daemon = MHD_start_daemon(
+static struct MHD_Daemon *start_daemon(struct cli_httpd *http, int fd, uint32_t max_connections) {
+    return MHD_start_daemon(
         MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL |
             MHD_USE_ITC | MHD_USE_ERROR_LOG,
         0, NULL, NULL, on_request, NULL, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
-        MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)max_connections,
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_TIMEOUT_S, MHD_OPTION_THREAD_STACK_SIZE,
-        THREAD_STACK, MHD_OPTION_URI_LOG_CALLBACK, on_target, server, MHD_OPTION_NOTIFY_COMPLETED,
-        on_completed, NULL, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
-        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
-    if (http->daemon != NULL) {
+        MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
+        (unsigned)max_connections + LEAVING_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)IDLE_TIMEOUT_S, MHD_OPTION_THREAD_STACK_SIZE, THREAD_STACK,
+        MHD_OPTION_URI_LOG_CALLBACK, on_target, http, MHD_OPTION_NOTIFY_COMPLETED, on_completed,
+        NULL, MHD_OPTION_NOTIFY_CONNECTION, on_connection, http, MHD_OPTION_UNESCAPE_CALLBACK,
+        keep_escapes, NULL, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
+}
+
+struct cli_httpd *cli_httpd_start(struct cli_server *server,
+                                  const struct cli_httpd_options *options,
+                                  struct cli_bound *bound) {
+    char text[CLI_SENTENCE_SIZE];
+    int fd = cli_address_listen(options->listen, bound, text);
+    if (fd < 0) {
+        cli_fail("%s", text);
+        return NULL;
+    }
+    struct cli_httpd *http = calloc(1, sizeof *http);
+    if (http != NULL) {
+        http->server = server;
+        http->hosts = &options->hosts;
+        http->guard = cli_guard_create(options->max_connections);
+    }
+    if (http != NULL && http->guard != NULL) {
+        http->daemon = start_daemon(http, fd, options->max_connections);
+    }
+    if (http != NULL && http->daemon != NULL) {
         return http;
     }
     cli_fail("can't start the HTTP server: %s", cli_errno_text(errno));
     close(fd);
-    free(http);
+    cli_httpd_stop(http);
     return NULL;
 }
 
@@ -267,6 +308,9 @@ void cli_httpd_stop(struct cli_httpd *http) {
     if (http == NULL) {
         return;
     }
-    MHD_stop_daemon(http->daemon);
+    if (http->daemon != NULL) {
+        MHD_stop_daemon(http->daemon);
+    }
+    cli_guard_destroy(http->guard);
     free(http);
 }

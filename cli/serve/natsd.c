@@ -6,8 +6,7 @@
  *
  * The NATS library calls on_message() on a thread per subscription, which must not wait; so a pool
  * of threads carries the requests out. Those that wait for the end of a transfer hold a thread
- * each. They may be as many as there may be transfers, and the pool is larger than that: however
- * many wait, others are answered.
+ * each, of which the pool has more than there may be such requests.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -57,7 +56,6 @@ struct cli_natsd {
     struct cli_pool *pool;
     int lost_fd;         /* an eventfd: the connection is closed for good */
     atomic_bool running; /* from the start to the stop: events are told */
-    atomic_uint waits;   /* requests that wait for the end of a transfer */
 
     pthread_mutex_t lock;
     pthread_cond_t settled;
@@ -193,16 +191,9 @@ static bool is_authorized(struct cli_natsd *natsd, natsMsg *message) {
 
 static void carry_out(struct cli_natsd *natsd, struct cli_request *request,
                       struct cli_answer *answer) {
-    bool waits = request->route == CLI_ROUTE_TRANSFER && request->wait_s != 0;
     int64_t room = natsConnection_GetMaxPayload(natsd->connection) - HEADER_ROOM;
     request->answer_max = room > HEADER_ROOM ? (size_t)room : HEADER_ROOM;
-    if (waits && atomic_fetch_add(&natsd->waits, 1) >= natsd->server->max_clients) {
-        request->wait_s = 0; /* it is told how things stand, and asks again */
-    }
     cli_serve_answer(natsd->server, request, answer);
-    if (waits) {
-        atomic_fetch_sub(&natsd->waits, 1);
-    }
 }
 
 static void run_job(void *arg) {

@@ -288,3 +288,7 @@ bool cli_request_parse_message(enum cli_route route, const char *body, size_t le
     json_decref(loaded);
     return taken;
 }
+
+bool cli_request_is_open(const char *target) {
+    return path_is(target, strcspn(target, "?"), "/healthz");
+}

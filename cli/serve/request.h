@@ -50,6 +50,10 @@ bool cli_request_parse(const char *method, const char *target, const char *body,
 bool cli_request_parse_message(enum cli_route route, const char *body, size_t length,
                                struct cli_request *request, struct cli_refusal *refusal);
 
+/* Whether a target is one that monitors and tools may ask for without a token, whatever they call
+ * the server. */
+bool cli_request_is_open(const char *target);
+
 /* Sets a refusal and returns false. */
 bool cli_refuse(struct cli_refusal *refusal, int status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

@@ -15,6 +15,7 @@
 
 #include "channel/token.h"
 #include "channel/url.h"
+#include "common/address.h"
 #include "common/api.h"
 #include "common/cli.h"
 #include "common/clock.h"
@@ -32,7 +33,7 @@
 #define DAY_MS 86400000
 
 struct options {
-    const char *listen;
+    struct cli_httpd_options http;
     struct cli_natsd_options nats;
     const char *writable;
     const char *token_file;
@@ -57,6 +58,9 @@ static void print_help(void) {
         "\n"
         "  -l, --listen ADDR:PORT     listen here for HTTP (default %s, or not at all\n"
         "                             with '--nats'; port 0 picks a free one)\n"
+        "      --allow-host NAME      a further name that requests may call the server by, and "
+        "whose\n"
+        "                             pages may use it; '*': all\n"
         "  -n, --nats URL             take requests from the NATS server at\n"
         "                             nats://[USER:PASSWORD@|TOKEN@]HOST[:PORT]; tls:// asks for "
         "TLS\n"
@@ -93,6 +97,15 @@ static void print_help(void) {
 
 /* ---- Options ------------------------------------------------------------------ */
 
+static int allow_host(struct cli_hosts *hosts, const char *name) {
+    if (hosts->count == CLI_HOSTS_MAX || name[0] == '\0') {
+        return cli_usage("serve", "--allow-host takes a name, up to %d times", CLI_HOSTS_MAX);
+    }
+    hosts->names[hosts->count++] = name;
+    hosts->allowed = hosts->count;
+    return CLI_GO_ON;
+}
+
 /* The exit code, or CLI_GO_ON. */
 static int parse_option(int option, struct options *options) {
     if (cli_credentials_option(option, optarg, &options->nats.credentials)) {
@@ -100,7 +113,7 @@ static int parse_option(int option, struct options *options) {
     }
     switch (option) {
     case 'l':
-        options->listen = optarg;
+        options->http.listen = optarg;
         break;
     case 'n':
         options->nats.url = optarg;
@@ -141,6 +154,8 @@ static int parse_option(int option, struct options *options) {
     case 'T':
         options->transports = optarg;
         break;
+    case 'H':
+        return allow_host(&options->http.hosts, optarg);
     case 'L':
         options->log_as_json = strcmp(optarg, "json") == 0;
         if (!options->log_as_json && strcmp(optarg, "text") != 0) {
@@ -163,8 +178,8 @@ static int check_nats(struct options *options) {
     if (!cli_credentials_check(credentials, "serve")) {
         return CLI_EXIT_USAGE;
     }
-    if (nats->url == NULL && options->listen == NULL) {
-        options->listen = DEFAULT_LISTEN;
+    if (nats->url == NULL && options->http.listen == NULL) {
+        options->http.listen = DEFAULT_LISTEN;
     }
     if (nats->subject == NULL) {
         nats->subject = DEFAULT_SUBJECT;
@@ -189,6 +204,7 @@ static int parse_options(int argc, char **argv, struct options *options) {
                                           {"stall-limit", required_argument, NULL, 'S'},
                                           {"interop", no_argument, NULL, 'i'},
                                           {"transports", required_argument, NULL, 'T'},
+                                          {"allow-host", required_argument, NULL, 'H'},
                                           {"log-format", required_argument, NULL, 'L'},
                                           {"help", no_argument, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
@@ -332,6 +348,7 @@ static void stop(struct cli_server *server, struct channels *channels) {
         _exit(CLI_EXIT_OK);
     }
     cli_httpd_stop(channels->httpd);
+    cli_health_stop(server->health);
     if (server->transfers != NULL) {
         cli_transfers_destroy(server->transfers);
     }
@@ -342,20 +359,38 @@ static void stop(struct cli_server *server, struct channels *channels) {
     }
 }
 
+/* Which names lead to this server. */
+static void name_hosts(struct cli_httpd_options *http, char host[256]) {
+    struct cli_hosts *hosts = &http->hosts;
+    const char *colon = strrchr(http->listen, ':');
+    size_t length = colon != NULL ? (size_t)(colon - http->listen) : 0;
+    if (gethostname(hosts->machine, sizeof hosts->machine - 1) != 0) {
+        hosts->machine[0] = '\0';
+    }
+    if (length > 0 && length < 256) {
+        memcpy(host, http->listen, length);
+        host[length] = '\0';
+        hosts->names[hosts->count++] = host;
+    }
+}
+
 /* Opens the channels and prints their URLs. */
-static int open_channels(struct cli_server *server, const struct options *options,
+static int open_channels(struct cli_server *server, struct options *options,
                          struct channels *channels) {
-    char http_url[128], nats_url[512];
-    bool loopback;
-    if (options->listen != NULL) {
-        channels->httpd = cli_httpd_start(server, options->listen, server->max_clients * 2 + 32,
-                                          http_url, sizeof http_url, &loopback);
+    static char host[256];
+    struct cli_bound bound;
+    char nats_url[512];
+    if (options->http.listen != NULL) {
+        name_hosts(&options->http, host);
+        options->http.max_connections = server->max_clients * 2 + 32;
+        channels->httpd = cli_httpd_start(server, &options->http, &bound);
         if (channels->httpd == NULL) {
             return CLI_EXIT_FAILED;
         }
-        if (!loopback && !server->needs_token) {
-            cli_warn("who can reach %s can read all that is offered%s; use '--token-file FILE'",
-                     http_url, server->writable >= 0 ? ", and write" : "");
+        if (!bound.is_loopback && !server->needs_token) {
+            cli_warn("who can reach http://%s/ can read all that is offered%s; use '--token-file "
+                     "FILE'",
+                     bound.name, server->writable >= 0 ? ", and write" : "");
         }
     }
     if (options->nats.url != NULL) {
@@ -364,8 +399,12 @@ static int open_channels(struct cli_server *server, const struct options *option
             return CLI_EXIT_FAILED;
         }
     }
+    server->health = cli_health_start(channels->httpd != NULL ? bound.name : NULL);
+    if (server->health == NULL) {
+        return CLI_EXIT_FAILED;
+    }
     if (channels->httpd != NULL) {
-        printf("ropeway: serving on %s\n", http_url);
+        printf("ropeway: serving on http://%s/\n", bound.name);
     }
     if (channels->natsd != NULL) {
         printf("ropeway: serving on %s\n", nats_url);
@@ -386,7 +425,7 @@ static int wait_for_end(const struct channels *channels, int signals) {
     return CLI_EXIT_OK;
 }
 
-static int serve(struct cli_server *server, const struct options *options, int signals) {
+static int serve(struct cli_server *server, struct options *options, int signals) {
     struct channels channels = {0};
     int code = start_transfers(server, options) ? open_channels(server, options, &channels)
                                                 : CLI_EXIT_FAILED;

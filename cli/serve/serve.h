@@ -10,7 +10,11 @@
 #include <sodium.h>
 
 #include "channel/credentials.h"
+#include "common/address.h"
 #include "common/api.h"
+#include "guard.h"
+#include "health.h"
+#include "origin.h"
 #include "request.h"
 #include "transfer.h"
 #include "tree.h"
@@ -29,7 +33,9 @@ struct cli_server {
     atomic_uint_fast64_t requests; /* over HTTP */
     atomic_uint_fast64_t messages; /* over NATS */
     atomic_uint_fast64_t active;   /* requests that came and are not yet answered in full */
-    int idle_fd;                   /* an event: one was answered */
+    atomic_uint waits;             /* requests that wait for the end of a transfer */
+    struct cli_health *health;
+    int idle_fd; /* an event: one was answered */
 };
 
 /* An answer: json, or text (to be freed) when that is NULL; or a refusal when refusal.status is not
@@ -56,10 +62,15 @@ char *cli_serve_metrics(struct cli_server *server);
 /* httpd.c: HTTP around it. */
 struct cli_httpd;
 
-/* Listens on "HOST:PORT" and writes the URL into url. NULL: a sentence was printed. */
-struct cli_httpd *cli_httpd_start(struct cli_server *server, const char *listen,
-                                  uint32_t max_connections, char *url, size_t url_size,
-                                  bool *is_loopback);
+struct cli_httpd_options {
+    const char *listen; /* "HOST:PORT" */
+    uint32_t max_connections;
+    struct cli_hosts hosts;
+};
+
+/* Listens, and says where. The options must stay. NULL: a sentence was printed. */
+struct cli_httpd *cli_httpd_start(struct cli_server *server,
+                                  const struct cli_httpd_options *options, struct cli_bound *bound);
 void cli_httpd_stop(struct cli_httpd *http);
 
 /* natsd.c: NATS around it. */

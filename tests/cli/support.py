@@ -74,14 +74,15 @@ def new_prefix():
 class Server:
     """A `ropeway serve` on a port of its own choice; over NATS with HTTP beside it, for metrics."""
 
-    def __init__(self, *arguments, listen="127.0.0.1:0", nats=None, prefix=None):
+    def __init__(self, *arguments, listen="127.0.0.1:0", nats=None, prefix=None, **options_of_process):
         self.channel = "nats" if nats else CHANNEL
         options = ["--listen", listen]
         if self.channel == "nats":
             self.nats = nats or nats_support.shared_server()[0]
             self.prefix = prefix or new_prefix()
             options += ["--nats", self.nats.url, "--subject", self.prefix]
-        self.process = start("serve", *options, *arguments, encoding="utf-8")
+        self.process = start("serve", *options, *arguments, encoding="utf-8",
+                             **options_of_process)
         line = self._next_line()
         if not line.startswith("ropeway: serving on http://"):
             self.process.kill()

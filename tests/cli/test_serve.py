@@ -188,7 +188,7 @@ class Interface(TestCase):
             targets = [("GET", "/v1/objects"), ("POST", READ % "file"), ("POST", WRITE % "x"),
                        ("GET", "/v1/transfers/" + "0" * 32)]
             if CHANNEL == "http":
-                targets += [("GET", "/metrics"), ("GET", "/healthz"), ("GET", "/nothing")]
+                targets += [("GET", "/metrics"), ("GET", "/nothing"), ("GET", "/healthz/")]
             for method, target in targets:
                 for header in (None, "Bearer s3cret-toke", "Bearer s3cret-token2", "Bearer ",
                                "Basic s3cret-token", "s3cret-token"):
