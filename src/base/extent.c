@@ -35,7 +35,7 @@ static bool insert_at(rw_extents_t *extents, uint32_t index, rw_extent_t piece) 
 }
 
 /* The first held piece that begins at or behind offset; count when there is none. */
-static uint32_t find(const rw_extents_t *extents, uint64_t offset) {
+static uint32_t find_extent(const rw_extents_t *extents, uint64_t offset) {
     uint32_t low = 0;
     uint32_t high = extents->count;
 
@@ -66,7 +66,7 @@ static int add_in_order(rw_extents_t *extents, uint64_t end) {
 }
 
 static int add_later(rw_extents_t *extents, rw_extent_t piece) {
-    uint32_t index = find(extents, piece.begin);
+    uint32_t index = find_extent(extents, piece.begin);
     rw_extent_t *before = index > 0 ? &extents->later[index - 1] : NULL;
     rw_extent_t *after = index < extents->count ? &extents->later[index] : NULL;
 

@@ -78,7 +78,7 @@ static char peek(rw_json_t *json) {
     return '\0';
 }
 
-static bool take(rw_json_t *json, char c) {
+static bool take_char(rw_json_t *json, char c) {
     if (peek(json) != c) {
         return false;
     }
@@ -126,7 +126,7 @@ static ropeway_error_t read_key(rw_json_t *json, const char *name, const rw_json
                        at - json->begin);
     }
     *seen |= 1u << *index;
-    return take(json, ':') ? ROPEWAY_OK : syntax(json, "':'");
+    return take_char(json, ':') ? ROPEWAY_OK : syntax(json, "':'");
 }
 
 ropeway_error_t rw_json_object(rw_json_t *json, const char *name, const rw_json_member_t *members,
@@ -134,7 +134,7 @@ ropeway_error_t rw_json_object(rw_json_t *json, const char *name, const rw_json_
     uint32_t seen = 0;
     char where[NAME_MAX_LENGTH];
 
-    if (!take(json, '{')) {
+    if (!take_char(json, '{')) {
         return rw_json_expected(json, name, "a JSON object", json->at);
     }
     if (peek(json) != '}') {
@@ -148,9 +148,9 @@ ropeway_error_t rw_json_object(rw_json_t *json, const char *name, const rw_json_
             if (error != ROPEWAY_OK) {
                 return error;
             }
-        } while (take(json, ','));
+        } while (take_char(json, ','));
     }
-    if (!take(json, '}')) {
+    if (!take_char(json, '}')) {
         return syntax(json, "',' or '}'");
     }
     for (size_t i = 0; i < count; i++) {
@@ -165,10 +165,10 @@ ropeway_error_t rw_json_object(rw_json_t *json, const char *name, const rw_json_
 ropeway_error_t rw_json_array(rw_json_t *json, const char *name, rw_json_fn read, void *arg) {
     ropeway_error_t error;
 
-    if (!take(json, '[')) {
+    if (!take_char(json, '[')) {
         return rw_json_expected(json, name, "a list", json->at);
     }
-    if (take(json, ']')) {
+    if (take_char(json, ']')) {
         return ROPEWAY_OK;
     }
     json->list = name;
@@ -179,9 +179,9 @@ ropeway_error_t rw_json_array(rw_json_t *json, const char *name, rw_json_fn read
             return error;
         }
         json->index++;
-    } while (take(json, ','));
+    } while (take_char(json, ','));
     json->index = RW_JSON_NO_INDEX;
-    return take(json, ']') ? ROPEWAY_OK : syntax(json, "',' or ']'");
+    return take_char(json, ']') ? ROPEWAY_OK : syntax(json, "',' or ']'");
 }
 
 ropeway_error_t rw_json_end(rw_json_t *json) {
@@ -313,7 +313,7 @@ static bool skip_character(rw_json_t *json, rw_json_text_t *text) {
 }
 
 ropeway_error_t rw_json_string(rw_json_t *json, const char *name, rw_json_text_t *text) {
-    if (!take(json, '"')) {
+    if (!take_char(json, '"')) {
         return rw_json_expected(json, name, "a text", json->at);
     }
     *text = (rw_json_text_t){.raw = json->at};
@@ -330,7 +330,7 @@ ropeway_error_t rw_json_string(rw_json_t *json, const char *name, rw_json_text_t
         }
     }
     text->raw_length = (size_t)(json->at - text->raw);
-    return take(json, '"') ? ROPEWAY_OK : syntax(json, "'\"'");
+    return take_char(json, '"') ? ROPEWAY_OK : syntax(json, "'\"'");
 }
 
 void rw_json_copy(const rw_json_text_t *text, char *buffer) {

@@ -19,7 +19,7 @@ static void count(rw_flight_t *flight, rw_link_t *link) RW_LOCKED {
     }
 }
 
-static void finish(rw_flight_t *flight, ucs_status_t status) RW_LOCKED {
+static void return_flight(rw_flight_t *flight, ucs_status_t status) RW_LOCKED {
     if (flight->link != NULL) {
         flight->link->flights--;
         flight->link = NULL;
@@ -28,9 +28,9 @@ static void finish(rw_flight_t *flight, ucs_status_t status) RW_LOCKED {
                  ucs_status_string(status));
 }
 
-static void on_sent(void *request, ucs_status_t status, void *argument) RW_UNCHECKED {
+static void on_am_sent(void *request, ucs_status_t status, void *argument) RW_UNCHECKED {
     ucp_request_free(request);
-    finish(argument, status);
+    return_flight(argument, status);
 }
 
 ropeway_error_t rw_am_send(rw_link_t *link, ucp_ep_h endpoint, rw_flight_t *flight) {
@@ -40,7 +40,7 @@ ropeway_error_t rw_am_send(rw_link_t *link, ucp_ep_h endpoint, rw_flight_t *flig
         .flags = (flight->lends ? UCP_AM_SEND_FLAG_RNDV : UCP_AM_SEND_FLAG_EAGER) |
                  (flight->introduces ? UCP_AM_SEND_FLAG_REPLY : 0),
         .memory_type = rw_ucx_memory_type(flight->device),
-        .cb.send = on_sent,
+        .cb.send = on_am_sent,
         .user_data = flight};
     ucs_status_ptr_t request;
 
@@ -62,7 +62,7 @@ ropeway_error_t rw_am_send(rw_link_t *link, ucp_ep_h endpoint, rw_flight_t *flig
                        ucs_status_string(UCS_PTR_STATUS(request)));
     }
     if (request == NULL) {
-        finish(flight, UCS_OK);
+        return_flight(flight, UCS_OK);
     }
     return ROPEWAY_OK;
 }
@@ -73,11 +73,12 @@ static void on_placed(void *request, ucs_status_t status, size_t length,
                       void *argument) RW_UNCHECKED {
     (void)length;
     ucp_request_free(request);
-    finish(argument, status);
+    return_flight(argument, status);
 }
 
 /* Lets UCX put the bytes where they belong. */
-static void place(const rw_am_receiver_t *receiver, void *data, rw_flight_t *flight) RW_LOCKED {
+static void place_bytes(const rw_am_receiver_t *receiver, void *data,
+                        rw_flight_t *flight) RW_LOCKED {
     ucp_request_param_t param = {.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK |
                                                  UCP_OP_ATTR_FIELD_USER_DATA |
                                                  UCP_OP_ATTR_FIELD_MEMORY_TYPE,
@@ -95,7 +96,7 @@ static void place(const rw_am_receiver_t *receiver, void *data, rw_flight_t *fli
     request = ucp_am_recv_data_nbx(receiver->worker, data, flight->pieces[0].iov_base,
                                    flight->length, &param);
     if (!UCS_PTR_IS_PTR(request)) {
-        finish(flight, UCS_PTR_STATUS(request));
+        return_flight(flight, UCS_PTR_STATUS(request));
     }
 }
 
@@ -119,7 +120,7 @@ static ucs_status_t on_message(void *argument, const void *header, size_t header
         connector->links->user->on_frame(connector, &frame) == RW_FRAME_TAKEN) {
         return UCS_OK;
     }
-    place(receiver, data, frame.place);
+    place_bytes(receiver, data, frame.place);
     return UCS_INPROGRESS;
 }
 

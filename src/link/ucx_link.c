@@ -14,7 +14,7 @@
 /* ---- the end ---- */
 
 /* Once UCX has closed the endpoint and given its requests back. */
-static void finish(rw_ucx_link_t *link) RW_LOCKED {
+static void free_when_closed(rw_ucx_link_t *link) RW_LOCKED {
     rw_peer_t *peer = link->base.peer;
 
     if (link->state == RW_UCX_CLOSING && link->requests == 0) {
@@ -33,7 +33,7 @@ static void on_closed(void *request, ucs_status_t status, void *argument) RW_UNC
     ucp_request_free(request);
     link->port->closing--;
     link->requests--;
-    finish(link);
+    free_when_closed(link);
 }
 
 static void close_endpoint(rw_ucx_link_t *link, uint32_t flags) RW_LOCKED {
@@ -54,7 +54,7 @@ static void close_endpoint(rw_ucx_link_t *link, uint32_t flags) RW_LOCKED {
     if (!UCS_PTR_IS_PTR(ucp_ep_close_nbx(endpoint, &param))) {
         link->port->closing--;
         link->requests--;
-        finish(link);
+        free_when_closed(link);
     }
 }
 
@@ -97,7 +97,7 @@ static void on_flushed(void *request, ucs_status_t status, void *argument) RW_UN
     link->flushing = false;
     link->requests--;
     look_at_leaving(link, rw_now());
-    finish(link);
+    free_when_closed(link);
 }
 
 static void begin_leaving(rw_ucx_link_t *link) RW_LOCKED {

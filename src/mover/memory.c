@@ -65,8 +65,8 @@ void rw_memory_release(ropeway_memory_t *memory) {
 }
 
 /* The registration that covers a range, kept once more, or NULL. */
-static ropeway_memory_t *find(ropeway_connector_t *connector,
-                              const ropeway_descriptor_t *piece) RW_LOCKED {
+static ropeway_memory_t *find_registration(ropeway_connector_t *connector,
+                                           const ropeway_descriptor_t *piece) RW_LOCKED {
     const char *start = piece->ptr;
     rw_node_t *list = &connector->memories->list;
 
@@ -94,7 +94,7 @@ ropeway_error_t rw_memory_use(ropeway_connector_t *connector, const ropeway_desc
     }
     use->count = count;
     for (size_t i = 0; i < count; i++) {
-        use->of_piece[i] = find(connector, &pieces[i]);
+        use->of_piece[i] = find_registration(connector, &pieces[i]);
     }
     return ROPEWAY_OK;
 }

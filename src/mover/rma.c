@@ -52,14 +52,14 @@ static ropeway_error_t make_grant(void *mover, const ropeway_descriptor_t *memor
     return ROPEWAY_OK;
 }
 
-static void finish(rw_flight_t *flight, ucs_status_t status) RW_LOCKED {
+static void end_access(rw_flight_t *flight, ucs_status_t status) RW_LOCKED {
     flight->done(flight, status == UCS_OK ? ROPEWAY_OK : ROPEWAY_ERR_PEER_LOST,
                  ucs_status_string(status));
 }
 
-static void on_done(void *request, ucs_status_t status, void *argument) RW_UNCHECKED {
+static void on_accessed(void *request, ucs_status_t status, void *argument) RW_UNCHECKED {
     ucp_request_free(request);
-    finish(argument, status);
+    end_access(argument, status);
 }
 
 static ucp_request_param_t make_param(rw_flight_t *flight) {
@@ -67,13 +67,13 @@ static ucp_request_param_t make_param(rw_flight_t *flight) {
                                                  UCP_OP_ATTR_FIELD_USER_DATA |
                                                  UCP_OP_ATTR_FIELD_MEMORY_TYPE,
                                  .memory_type = rw_ucx_memory_type(flight->device),
-                                 .cb.send = on_done,
+                                 .cb.send = on_accessed,
                                  .user_data = flight};
 }
 
-static void take(rw_flight_t *flight, ucs_status_ptr_t request) RW_LOCKED {
+static void check_posted(rw_flight_t *flight, ucs_status_ptr_t request) RW_LOCKED {
     if (!UCS_PTR_IS_PTR(request)) {
-        finish(flight, UCS_PTR_STATUS(request));
+        end_access(flight, UCS_PTR_STATUS(request));
     }
 }
 
@@ -81,25 +81,25 @@ static void pull(rw_peer_t *peer, rw_reach_t *reach, uint64_t address,
                  rw_flight_t *flight) RW_LOCKED {
     ucp_request_param_t param = make_param(flight);
 
-    take(flight, ucp_get_nbx(rw_ucx_link(peer->link)->endpoint, flight->pieces[0].iov_base,
-                             flight->length, address, rw_key_handle(reach), &param));
+    check_posted(flight, ucp_get_nbx(rw_ucx_link(peer->link)->endpoint, flight->pieces[0].iov_base,
+                                     flight->length, address, rw_key_handle(reach), &param));
 }
 
 static void push(rw_peer_t *peer, rw_reach_t *reach, uint64_t address,
                  rw_flight_t *flight) RW_LOCKED {
     ucp_request_param_t param = make_param(flight);
 
-    take(flight, ucp_put_nbx(rw_ucx_link(peer->link)->endpoint, flight->pieces[0].iov_base,
-                             flight->length, address, rw_key_handle(reach), &param));
+    check_posted(flight, ucp_put_nbx(rw_ucx_link(peer->link)->endpoint, flight->pieces[0].iov_base,
+                                     flight->length, address, rw_key_handle(reach), &param));
 }
 
 static void fence(rw_peer_t *peer, rw_flight_t *flight) RW_LOCKED {
     ucp_request_param_t param = {.op_attr_mask =
                                      UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA,
-                                 .cb.send = on_done,
+                                 .cb.send = on_accessed,
                                  .user_data = flight};
 
-    take(flight, ucp_ep_flush_nbx(rw_ucx_link(peer->link)->endpoint, &param));
+    check_posted(flight, ucp_ep_flush_nbx(rw_ucx_link(peer->link)->endpoint, &param));
 }
 
 const rw_mover_kind_t rw_rma = {

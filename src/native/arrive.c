@@ -37,7 +37,7 @@ static void on_accept(ropeway_operation_t *operation, const rw_message_t *messag
     }
 }
 
-static void on_done(ropeway_operation_t *operation) RW_LOCKED {
+static void on_done_message(ropeway_operation_t *operation) RW_LOCKED {
     const rw_side_t *side = rw_side(operation);
 
     if (!operation->is_sender ||
@@ -84,7 +84,7 @@ static void deliver(ropeway_operation_t *operation, const rw_message_t *message,
         rw_receive_sums(operation, message, payload, length);
         break;
     case RW_DONE:
-        on_done(operation);
+        on_done_message(operation);
         break;
     default:
         on_fin(operation, message, payload, length);

@@ -95,8 +95,8 @@ static void on_filled(rw_flight_t *flight, ropeway_error_t error, const char *wh
 }
 
 /* Lets the link put the bytes where they belong, or into a buffer when they span pieces. */
-static rw_verdict_t place(ropeway_operation_t *operation, rw_frame_t *frame,
-                          uint64_t offset) RW_LOCKED {
+static rw_verdict_t place_bytes(ropeway_operation_t *operation, rw_frame_t *frame,
+                                uint64_t offset) RW_LOCKED {
     const rw_layout_t *layout = &operation->layout;
     size_t index = rw_layout_piece(layout, offset);
     rw_flight_t *flight = rw_flight_take(operation->connector);
@@ -169,8 +169,8 @@ static void start(rw_side_t *side) RW_LOCKED {
 }
 
 /* Bytes that the host can read are here. */
-static void take(ropeway_operation_t *operation, uint64_t offset, const uint8_t *data,
-                 size_t length) RW_LOCKED {
+static void take_bytes(ropeway_operation_t *operation, uint64_t offset, const uint8_t *data,
+                       size_t length) RW_LOCKED {
     start(rw_side(operation));
     rw_layout_scatter(&operation->layout, offset, data, length);
     arrived(operation, offset, length);
@@ -192,19 +192,19 @@ rw_verdict_t rw_receive_data(ropeway_operation_t *operation, rw_frame_t *frame,
     if (frame->length > 0 &&
         (frame->payload == NULL || (layout->any_device && frame->for_device))) {
         start(side);
-        return place(operation, frame, offset);
+        return place_bytes(operation, frame, offset);
     }
     if (layout->any_device && frame->length > 0) {
         rw_operation_violate(operation, "bytes for device memory in a message for host memory");
         return RW_FRAME_TAKEN;
     }
-    take(operation, offset, frame->payload, frame->length);
+    take_bytes(operation, offset, frame->payload, frame->length);
     return RW_FRAME_TAKEN;
 }
 
 void rw_receive_inline(ropeway_operation_t *operation, const uint8_t *data, size_t length) {
     if (claim(operation, 0, length, true)) {
-        take(operation, 0, data, length);
+        take_bytes(operation, 0, data, length);
     }
 }
 

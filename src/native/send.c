@@ -26,7 +26,7 @@ static void fail(ropeway_operation_t *operation, const char *why) RW_LOCKED {
 }
 
 /* A message has left. */
-static void on_sent(rw_flight_t *flight, ropeway_error_t error, const char *why) RW_LOCKED {
+static void on_data_sent(rw_flight_t *flight, ropeway_error_t error, const char *why) RW_LOCKED {
     ropeway_operation_t *operation = flight->tag;
 
     rw_operation_regain(operation, flight);
@@ -104,13 +104,13 @@ static bool post(ropeway_operation_t *operation) RW_LOCKED {
     flight->header_length = RW_MESSAGE_BYTES;
     flight->class = RW_BULK;
     flight->to_device = side->out.remote_device;
-    flight->done = on_sent;
+    flight->done = on_data_sent;
     side->out.state = RW_SENDER_SENDING;
     side->pulled |= flight->lends;
     rw_operation_lend(operation, flight);
     side->posting = true;
     if (operation->link->kind->send(operation->link, flight) != ROPEWAY_OK) {
-        on_sent(flight, ROPEWAY_ERR_TRANSPORT, ropeway_last_error());
+        on_data_sent(flight, ROPEWAY_ERR_TRANSPORT, ropeway_last_error());
     }
     side->posting = false;
     rw_operation_settle(operation);

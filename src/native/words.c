@@ -26,14 +26,14 @@ rw_message_t rw_native_message(const ropeway_operation_t *operation,
     return message;
 }
 
-static void on_sent(rw_flight_t *flight, ropeway_error_t error, const char *why) RW_LOCKED {
+static void on_message_sent(rw_flight_t *flight, ropeway_error_t error, const char *why) RW_LOCKED {
     (void)error, (void)why; /* a connection that broke tells its operations */
     rw_flight_give(flight);
 }
 
 static void on_answered(rw_flight_t *flight, ropeway_error_t error, const char *why) RW_LOCKED {
     flight->connector->native->rejects--;
-    on_sent(flight, error, why);
+    on_message_sent(flight, error, why);
 }
 
 /* NULL: out of memory. */
@@ -56,7 +56,7 @@ static rw_flight_t *pack(ropeway_connector_t *connector, const rw_message_t *mes
     rw_flight_lend(flight, flight->buffer, length);
     rw_message_encode(message, flight->header);
     flight->header_length = RW_MESSAGE_BYTES;
-    flight->done = on_sent;
+    flight->done = on_message_sent;
     return flight;
 }
 

@@ -13,7 +13,7 @@
 
 /* ---- notifications ---- */
 
-static ropeway_operation_t *find(ropeway_connector_t *connector, const char *key) RW_LOCKED {
+static ropeway_operation_t *find_offer(ropeway_connector_t *connector, const char *key) RW_LOCKED {
     uint8_t id[RW_KEY_BYTES];
     ropeway_operation_t *operation;
 
@@ -36,7 +36,7 @@ static ucs_status_t on_notification(void *argument, const void *header, size_t h
     (void)header, (void)header_length;
     if ((param->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) == 0 &&
         rw_serdes_read_notification(data, length, name, key)) {
-        operation = find(connector, key);
+        operation = find_offer(connector, key);
     }
     if (operation == NULL) {
         connector->stats.messages_dropped++;
@@ -48,14 +48,14 @@ static ucs_status_t on_notification(void *argument, const void *header, size_t h
     return UCS_OK;
 }
 
-static void finish(rw_flight_t *flight, ucs_status_t status) RW_LOCKED {
+static void end_notification(rw_flight_t *flight, ucs_status_t status) RW_LOCKED {
     flight->done(flight, status == UCS_OK ? ROPEWAY_OK : ROPEWAY_ERR_PEER_LOST,
                  ucs_status_string(status));
 }
 
 static void on_notified(void *request, ucs_status_t status, void *argument) RW_UNCHECKED {
     ucp_request_free(request);
-    finish(argument, status);
+    end_notification(argument, status);
 }
 
 void rw_nixl_notify(rw_peer_t *peer, rw_flight_t *flight) {
@@ -70,30 +70,30 @@ void rw_nixl_notify(rw_peer_t *peer, rw_flight_t *flight) {
                         flight->pieces[0].iov_base, flight->pieces[0].iov_len, &param);
 
     if (!UCS_PTR_IS_PTR(request)) {
-        finish(flight, UCS_PTR_STATUS(request));
+        end_notification(flight, UCS_PTR_STATUS(request));
     }
 }
 
 /* ---- links ---- */
 
-static ropeway_error_t open_link(rw_peer_t *peer, const rw_hello_t *hello,
-                                 rw_link_t **link) RW_LOCKED;
+static ropeway_error_t open_agent_link(rw_peer_t *peer, const rw_hello_t *hello,
+                                       rw_link_t **link) RW_LOCKED;
 
 /* An agent's link has no frames: only what peers and paths need. */
-static void abandon(rw_link_t *link, void *tag) {
+static void abandon_nothing(rw_link_t *link, void *tag) {
     (void)link, (void)tag;
 }
 
 static const rw_link_kind_t agent_kind = {
     .name = "agent",
     .pieces = 1,
-    .open = open_link,
-    .abandon = abandon,
+    .open = open_agent_link,
+    .abandon = abandon_nothing,
     .close = rw_ucx_link_close,
     .path = rw_ucx_link_path,
 };
 
-static ropeway_error_t open_link(rw_peer_t *peer, const rw_hello_t *hello, rw_link_t **link) {
+static ropeway_error_t open_agent_link(rw_peer_t *peer, const rw_hello_t *hello, rw_link_t **link) {
     return rw_ucx_link_open(&peer->connector->nixl->port, &agent_kind, peer, hello, link);
 }
 

@@ -177,7 +177,7 @@ ropeway_error_t rw_nixl_begin(ropeway_operation_t *operation, const ropeway_meta
 /* ---- the transfer ---- */
 
 /* A flight has ended. */
-static void on_done(rw_flight_t *flight, ropeway_error_t error, const char *why) RW_LOCKED {
+static void on_piece_done(rw_flight_t *flight, ropeway_error_t error, const char *why) RW_LOCKED {
     ropeway_operation_t *operation = flight->tag;
     rw_peer_t *peer = operation->peer;
 
@@ -212,7 +212,7 @@ static rw_flight_t *make_flight(ropeway_operation_t *operation) RW_LOCKED {
         rw_operation_run_out(operation, "a request");
         return NULL;
     }
-    flight->done = on_done;
+    flight->done = on_piece_done;
     return flight;
 }
 

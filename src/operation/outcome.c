@@ -18,8 +18,8 @@ static ropeway_error_t remembered_as(const ropeway_operation_t *operation) RW_LO
 /* ---- deciding ---- */
 
 /* The outcome is decided: waits for quiet. */
-static void finish(ropeway_operation_t *operation, ropeway_status_t status, ropeway_error_t error,
-                   bool tell) RW_LOCKED {
+static void begin_ending(ropeway_operation_t *operation, ropeway_status_t status,
+                         ropeway_error_t error, bool tell) RW_LOCKED {
     operation->phase = RW_PHASE_ENDING;
     operation->end_status = status;
     operation->error = error;
@@ -54,12 +54,12 @@ void rw_operation_end(ropeway_operation_t *operation, ropeway_status_t status,
         vsnprintf(operation->text, TEXT_SIZE, format, arguments);
         va_end(arguments);
     }
-    finish(operation, status, error, tell);
+    begin_ending(operation, status, error, tell);
 }
 
 void rw_operation_complete(ropeway_operation_t *operation, bool tell) {
     if (operation->phase < RW_PHASE_ENDING) {
-        finish(operation, ROPEWAY_STATUS_COMPLETE, ROPEWAY_OK, tell);
+        begin_ending(operation, ROPEWAY_STATUS_COMPLETE, ROPEWAY_OK, tell);
     }
 }
 

@@ -62,7 +62,7 @@ static ropeway_error_t make(const char *packed, size_t length, size_t max,
     return ROPEWAY_OK;
 }
 
-static rw_agent_blob_t *find(rw_agents_t *agents, const char *packed, size_t length) {
+static rw_agent_blob_t *find_kept(rw_agents_t *agents, const char *packed, size_t length) {
     rw_agent_blob_t *found = NULL;
 
     pthread_mutex_lock(&agents->mutex);
@@ -105,7 +105,7 @@ ropeway_error_t rw_agents_get(rw_agents_t *agents, const char *packed, size_t le
                               rw_agent_blob_t **blob) {
     ropeway_error_t error;
 
-    *blob = agents != NULL ? find(agents, packed, length) : NULL;
+    *blob = agents != NULL ? find_kept(agents, packed, length) : NULL;
     if (*blob != NULL) {
         return ROPEWAY_OK;
     }

@@ -46,7 +46,7 @@ static void skip(walk_t *walk, size_t length) {
     }
 }
 
-static uint8_t take(walk_t *walk) {
+static uint8_t take_byte(walk_t *walk) {
     const uint8_t *at = walk->at;
 
     skip(walk, 1);
@@ -55,11 +55,11 @@ static uint8_t take(walk_t *walk) {
 
 /* A number in the low bits of a byte; in format 2 the largest says that it is in the next one. */
 static uint8_t take_number(walk_t *walk, uint8_t byte, uint8_t mask) {
-    return walk->format == FORMAT_2 && (byte & mask) == mask ? take(walk) : byte & mask;
+    return walk->format == FORMAT_2 && (byte & mask) == mask ? take_byte(walk) : byte & mask;
 }
 
 static void walk_header(walk_t *walk) {
-    uint8_t first = take(walk);
+    uint8_t first = take_byte(walk);
     uint8_t flags = first >> 4;
 
     walk->format = first & 0xf;
@@ -70,7 +70,7 @@ static void walk_header(walk_t *walk) {
     }
     if (walk->format == FORMAT_2) {
         walk->minor = flags;
-        flags = take(walk);
+        flags = take_byte(walk);
     }
     if (walk->format == FORMAT_1 || (flags & HAS_WORKER_ID) != 0) {
         skip(walk, sizeof(uint64_t));
@@ -79,7 +79,7 @@ static void walk_header(walk_t *walk) {
         skip(walk, sizeof(uint64_t));
     }
     if ((flags & HAS_NAME) != 0) {
-        skip(walk, take(walk));
+        skip(walk, take_byte(walk));
     }
 }
 
@@ -89,7 +89,7 @@ static bool walk_interface(walk_t *walk) {
     uint8_t length;
 
     skip(walk, sizeof(uint16_t) + attributes); /* checksum of the name */
-    length = take(walk);
+    length = take_byte(walk);
     if ((length & HAS_EP) != 0) {
         walk->wrong = "it is not a worker's";
     }
@@ -100,9 +100,9 @@ static bool walk_interface(walk_t *walk) {
 
 /* Returns whether it is the last one. */
 static bool walk_device(walk_t *walk) {
-    uint8_t first = take(walk);
+    uint8_t first = take_byte(walk);
     uint8_t domain = take_number(walk, first, 0x7f);
-    uint8_t flags = take(walk);
+    uint8_t flags = take_byte(walk);
     uint8_t length = take_number(walk, flags, 0x1f);
     bool last = (flags & LAST) != 0;
 
@@ -178,11 +178,11 @@ bool rw_ucx_key_check(const uint8_t *key, size_t length, const char **wrong) {
     if (walk.wrong == NULL) {
         memcpy(&domains, key, sizeof domains);
     }
-    if (take(&walk) >= UCS_MEMORY_TYPE_LAST) {
+    if (take_byte(&walk) >= UCS_MEMORY_TYPE_LAST) {
         walk.wrong = "it is for a type of memory that is not known here";
     }
     for (; domains != 0; domains &= domains - 1) {
-        skip(&walk, take(&walk));
+        skip(&walk, take_byte(&walk));
     }
     *wrong = walk.wrong;
     return walk.wrong == NULL;
