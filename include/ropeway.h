@@ -307,6 +307,13 @@ typedef void (*ropeway_operation_fn)(ropeway_operation_t *operation, void *arg);
 
 enum {
     ROPEWAY_OPERATION_NOTIFY = 1u << 0,   /* put it on the connector's event queue when it ends */
+    ROPEWAY_OPERATION_PREFIX = 1u << 2,   /* active: the local descriptors may be fewer than the
+                                             remote ones, and each of them smaller: the transfer is
+                                             of that prefix, and the rest of the offer is not
+                                             touched. The owner learns from
+                                             ropeway_operation_progress() how much was used; its
+                                             offer is used up. Not past the offer: ERR_COUNT_MISMATCH
+                                             or ERR_SIZE_MISMATCH */
     ROPEWAY_OPERATION_INTEGRITY = 1u << 1 /* before COMPLETE the receiver compares an XXH3-64
                                              checksum of each descriptor's bytes, as they arrived in
                                              its memory, with the sender's; on if either side asks;
@@ -405,8 +412,8 @@ ROPEWAY_API ropeway_error_t ropeway_operation_error(const ropeway_operation_t *o
  * until the operation is released. */
 ROPEWAY_API const char *ropeway_operation_error_text(const ropeway_operation_t *operation);
 
-/* Bytes that have arrived (or, on the sending side, left) so far, and in all. Either may be NULL.
- */
+/* Bytes that have arrived (or, on the sending side, left) so far, and in all. A passive operation
+ * of which a peer uses a prefix has that prefix's bytes in all. Either may be NULL. */
 ROPEWAY_API void ropeway_operation_progress(const ropeway_operation_t *operation, uint64_t *done,
                                             uint64_t *total);
 

@@ -63,7 +63,7 @@ void ropeway_operation_progress(const ropeway_operation_t *operation, uint64_t *
         *done = operation != NULL ? atomic_load(&operation->done) : 0;
     }
     if (total != NULL) {
-        *total = operation != NULL ? operation->layout.total : 0;
+        *total = operation != NULL ? atomic_load(&operation->total) : 0;
     }
 }
 

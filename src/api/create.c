@@ -63,6 +63,26 @@ static const char *passive_name(ropeway_operation_kind_t kind) {
     return kind == ROPEWAY_OPERATION_READABLE ? "readable" : "writable";
 }
 
+/* The same, where the local descriptors may be fewer and smaller. */
+static ropeway_error_t compare_prefix(const ropeway_operation_t *operation,
+                                      const ropeway_metadata_t *metadata) {
+    const rw_layout_t *layout = &operation->layout;
+
+    if (layout->count > metadata->count) {
+        return rw_fail(ROPEWAY_ERR_COUNT_MISMATCH,
+                       "the remote operation has %zu descriptors, and %zu local ones are more",
+                       metadata->count, layout->count);
+    }
+    for (size_t i = 0; i < layout->count; i++) {
+        if (layout->descriptors[i].size > metadata->descriptors[i].size) {
+            return rw_fail(ROPEWAY_ERR_SIZE_MISMATCH,
+                           "descriptor %zu has %zu bytes on the remote side, and %zu here are more",
+                           i, metadata->descriptors[i].size, layout->descriptors[i].size);
+        }
+    }
+    return ROPEWAY_OK;
+}
+
 /* The metadata against the local descriptors. */
 static ropeway_error_t compare(const ropeway_operation_t *operation,
                                const ropeway_metadata_t *metadata) {
@@ -75,6 +95,9 @@ static ropeway_error_t compare(const ropeway_operation_t *operation,
             ROPEWAY_ERR_KIND_MISMATCH, "the remote operation is %s, but a %s needs a %s one",
             passive_name(metadata->kind),
             operation->kind == ROPEWAY_OPERATION_READ ? "read" : "write", passive_name(wanted));
+    }
+    if ((operation->flags & ROPEWAY_OPERATION_PREFIX) != 0) {
+        return compare_prefix(operation, metadata);
     }
     if (metadata->count != operation->layout.count) {
         return rw_fail(ROPEWAY_ERR_COUNT_MISMATCH,

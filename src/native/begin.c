@@ -27,24 +27,39 @@ ropeway_error_t rw_native_prepare(ropeway_operation_t *operation,
     return rw_native_adopt(operation);
 }
 
-/* What follows the hello and the token. Returns its length. */
+/* Room for what follows the hello and the token. */
+static size_t longest_rest(const ropeway_operation_t *operation) {
+    size_t sizes = (operation->flags & ROPEWAY_OPERATION_PREFIX) != 0
+                       ? operation->layout.count * RW_SIZE_BYTES
+                       : 0;
+
+    return RW_GRAIN_BYTES + sizes + RW_INLINE_MAX;
+}
+
+/* Writes it. Returns its length. */
 static size_t write_rest(ropeway_operation_t *operation, rw_message_t *message,
                          uint8_t *rest) RW_LOCKED {
     rw_side_t *side = rw_side(operation);
     const rw_layout_t *layout = &operation->layout;
+    size_t length = 0;
 
-    if (operation->is_sender && rw_decide_inline(layout, side->integrity)) {
-        message->flags |= RW_FLAG_INLINE;
-        rw_layout_gather(layout, 0, rest, (size_t)layout->total);
-        side->out.state = RW_SENDER_INLINE;
-        return (size_t)layout->total;
-    }
     if (!operation->is_sender && side->in.grain > 0) {
         message->flags |= RW_FLAG_GRAIN;
         rw_message_put_grain(side->in.grain, rest);
-        return RW_GRAIN_BYTES;
+        length += RW_GRAIN_BYTES;
     }
-    return 0;
+    if ((operation->flags & ROPEWAY_OPERATION_PREFIX) != 0) {
+        message->flags |= RW_FLAG_PREFIX;
+        rw_message_put_sizes(layout->descriptors, layout->count, rest + length);
+        length += layout->count * RW_SIZE_BYTES;
+    }
+    if (operation->is_sender && rw_decide_inline(layout, side->integrity)) {
+        message->flags |= RW_FLAG_INLINE;
+        rw_layout_gather(layout, 0, rest + length, (size_t)layout->total);
+        side->out.state = RW_SENDER_INLINE;
+        length += (size_t)layout->total;
+    }
+    return length;
 }
 
 /* The request: who we are, what we want, and the bytes of a small write. */
@@ -54,7 +69,7 @@ static ropeway_error_t send_request(ropeway_operation_t *operation) RW_LOCKED {
     /* Who sends through a private link is known. */
     size_t hello_length = operation->link->kind->is_private ? 0 : native->hello_length;
     size_t length = hello_length + RW_ID_BYTES;
-    uint8_t *payload = malloc(length + RW_INLINE_MAX); /* a grain is no longer */
+    uint8_t *payload = malloc(length + longest_rest(operation));
     ropeway_error_t error;
 
     if (payload == NULL) {

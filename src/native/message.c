@@ -58,8 +58,15 @@ uint64_t rw_message_grain(const uint8_t bytes[RW_GRAIN_BYTES]) {
     return rw_get64(bytes);
 }
 
+void rw_message_put_sizes(const ropeway_descriptor_t *descriptors, size_t count, uint8_t *bytes) {
+    for (size_t i = 0; i < count; i++) {
+        rw_put64(bytes + i * RW_SIZE_BYTES, descriptors[i].size);
+    }
+}
+
 static bool decode_request(const uint8_t *bytes, size_t payload, rw_message_t *message) {
     bool has_grain = (message->flags & RW_FLAG_GRAIN) != 0;
+    uint64_t rest;
 
     message->request.total = rw_get64(bytes + AT_BODY);
     message->request.digest = rw_get64(bytes + AT_DIGEST);
@@ -70,11 +77,18 @@ static bool decode_request(const uint8_t *bytes, size_t payload, rw_message_t *m
         return false;
     }
     payload -= message->request.hello_length + RW_ID_BYTES;
-    if (has_grain && (message->flags & RW_FLAG_READ) == 0) {
+    if (has_grain &&
+        ((message->flags & RW_FLAG_READ) == 0 || (message->flags & RW_FLAG_INLINE) != 0)) {
         return false;
     }
-    return (message->flags & RW_FLAG_INLINE) != 0 ? payload == message->request.total && !has_grain
-                                                  : payload == (has_grain ? RW_GRAIN_BYTES : 0);
+    rest = has_grain ? RW_GRAIN_BYTES : 0;
+    if ((message->flags & RW_FLAG_PREFIX) != 0) {
+        rest += (uint64_t)message->request.count * RW_SIZE_BYTES;
+    }
+    if ((message->flags & RW_FLAG_INLINE) != 0) {
+        return payload >= rest && payload - rest == message->request.total;
+    }
+    return payload == rest;
 }
 
 static bool decode_fin(const uint8_t *bytes, size_t payload, rw_message_t *message) {

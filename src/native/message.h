@@ -33,7 +33,8 @@ enum {
     RW_FLAG_DEVICE = 1u << 2,    /* REQUEST, ACCEPT: my memory is not all host memory */
     RW_FLAG_INLINE = 1u << 3,    /* REQUEST: the data follows the token */
     RW_FLAG_GONE = 1u << 4,      /* BYE: my connector closes, for good */
-    RW_FLAG_GRAIN = 1u << 5      /* REQUEST of a READ: the grain follows the token */
+    RW_FLAG_GRAIN = 1u << 5,     /* REQUEST of a READ: the grain follows the token */
+    RW_FLAG_PREFIX = 1u << 6     /* REQUEST: a prefix of the offer; sizes follow (and the grain) */
 };
 
 /* The header of every message. */
@@ -83,6 +84,10 @@ ropeway_error_t rw_message_decode(const void *bytes, size_t length, size_t paylo
 #define RW_GRAIN_LEAST 16384
 void rw_message_put_grain(uint64_t grain, uint8_t bytes[RW_GRAIN_BYTES]);
 uint64_t rw_message_grain(const uint8_t bytes[RW_GRAIN_BYTES]);
+
+/* The sizes of the descriptors that a request with RW_FLAG_PREFIX asks for, one after the other. */
+#define RW_SIZE_BYTES 8
+void rw_message_put_sizes(const ropeway_descriptor_t *descriptors, size_t count, uint8_t *bytes);
 
 /* Digest of the descriptors' sizes. */
 uint64_t rw_message_digest(const ropeway_descriptor_t *descriptors, size_t count);

@@ -2,11 +2,13 @@
 /* Requests: the check of whoever comes for an offer. */
 #include "native/native.h"
 
+#include "base/bytes.h"
 #include "base/error.h"
 #include "base/log.h"
 
 #include <sodium.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 void rw_native_reject(ropeway_connector_t *connector, const rw_frame_t *frame,
@@ -26,6 +28,86 @@ void rw_native_reject(ropeway_connector_t *connector, const rw_frame_t *frame,
     rw_native_answer(connector, frame, &answer, text, strlen(text));
 }
 
+static bool check_integrity(ropeway_operation_t *operation, const rw_frame_t *frame,
+                            const rw_message_t *message) RW_LOCKED {
+    bool integrity = rw_side(operation)->integrity;
+
+    if ((operation->layout.any_device && (message->flags & RW_FLAG_INTEGRITY) != 0) ||
+        (integrity && (message->flags & RW_FLAG_DEVICE) != 0)) {
+        rw_native_reject(operation->connector, frame, message, ROPEWAY_ERR_UNSUPPORTED,
+                         "the integrity check works on host memory only");
+        return false;
+    }
+    return true;
+}
+
+/* The sizes in a request for a prefix; malloc'ed. NULL: out of memory. */
+static uint64_t *read_sizes(const rw_frame_t *frame, const rw_message_t *message) {
+    const uint8_t *at = frame->payload + message->request.hello_length + RW_ID_BYTES +
+                        ((message->flags & RW_FLAG_GRAIN) != 0 ? RW_GRAIN_BYTES : 0);
+    uint64_t *sizes = malloc(message->request.count * sizeof *sizes);
+
+    for (size_t i = 0; sizes != NULL && i < message->request.count; i++) {
+        sizes[i] = rw_get64(at + i * RW_SIZE_BYTES);
+    }
+    return sizes;
+}
+
+static uint64_t add_up(const uint64_t *sizes, size_t count) {
+    uint64_t sum = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        sum += sizes[i]; /* each is at most the offer's, which do not overflow */
+    }
+    return sum;
+}
+
+/* Whether the request asks for a prefix of the operation; if not it is answered. */
+static bool check_prefix(ropeway_operation_t *operation, const rw_frame_t *frame,
+                         const rw_message_t *message) RW_LOCKED {
+    size_t count = message->request.count;
+    uint64_t *sizes;
+    bool fits;
+
+    if (count > operation->layout.count) {
+        rw_native_reject(operation->connector, frame, message, ROPEWAY_ERR_COUNT_MISMATCH,
+                         "the operation has %zu descriptors, and the request's %zu are more",
+                         operation->layout.count, count);
+        return false;
+    }
+    sizes = read_sizes(frame, message);
+    if (sizes == NULL) {
+        rw_native_reject(operation->connector, frame, message, ROPEWAY_ERR_NO_MEMORY,
+                         "out of memory");
+        return false;
+    }
+    fits = rw_layout_has_prefix(&operation->layout, sizes, count) &&
+           add_up(sizes, count) == message->request.total;
+    free(sizes);
+    if (!fits) {
+        rw_native_reject(operation->connector, frame, message, ROPEWAY_ERR_SIZE_MISMATCH,
+                         "a descriptor of the request is larger than the operation's; a prefix "
+                         "goes up to the operation's %llu bytes",
+                         (unsigned long long)operation->layout.total);
+    }
+    return fits && check_integrity(operation, frame, message);
+}
+
+/* The request has passed every check: what it does not ask for is not offered any more. */
+static bool cut(ropeway_operation_t *operation, const rw_frame_t *frame,
+                const rw_message_t *message) RW_LOCKED {
+    uint64_t *sizes = read_sizes(frame, message);
+
+    if (sizes == NULL) {
+        rw_native_reject(operation->connector, frame, message, ROPEWAY_ERR_NO_MEMORY,
+                         "out of memory");
+        return false;
+    }
+    rw_operation_cut(operation, sizes, message->request.count);
+    free(sizes);
+    return true;
+}
+
 /* Whether the request fits the operation that it names; if not it is answered. */
 static bool check(ropeway_operation_t *operation, const rw_frame_t *frame,
                   const rw_message_t *message) RW_LOCKED {
@@ -37,6 +119,8 @@ static bool check(ropeway_operation_t *operation, const rw_frame_t *frame,
                          "the operation is %s, and can't be %s",
                          operation->is_sender ? "readable" : "writable",
                          wants_read ? "read" : "written");
+    } else if ((message->flags & RW_FLAG_PREFIX) != 0) {
+        return check_prefix(operation, frame, message);
     } else if (message->request.count != operation->layout.count) {
         rw_native_reject(connector, frame, message, ROPEWAY_ERR_COUNT_MISMATCH,
                          "the operation has %zu descriptors, the request %u",
@@ -49,12 +133,8 @@ static bool check(ropeway_operation_t *operation, const rw_frame_t *frame,
                          "each must have the same size",
                          (unsigned long long)operation->layout.total,
                          (unsigned long long)message->request.total);
-    } else if ((operation->layout.any_device && (message->flags & RW_FLAG_INTEGRITY) != 0) ||
-               (rw_side(operation)->integrity && (message->flags & RW_FLAG_DEVICE) != 0)) {
-        rw_native_reject(connector, frame, message, ROPEWAY_ERR_UNSUPPORTED,
-                         "the integrity check works on host memory only");
     } else {
-        return true;
+        return check_integrity(operation, frame, message);
     }
     return false;
 }
@@ -145,6 +225,8 @@ void rw_native_on_request(ropeway_connector_t *connector, const rw_frame_t *fram
     ropeway_operation_t *operation = admit(connector, frame, message);
     size_t hello_length = message->request.hello_length;
     size_t rest = hello_length + RW_ID_BYTES;
+    size_t skipped =
+        (message->flags & RW_FLAG_PREFIX) != 0 ? (size_t)message->request.count * RW_SIZE_BYTES : 0;
     const uint8_t *token = frame->payload + hello_length;
     uint64_t grain =
         (message->flags & RW_FLAG_GRAIN) != 0 ? rw_message_grain(frame->payload + rest) : 0;
@@ -171,9 +253,13 @@ void rw_native_on_request(ropeway_connector_t *connector, const rw_frame_t *fram
         }
         memcpy(peer->their_token, token, RW_ID_BYTES);
     }
+    if ((message->flags & RW_FLAG_PREFIX) != 0 && !cut(operation, frame, message)) {
+        return;
+    }
     rw_peer_touch(peer);
     rw_operation_bind(operation, peer, frame->link != NULL ? frame->link : peer->link);
     peer->heard = true;
     peer->last_heard = operation->last_moved;
+    rest += skipped + ((message->flags & RW_FLAG_GRAIN) != 0 ? RW_GRAIN_BYTES : 0);
     begin(operation, message, frame->payload + rest, frame->length - rest, grain);
 }

@@ -11,7 +11,7 @@
 static void conceal(ropeway_operation_t *operation) RW_LOCKED {
     rw_grant_t **grants = operation->exposure;
 
-    for (size_t i = 0; grants != NULL && i < operation->layout.count && grants[i] != NULL; i++) {
+    for (size_t i = 0; grants != NULL && grants[i] != NULL; i++) {
         rw_rma.withdraw(&operation->connector->nixl->port, grants[i]);
     }
     free(grants);
@@ -59,7 +59,7 @@ ropeway_error_t rw_nixl_expose(ropeway_operation_t *operation) {
     ropeway_error_t error = rw_nixl_open(operation->connector);
 
     if (error == ROPEWAY_OK) {
-        operation->exposure = calloc(count, sizeof(rw_grant_t *));
+        operation->exposure = calloc(count + 1, sizeof(rw_grant_t *));
         operation->conceal = conceal;
         if (regions == NULL || operation->exposure == NULL) {
             error = rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");

@@ -2,6 +2,7 @@
 /* Layouts of memory: made from lists of descriptors, searched, copied from and to. */
 #include "operation/layout.h"
 
+#include "base/assert.h"
 #include "base/error.h"
 #include "text/descriptor.h"
 
@@ -168,6 +169,56 @@ ropeway_error_t rw_layout_make(rw_layout_t *layout, const ropeway_descriptor_t *
     layout->descriptors = layout->pieces;
     layout->starts = layout->piece_starts;
     return ROPEWAY_OK;
+}
+
+bool rw_layout_has_prefix(const rw_layout_t *layout, const uint64_t *sizes, size_t count) {
+    if (count == 0 || count > layout->count) {
+        return false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (sizes[i] > layout->descriptors[i].size) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The offsets of descriptors whose sizes have changed. Returns their sum. */
+static uint64_t lay_out_again(const ropeway_descriptor_t *list, size_t count, uint64_t *starts) {
+    uint64_t offset = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        starts[i] = offset;
+        offset += list[i].size;
+    }
+    return starts[count] = offset;
+}
+
+void rw_layout_cut(rw_layout_t *layout, const uint64_t *sizes, size_t count) {
+    size_t piece = 0;
+
+    rw_assert(rw_layout_has_prefix(layout, sizes, count));
+    for (size_t i = 0; i < layout->count; i++) {
+        uint64_t end = layout->starts[i + 1], left = i < count ? sizes[i] : 0;
+
+        /* An empty piece at a descriptor's edge may be anybody's: it stays empty. */
+        for (; piece < layout->piece_count && layout->piece_starts[piece] < end; piece++) {
+            ropeway_descriptor_t *part = &layout->pieces[piece];
+
+            part->size = part->size < left ? part->size : (size_t)left;
+            left -= part->size;
+        }
+    }
+    for (size_t i = 0; rw_layout_is_grouped(layout) && i < count; i++) {
+        layout->descriptors[i].size = (size_t)sizes[i];
+    }
+    layout->count = count;
+    if (rw_layout_is_grouped(layout)) {
+        lay_out_again(layout->descriptors, count, layout->starts);
+    } else {
+        layout->piece_count = count;
+    }
+    layout->total = lay_out_again(layout->pieces, layout->piece_count, layout->piece_starts);
 }
 
 void rw_layout_free(rw_layout_t *layout) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Where an operation's bytes lie: its descriptors, laid end to end, and the pieces of memory that
- * they consist of; and how to move about in them. Not changed once it is made. */
+ * they consist of; and how to move about in them. Not changed once bytes move. */
 #ifndef RW_LAYOUT_H
 #define RW_LAYOUT_H
 
@@ -45,6 +45,11 @@ size_t rw_layout_stretch(const rw_layout_t *layout, size_t piece, uint64_t offse
 /* Copy bytes to and from their places; host memory only. */
 void rw_layout_scatter(const rw_layout_t *layout, uint64_t offset, const void *data, size_t length);
 void rw_layout_gather(const rw_layout_t *layout, uint64_t offset, void *data, size_t length);
+/* Whether sizes, one for each of count descriptors, ask for a prefix of what is here: no more
+ * descriptors, and none of them larger. */
+bool rw_layout_has_prefix(const rw_layout_t *layout, const uint64_t *sizes, size_t count);
+/* Keeps that prefix alone. Nothing may have moved yet. */
+void rw_layout_cut(rw_layout_t *layout, const uint64_t *sizes, size_t count);
 /* Moves the cursor past length more bytes, and past pieces without bytes. */
 void rw_cursor_advance(rw_cursor_t *cursor, const rw_layout_t *layout, size_t length);
 

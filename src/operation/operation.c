@@ -47,8 +47,8 @@ static ropeway_error_t take_options(ropeway_operation_t *operation,
         memcpy(options, given,
                given->struct_size < sizeof *options ? given->struct_size : sizeof *options);
     }
-    if ((options->flags & ~(uint32_t)(ROPEWAY_OPERATION_NOTIFY | ROPEWAY_OPERATION_INTEGRITY)) !=
-        0) {
+    if ((options->flags & ~(uint32_t)(ROPEWAY_OPERATION_NOTIFY | ROPEWAY_OPERATION_INTEGRITY |
+                                      ROPEWAY_OPERATION_PREFIX)) != 0) {
         return rw_fail(ROPEWAY_ERR_INVALID_ARGUMENT,
                        "the operation options' flags are 0x%x; only ROPEWAY_OPERATION_* are known",
                        options->flags);
@@ -142,6 +142,7 @@ static void init_fields(ropeway_operation_t *operation) RW_UNCHECKED {
     operation->references = 1;
     atomic_init(&operation->status, ROPEWAY_STATUS_UNINITIALIZED);
     atomic_init(&operation->done, 0);
+    atomic_init(&operation->total, 0);
 }
 
 ropeway_error_t rw_operation_new(ropeway_connector_t *connector, ropeway_operation_kind_t kind,
@@ -171,6 +172,7 @@ ropeway_error_t rw_operation_new(ropeway_connector_t *connector, ropeway_operati
         rw_operation_discard(operation);
         return error;
     }
+    atomic_store(&operation->total, operation->layout.total);
     *result = operation;
     return ROPEWAY_OK;
 }
@@ -241,6 +243,12 @@ void rw_operation_bind(ropeway_operation_t *operation, rw_peer_t *peer, rw_link_
     atomic_store(&operation->status, ROPEWAY_STATUS_IN_PROGRESS);
     operation->last_moved = rw_now();
     rw_operation_set_timer(operation);
+}
+
+void rw_operation_cut(ropeway_operation_t *operation, const uint64_t *sizes, size_t count) {
+    rw_assert(operation->phase == RW_PHASE_IDLE);
+    rw_layout_cut(&operation->layout, sizes, count);
+    atomic_store(&operation->total, operation->layout.total);
 }
 
 ropeway_operation_t *rw_operation_find(ropeway_connector_t *connector,

@@ -66,10 +66,11 @@ struct ropeway_operation {
     void *side;                    /* the protocol's part; its fields are guarded by the lock */
 
     /* Read without the lock. */
-    atomic_int status;         /* ropeway_status_t */
-    atomic_uint_fast64_t done; /* bytes that left or arrived */
-    ropeway_error_t error;     /* published by the status */
-    char *text;                /* published by the status */
+    atomic_int status;          /* ropeway_status_t */
+    atomic_uint_fast64_t done;  /* bytes that left or arrived */
+    atomic_uint_fast64_t total; /* the layout's; less than was offered once a prefix is asked for */
+    ropeway_error_t error;      /* published by the status */
+    char *text;                 /* published by the status */
 
     unsigned references RW_GUARDED;
     rw_phase_t phase RW_GUARDED;
@@ -139,6 +140,9 @@ void rw_operation_discard(ropeway_operation_t *operation);
 ropeway_error_t rw_operation_start(ropeway_operation_t *operation) RW_LOCKED;
 /* Ties it to the peer that will take part in it, over this link. */
 void rw_operation_bind(ropeway_operation_t *operation, rw_peer_t *peer, rw_link_t *link) RW_LOCKED;
+/* The peer asks for a prefix of an offer (rw_layout_has_prefix()): the rest is not touched. */
+void rw_operation_cut(ropeway_operation_t *operation, const uint64_t *sizes,
+                      size_t count) RW_LOCKED;
 /* The live operation of this id, or NULL. */
 ropeway_operation_t *rw_operation_find(ropeway_connector_t *connector,
                                        const uint8_t id[RW_ID_BYTES]) RW_LOCKED;

@@ -7,6 +7,7 @@
 
 extern const ts_list_t ts_list_transfer;  /* bytes, sizes, addresses, numbers */
 extern const ts_list_t ts_list_pieces;    /* descriptors in groups */
+extern const ts_list_t ts_list_prefix;    /* less than was offered */
 extern const ts_list_t ts_list_outcome;   /* rules 1 and 2 */
 extern const ts_list_t ts_list_events;    /* rule 2: callback, event queue, waiters */
 extern const ts_list_t ts_list_checks;    /* arguments and mismatches; rule 8 */

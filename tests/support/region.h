@@ -22,7 +22,7 @@ typedef struct ts_region {
     size_t arena_size;
 } ts_region_t;
 
-/* spec: sizes with commas, each perhaps with a count, e.g. "64*4096,0,1". shift: added to the
+/* spec: sizes with commas, each perhaps with a count, e.g. "64*4096,0,1" (64 of 4096 bytes). shift: added to the
  * address of each descriptor, which is else aligned to 64 bytes; descriptor n lies n * shift bytes
  * off. The memory is filled with TS_CANARY. Ends the process when spec is malformed. */
 ts_region_t *ts_region_new(const char *spec, unsigned shift);
