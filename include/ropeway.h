@@ -150,40 +150,61 @@ typedef enum ropeway_log_level {
  * thread, and with internal locks held: it must not call ropeway functions. */
 typedef void (*ropeway_log_fn)(void *arg, ropeway_log_level_t level, const char *text);
 
+/* Every option of a connector: type, name, default, least, most, meaning. Of a text, least and most
+ * count bytes; the others than texts and numbers have neither. The library, the bindings and the
+ * documents read this list. New options go to its end: programs that were built before keep
+ * working.
+ */
+#define ROPEWAY_CONNECTOR_OPTION_MAP(TEXT, NUMBER, OTHER)                                          \
+    TEXT(const char *, name, NULL, 1, 255, "the connector's name; NULL: HOST-PID-RANDOM")          \
+    OTHER(ropeway_log_fn, log, NULL, "receives the lines of the log; NULL: nobody does")           \
+    OTHER(void *, log_arg, NULL, "handed to log")                                                  \
+    NUMBER(int32_t, log_level, ROPEWAY_LOG_WARN, ROPEWAY_LOG_ERROR, ROPEWAY_LOG_DEBUG,             \
+           "a ropeway_log_level_t; lines up to this level come")                                   \
+    NUMBER(uint32_t, stall_ms, 30000, 0, UINT32_MAX,                                               \
+           "an operation in progress on which no byte moves for this long ends in ERRORED, "       \
+           "ERR_STALLED; 0: never")                                                                \
+    NUMBER(uint32_t, deadline_ms, 0, 0, UINT32_MAX,                                                \
+           "default deadline of every operation, from its creation; 0: none")                      \
+    NUMBER(uint32_t, quiet_ms, 1000, 1, UINT32_MAX,                                                \
+           "how long a cancel, a release or a destroy waits for the peer before the connection "   \
+           "to it is closed by force")                                                             \
+    NUMBER(uint32_t, keepalive_ms, 1000, 1, UINT32_MAX,                                            \
+           "how often UCX checks that a peer's process lives")                                     \
+    NUMBER(uint32_t, spin_us, 50, 0, UINT32_MAX,                                                   \
+           "how long to poll after activity before sleeping; 0: never")                            \
+    NUMBER(uint32_t, window, 4, 1, 64, "chunks in flight per operation")                           \
+    NUMBER(size_t, chunk_size, 4 << 20, 64 << 10, 1 << 30, "bytes per chunk")                      \
+    NUMBER(size_t, max_inflight, 256 << 20, chunk_size, SIZE_MAX, "bytes in flight per connector") \
+    NUMBER(size_t, max_metadata, 16 << 20, 1 << 10, SIZE_MAX / 2,                                  \
+           "longest metadata text made or accepted")                                               \
+    NUMBER(uint32_t, max_descriptors, 131072, 1, UINT32_MAX,                                       \
+           "descriptors of an operation, or pieces that they lie in")                              \
+    NUMBER(uint32_t, max_operations, 1000000, 1, UINT32_MAX, "operations alive at a time")         \
+    NUMBER(uint32_t, max_peers, 4096, 1, UINT32_MAX,                                               \
+           "connections at a time; idle ones are closed first")                                    \
+    TEXT(const char *, transports, NULL, 0, SIZE_MAX,                                              \
+         "as UCX_TLS, e.g. tcp,self; NULL: UCX_TLS, or all; see ropeway(7) for queues in shared "  \
+         "memory")                                                                                 \
+    TEXT(const char *, net_devices, NULL, 0, SIZE_MAX,                                             \
+         "as UCX_NET_DEVICES, e.g. eth0; NULL: that, or all")                                      \
+    NUMBER(uint32_t, interop, 0, 0, 1,                                                             \
+           "1: stock NIXL peers may use what this connector offers: its metadata carries "         \
+           "addresses and UCX remote keys, and any UCX peer that reaches the worker over TCP or "  \
+           "shared memory can then read and write this process (see SECURITY.md); 0: Ropeway "     \
+           "peers only. Operations begun here on a stock peer's metadata work either way")         \
+    NUMBER(uint32_t, max_queues, 16, 0, 4096,                                                      \
+           "peers on this host that get a queue in shared memory of their own; 0: none. Each "     \
+           "takes about 6 MB on either side")                                                      \
+    NUMBER(uint32_t, queue_after, 8, 1, UINT32_MAX,                                                \
+           "operations begun on a peer and completed before it is asked for a queue")
+
 /* Fill with ropeway_connector_options_init(), then change what you need. */
 typedef struct ropeway_connector_options {
     size_t struct_size; /* set by init; tells the library which fields exist */
-    const char *name;   /* 1 to 255 bytes; NULL (default): "HOST-PID-RANDOM" */
-    ropeway_log_fn log; /* NULL (default): log nothing */
-    void *log_arg;      /* handed to log */
-    int32_t log_level;  /* ropeway_log_level_t; default ROPEWAY_LOG_WARN */
-    uint32_t stall_ms;  /* an operation in progress on which no byte moves for this long ends
-                           in ERRORED, ERR_STALLED; default 30000; 0: never */
-    uint32_t
-        deadline_ms;   /* default deadline of every operation, from its creation; default 0: none */
-    uint32_t quiet_ms; /* how long a cancel, a release or a destroy waits for the peer before the
-                          connection to it is closed by force; default 1000; 1 at least */
-    uint32_t keepalive_ms; /* how often UCX checks that a peer's process lives; default 1000 */
-    uint32_t spin_us;    /* how long to poll after activity before sleeping; default 50; 0: never */
-    uint32_t window;     /* chunks in flight per operation; default 4; 1 to 64 */
-    size_t chunk_size;   /* bytes per chunk; default 4 MiB; 64 KiB to 1 GiB */
-    size_t max_inflight; /* bytes in flight per connector; default 256 MiB; at least chunk_size */
-    size_t max_metadata; /* longest metadata text made or accepted; default 16 MiB */
-    uint32_t max_descriptors; /* per operation, or pieces of them; default 131072 */
-    uint32_t max_operations;  /* alive at a time; default 1000000 */
-    uint32_t max_peers;       /* connections at a time; default 4096; idle ones are closed first */
-    const char *transports;   /* as UCX_TLS, e.g. "tcp,self"; NULL (default): UCX_TLS, or all; see
-                                 ropeway(7) for queues in shared memory */
-    const char *net_devices;  /* as UCX_NET_DEVICES, e.g. "eth0"; NULL (default): that, or all */
-    uint32_t interop;     /* 1: stock NIXL peers may use what this connector offers: its metadata
-                             carries addresses and UCX remote keys, and any UCX peer that reaches
-                             the worker over TCP or shared memory can then read and write this
-                             process (see SECURITY.md); default 0: Ropeway peers only. Operations
-                             begun here on a stock peer's metadata work either way */
-    uint32_t max_queues;  /* peers on this host that get a queue in shared memory of their own;
-                             default 16; 0: none. Each takes about 6 MB on either side */
-    uint32_t queue_after; /* operations begun on a peer and completed before it is asked for a
-                             queue; default 8 */
+#define ROPEWAY_X(type, name, ...) type name;
+    ROPEWAY_CONNECTOR_OPTION_MAP(ROPEWAY_X, ROPEWAY_X, ROPEWAY_X)
+#undef ROPEWAY_X
 } ropeway_connector_options_t;
 
 /* Sets every field to its default. size: sizeof *options. */
@@ -221,25 +242,33 @@ typedef struct ropeway_operation ropeway_operation_t;
 ROPEWAY_API size_t ropeway_connector_drain(ropeway_connector_t *connector,
                                            ropeway_operation_t **operations, size_t max);
 
-/* Counters since the connector was made, and gauges (marked). */
+/* Every statistic of a connector: name, unit, meaning. Counters run since the connector was made.
+ * The library, the command, the bindings and the documents read this list. New ones go to its end.
+ */
+#define ROPEWAY_STATS_MAP(COUNTER, GAUGE)                                                          \
+    COUNTER(operations_created, "operations", "operations created, of all four kinds")             \
+    COUNTER(operations_completed, "operations", "operations that ended in COMPLETE")               \
+    COUNTER(operations_cancelled, "operations", "operations that ended in CANCELLED")              \
+    COUNTER(operations_errored, "operations", "operations that ended in ERRORED")                  \
+    GAUGE(operations_live, "operations", "operations that have not ended")                         \
+    COUNTER(bytes_sent, "bytes", "payload sent")                                                   \
+    COUNTER(bytes_received, "bytes", "payload received")                                           \
+    GAUGE(bytes_inflight, "bytes", "payload in flight")                                            \
+    GAUGE(peers, "connections", "connections to peers that are open")                              \
+    COUNTER(peers_created, "connections", "connections to peers ever opened")                      \
+    COUNTER(peers_failed, "connections",                                                           \
+            "connections to peers that broke or were closed by force")                             \
+    COUNTER(requests_rejected, "requests", "requests of peers that failed a check")                \
+    COUNTER(messages_dropped, "messages", "late or malformed messages of peers")                   \
+    COUNTER(wakeups, "times", "times that the progress thread woke from sleep")                    \
+    GAUGE(memory_registered, "bytes", "memory registered ahead of operations")                     \
+    GAUGE(queues, "queues", "peers with a queue in shared memory")
+
 typedef struct ropeway_stats {
-    size_t struct_size;            /* set by ropeway_connector_stats() */
-    uint64_t operations_created;   /* all four kinds */
-    uint64_t operations_completed; /* ended in COMPLETE */
-    uint64_t operations_cancelled; /* ended in CANCELLED */
-    uint64_t operations_errored;   /* ended in ERRORED */
-    uint64_t operations_live;      /* gauge: created and not terminal */
-    uint64_t bytes_sent;           /* payload */
-    uint64_t bytes_received;       /* payload */
-    uint64_t bytes_inflight;       /* gauge */
-    uint64_t peers;                /* gauge: connections open */
-    uint64_t peers_created;        /* connections ever opened */
-    uint64_t peers_failed;         /* connections that broke or were closed by force */
-    uint64_t requests_rejected;    /* requests of peers that failed a check */
-    uint64_t messages_dropped;     /* late or malformed messages */
-    uint64_t wakeups;              /* times the progress thread woke from sleep */
-    uint64_t memory_registered;    /* gauge: bytes registered by ropeway_memory_register() */
-    uint64_t queues;               /* gauge: peers with a queue in shared memory */
+    size_t struct_size; /* set by ropeway_connector_stats() */
+#define ROPEWAY_X(name, unit, text) uint64_t name;
+    ROPEWAY_STATS_MAP(ROPEWAY_X, ROPEWAY_X)
+#undef ROPEWAY_X
 } ropeway_stats_t;
 
 /* Fills the first size bytes (sizeof *stats) of stats.
@@ -322,22 +351,33 @@ enum {
 
 #define ROPEWAY_INHERIT UINT32_MAX /* take the connector's value */
 
+/* Every option of an operation, as in the list of the connector's.
+ *
+ * Groups: where the memory of a descriptor lies in pieces, as that of a strided view does, the list
+ * of descriptors holds the pieces, and group_sizes[i] of them, one after the other, are descriptor
+ * i of the operation, whose size is the sum of theirs. Each group has at least 1; together they
+ * have as many as the list. Host memory only. An offer in groups has no path for stock NIXL peers.
+ * They are copied. */
+#define ROPEWAY_OPERATION_OPTION_MAP(NUMBER, OTHER)                                                \
+    NUMBER(uint32_t, flags, 0, 0,                                                                  \
+           ROPEWAY_OPERATION_NOTIFY | ROPEWAY_OPERATION_INTEGRITY | ROPEWAY_OPERATION_PREFIX,      \
+           "ROPEWAY_OPERATION_*")                                                                  \
+    NUMBER(uint32_t, deadline_ms, ROPEWAY_INHERIT, 0, UINT32_MAX,                                  \
+           "ends in ERRORED, ERR_DEADLINE when it is not terminal this long after its creation; "  \
+           "0: never")                                                                             \
+    NUMBER(uint32_t, stall_ms, ROPEWAY_INHERIT, 0, UINT32_MAX, "see the connector's option")       \
+    OTHER(ropeway_operation_fn, callback, NULL, "called once, when the operation is terminal")     \
+    OTHER(void *, callback_arg, NULL, "handed to callback")                                        \
+    OTHER(void *, user_data, NULL, "for ropeway_operation_user_data()")                            \
+    OTHER(const size_t *, group_sizes, NULL, "see above; NULL: each descriptor is one by itself")  \
+    OTHER(size_t, group_count, 0, "how many group_sizes there are")
+
 /* Fill with ropeway_operation_options_init(), then change what you need. */
 typedef struct ropeway_operation_options {
-    size_t struct_size;   /* set by init */
-    uint32_t flags;       /* ROPEWAY_OPERATION_*; default 0 */
-    uint32_t deadline_ms; /* ends in ERRORED, ERR_DEADLINE when not terminal this long after
-                             its creation; 0: never; default ROPEWAY_INHERIT */
-    uint32_t stall_ms;    /* see the connector's option; default ROPEWAY_INHERIT */
-    ropeway_operation_fn callback; /* default NULL */
-    void *callback_arg;            /* handed to callback */
-    void *user_data;               /* for ropeway_operation_user_data() */
-    /* Where the memory of a descriptor lies in pieces, as that of a strided view does: the list
-     * holds the pieces, and group_sizes[i] of them, one after the other, are descriptor i of the
-     * operation, whose size is the sum of theirs. Host memory only. An offer in groups has no
-     * path for stock NIXL peers. NULL: each one is a descriptor by itself. Copied. */
-    const size_t *group_sizes; /* each at least 1; together as many as the list has */
-    size_t group_count;
+    size_t struct_size; /* set by init */
+#define ROPEWAY_X(type, name, ...) type name;
+    ROPEWAY_OPERATION_OPTION_MAP(ROPEWAY_X, ROPEWAY_X)
+#undef ROPEWAY_X
 } ropeway_operation_options_t;
 
 /* Sets every field to its default. size: sizeof *options. */

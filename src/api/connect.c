@@ -40,7 +40,6 @@ static void choose_name(ropeway_connector_t *connector) {
                  (long)getpid(), connector->instance[0], connector->instance[1],
                  connector->instance[2], connector->instance[3]);
     }
-    connector->options.name = connector->name;
 }
 
 /* Frees everything that was made so far; its threads are gone or were never started. */

@@ -14,11 +14,11 @@
 
 /* ---- options ---- */
 
+#define DEFAULT(type, name, value, ...) .name = (value),
 static const ropeway_operation_options_t defaults = {
     .struct_size = sizeof(ropeway_operation_options_t),
-    .deadline_ms = ROPEWAY_INHERIT,
-    .stall_ms = ROPEWAY_INHERIT,
-};
+    ROPEWAY_OPERATION_OPTION_MAP(DEFAULT, DEFAULT)};
+#undef DEFAULT
 
 void ropeway_operation_options_init(ropeway_operation_options_t *options, size_t size) {
     if (options == NULL) {
@@ -29,11 +29,35 @@ void ropeway_operation_options_init(ropeway_operation_options_t *options, size_t
     options->struct_size = size;
 }
 
+static ropeway_error_t check_numbers(const ropeway_operation_options_t *options) {
+    const struct {
+        const char *name;
+        uint64_t value, least, most;
+    } ranges[] = {
+#define NUMBER(type, name, value, least, most, text) {#name, options->name, (least), (most)},
+#define OTHER(...)
+        ROPEWAY_OPERATION_OPTION_MAP(NUMBER, OTHER)
+#undef NUMBER
+#undef OTHER
+    };
+
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
+        if (ranges[i].value < ranges[i].least || ranges[i].value > ranges[i].most) {
+            return rw_fail(ROPEWAY_ERR_INVALID_ARGUMENT,
+                           "the operation option %s is %llu; it must be from %llu to %llu",
+                           ranges[i].name, (unsigned long long)ranges[i].value,
+                           (unsigned long long)ranges[i].least, (unsigned long long)ranges[i].most);
+        }
+    }
+    return ROPEWAY_OK;
+}
+
 /* *options: the given ones and the defaults of the others. */
 static ropeway_error_t take_options(ropeway_operation_t *operation,
                                     const ropeway_operation_options_t *given,
                                     ropeway_operation_options_t *options) {
     const ropeway_connector_options_t *general = &operation->connector->options;
+    ropeway_error_t error;
     uint32_t deadline, stall;
 
     *options = defaults;
@@ -47,11 +71,9 @@ static ropeway_error_t take_options(ropeway_operation_t *operation,
         memcpy(options, given,
                given->struct_size < sizeof *options ? given->struct_size : sizeof *options);
     }
-    if ((options->flags & ~(uint32_t)(ROPEWAY_OPERATION_NOTIFY | ROPEWAY_OPERATION_INTEGRITY |
-                                      ROPEWAY_OPERATION_PREFIX)) != 0) {
-        return rw_fail(ROPEWAY_ERR_INVALID_ARGUMENT,
-                       "the operation options' flags are 0x%x; only ROPEWAY_OPERATION_* are known",
-                       options->flags);
+    error = check_numbers(options);
+    if (error != ROPEWAY_OK) {
+        return error;
     }
     deadline =
         options->deadline_ms == ROPEWAY_INHERIT ? general->deadline_ms : options->deadline_ms;
