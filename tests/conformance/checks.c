@@ -150,10 +150,10 @@ static void options_out_of_range_are_refused(void **state) {
         {"max_inflight=65536", "65536"}, {"quiet_ms=0", "quiet_ms"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        char name[256];
+        ts_option_texts_t texts;
         ropeway_connector_options_t options;
         ropeway_connector_t *connector;
-        ts_connector_options(bad[i].options, name, &options);
+        ts_connector_options(bad[i].options, &texts, &options);
         assert_fails(ropeway_connector_create(&options, &connector), ROPEWAY_ERR_INVALID_ARGUMENT);
         assert_sentence(bad[i].value, " ");
     }

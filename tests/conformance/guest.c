@@ -93,10 +93,10 @@ static void rule9_the_log_callback_gets_what_ucx_warns_of(void **state) {
 
 int ts_guest_log_only(void) {
     lines_t lines = {0};
-    char name[256];
+    ts_option_texts_t texts;
     ropeway_connector_options_t options;
     ropeway_connector_t *connector;
-    ts_connector_options("", name, &options);
+    ts_connector_options("", &texts, &options);
     options.log = take_line;
     options.log_arg = &lines;
     options.log_level = ROPEWAY_LOG_DEBUG;

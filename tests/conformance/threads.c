@@ -146,10 +146,10 @@ static void rule2_many_threads_begin_wait_cancel_and_release_at_once(void **stat
 static void *make_and_destroy(void *arg) {
     worker_t *worker = arg;
     for (size_t i = 0; i < worker->crowd->rounds; i++) {
-        char name[256];
+        ts_option_texts_t texts;
         ropeway_connector_options_t options;
         ropeway_connector_t *connector;
-        ts_connector_options("", name, &options);
+        ts_connector_options("", &texts, &options);
         if (ropeway_connector_create(&options, &connector) != ROPEWAY_OK) {
             atomic_fetch_add(&worker->crowd->failures, 1);
             continue;

@@ -34,7 +34,18 @@ static void log_line(void *arg, ropeway_log_level_t level, const char *text) {
     }
 }
 
-void ts_connector_options(const char *text, char name[256], ropeway_connector_options_t *options) {
+static const char *take_text(const char *text, const char *key, ts_text_t *place,
+                             const char *fallback) {
+    const char *given = find(text, key);
+    if (given == NULL) {
+        return fallback;
+    }
+    snprintf(place->text, sizeof place->text, "%.*s", (int)strcspn(given, " \n"), given);
+    return place->text;
+}
+
+void ts_connector_options(const char *text, ts_option_texts_t *texts,
+                          ropeway_connector_options_t *options) {
     ropeway_connector_options_init(options, sizeof *options);
     options->transports = ts_transport_tls();
     options->net_devices = ts_transport_devices();
@@ -47,33 +58,20 @@ void ts_connector_options(const char *text, char name[256], ropeway_connector_op
         options->log_arg = log;
         options->log_level = ROPEWAY_LOG_DEBUG;
     }
-    const char *given = find(text, "name");
-    if (given != NULL) {
-        size_t length = strcspn(given, " \n");
-        snprintf(name, 256, "%.*s", (int)length, given);
-        options->name = name;
-    }
-#define FIELD(type, field) options->field = (type)ts_option(text, #field, options->field)
-    FIELD(uint32_t, stall_ms);
-    FIELD(uint32_t, deadline_ms);
-    FIELD(uint32_t, quiet_ms);
-    FIELD(uint32_t, keepalive_ms);
-    FIELD(uint32_t, spin_us);
-    FIELD(uint32_t, window);
-    FIELD(size_t, chunk_size);
-    FIELD(size_t, max_inflight);
-    FIELD(size_t, max_metadata);
-    FIELD(uint32_t, max_descriptors);
-    FIELD(uint32_t, max_operations);
-    FIELD(uint32_t, max_peers);
-    FIELD(uint32_t, max_queues);
-    FIELD(uint32_t, queue_after);
-#undef FIELD
+#define TEXT(type, name, ...) options->name = take_text(text, #name, &texts->name, options->name);
+#define NUMBER(type, name, ...) options->name = (type)ts_option(text, #name, options->name);
+#define OTHER(...)
+    ROPEWAY_CONNECTOR_OPTION_MAP(TEXT, NUMBER, OTHER)
+#undef TEXT
+#undef NUMBER
+#undef OTHER
 }
 
 void ts_operation_options(const char *text, ropeway_operation_options_t *options) {
     ropeway_operation_options_init(options, sizeof *options);
-    options->flags = (uint32_t)ts_option(text, "flags", options->flags);
-    options->deadline_ms = (uint32_t)ts_option(text, "deadline_ms", options->deadline_ms);
-    options->stall_ms = (uint32_t)ts_option(text, "stall_ms", options->stall_ms);
+#define NUMBER(type, name, ...) options->name = (type)ts_option(text, #name, options->name);
+#define OTHER(...)
+    ROPEWAY_OPERATION_OPTION_MAP(NUMBER, OTHER)
+#undef NUMBER
+#undef OTHER
 }

@@ -48,7 +48,7 @@ static void answer_error(ropeway_error_t error) {
 /* With "user=ID" the process becomes that user's first. */
 static void run_open(slot_t *slot, char *arguments) {
     (void)slot;
-    char name[256];
+    ts_option_texts_t texts;
     uid_t user = (uid_t)ts_option(arguments, "user", geteuid());
     if (user != geteuid() &&
         (setresgid(user, user, user) != 0 || setresuid(user, user, user) != 0)) {
@@ -56,7 +56,7 @@ static void run_open(slot_t *slot, char *arguments) {
         return;
     }
     ropeway_connector_options_t options;
-    ts_connector_options(arguments, name, &options);
+    ts_connector_options(arguments, &texts, &options);
     answer_error(ropeway_connector_create(&options, &connector));
 }
 

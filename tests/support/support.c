@@ -46,9 +46,9 @@ void ts_assert_outcome(ts_outcome_t got, ropeway_status_t want, ropeway_error_t 
 }
 
 ropeway_connector_t *ts_connect(const char *options) {
-    char name[256];
+    ts_option_texts_t texts;
     ropeway_connector_options_t chosen;
-    ts_connector_options(options, name, &chosen);
+    ts_connector_options(options, &texts, &chosen);
     for (size_t i = 0; i < TS_CONNECTORS; i++) {
         if (ts.connectors[i] == NULL) {
             assert_ok(ropeway_connector_create(&chosen, &ts.connectors[i]));
