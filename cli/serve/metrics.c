@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The metrics of a server as Prometheus text. */
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "serve.h"
 
+/* One of ropeway_stats_t. */
 struct metric {
     const char *name;
     const char *type;
+    const char *unit;
     const char *help;
     uint64_t value;
 };
@@ -16,40 +20,28 @@ static void print_head(FILE *out, const char *name, const char *type, const char
     fprintf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
 }
 
+/* Prometheus has units last: ropeway_sent_bytes_total is bytes_sent. */
+static void name_metric(const struct metric *metric, char *name, size_t size) {
+    bool is_bytes = strcmp(metric->unit, "bytes") == 0;
+    const char *rest = is_bytes ? strchr(metric->name, '_') : NULL;
+    snprintf(name, size, "ropeway_%s%s%s", rest != NULL ? rest + 1 : metric->name,
+             is_bytes ? "_bytes" : "", strcmp(metric->type, "counter") == 0 ? "_total" : "");
+}
+
 static void print_connector(FILE *out, const ropeway_stats_t *stats) {
-    const struct metric metrics[] = {
-        {"ropeway_operations_created_total", "counter", "Operations created.",
-         stats->operations_created},
-        {"ropeway_operations_completed_total", "counter", "Operations that ended complete.",
-         stats->operations_completed},
-        {"ropeway_operations_cancelled_total", "counter", "Operations that ended cancelled.",
-         stats->operations_cancelled},
-        {"ropeway_operations_errored_total", "counter", "Operations that ended in an error.",
-         stats->operations_errored},
-        {"ropeway_operations_live", "gauge", "Operations that have not ended.",
-         stats->operations_live},
-        {"ropeway_sent_bytes_total", "counter", "Payload bytes sent.", stats->bytes_sent},
-        {"ropeway_received_bytes_total", "counter", "Payload bytes received.",
-         stats->bytes_received},
-        {"ropeway_inflight_bytes", "gauge", "Payload bytes in flight.", stats->bytes_inflight},
-        {"ropeway_peers", "gauge", "Connections to peers that are open.", stats->peers},
-        {"ropeway_peers_created_total", "counter", "Connections to peers ever opened.",
-         stats->peers_created},
-        {"ropeway_peers_failed_total", "counter",
-         "Connections to peers that broke or were closed by force.", stats->peers_failed},
-        {"ropeway_requests_rejected_total", "counter", "Requests of peers that failed a check.",
-         stats->requests_rejected},
-        {"ropeway_messages_dropped_total", "counter", "Late or malformed messages of peers.",
-         stats->messages_dropped},
-        {"ropeway_wakeups_total", "counter", "Times that the progress thread woke from sleep.",
-         stats->wakeups},
-        {"ropeway_queues", "gauge", "Peers with a queue in shared memory.", stats->queues},
-        {"ropeway_registered_bytes", "gauge", "Memory registered ahead of operations.",
-         stats->memory_registered},
-    };
+#define COUNTER(name, unit, help) {#name, "counter", unit, help, stats->name},
+#define GAUGE(name, unit, help) {#name, "gauge", unit, help, stats->name},
+    const struct metric metrics[] = {ROPEWAY_STATS_MAP(COUNTER, GAUGE)};
+#undef COUNTER
+#undef GAUGE
     for (size_t i = 0; i < sizeof metrics / sizeof *metrics; i++) {
-        print_head(out, metrics[i].name, metrics[i].type, metrics[i].help);
-        fprintf(out, "%s %llu\n", metrics[i].name, (unsigned long long)metrics[i].value);
+        const struct metric *metric = &metrics[i];
+        char name[100], help[200];
+        name_metric(metric, name, sizeof name);
+        snprintf(help, sizeof help, "%c%s.", toupper((unsigned char)metric->help[0]),
+                 metric->help + 1);
+        print_head(out, name, metric->type, help);
+        fprintf(out, "%s %llu\n", name, (unsigned long long)metric->value);
     }
 }
 

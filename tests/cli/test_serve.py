@@ -168,10 +168,14 @@ class Interface(TestCase):
                     self.assertIn(kind, ("counter", "gauge"))
                     self.assertEqual(kind == "counter", name.endswith("_total"), name)
                     types[name] = kind
-                elif not line.startswith("# HELP "):
+                elif line.startswith("# HELP "):
+                    self.assertRegex(line, r"^# HELP ropeway_\w+ [A-Z].*\w\.$")
+                else:
                     sample = re.fullmatch(r'([a-z_]+)(\{\w+="[^"]*"(,\w+="[^"]*")*\})? (\d+)', line)
                     self.assertIsNotNone(sample, line)
                     self.assertIn(sample.group(1), types)
+            units = {"ropeway_peers", "ropeway_inflight_bytes", "ropeway_registered_bytes", "ropeway_wakeups_total"}
+            self.assertLessEqual(units, set(types))
             samples = server.metrics()
             self.assertEqual(samples["ropeway_sent_bytes_total"], 3 * MIB)
             self.assertEqual(samples['ropeway_transfers_total{kind="read",outcome="complete"}'], 1)
