@@ -2,7 +2,7 @@
 from typing import Any, Callable, Optional, Union, final
 
 NOWHERE: int
-MAX_DESCRIPTORS: int
+OPTIONS: dict[str, Any]  # of Connector(), with their defaults; None for a text
 version: str
 ucx_version: str
 

@@ -85,7 +85,7 @@ class Connector:
         transports: Optional[str] = None,
         net_devices: Optional[str] = None,
         interop: bool = False,
-        **options: int,
+        **options: Union[int, str],
     ) -> None:
         unknown = options.keys() - _OPTIONS
         if unknown:
@@ -94,10 +94,10 @@ class Connector:
         settings["interop"] = int(interop)
         settings["log_level"] = _log.level()
         self._interop = interop
-        self._max_pieces: int = options.get("max_descriptors", _core.MAX_DESCRIPTORS)
         settings["stall_ms"] = None if stall is None else _limit_ms(stall)
         settings["deadline_ms"] = None if deadline is None else _limit_ms(deadline)
         self._core = _core.Connector(settings)
+        self._max_pieces = int(options.get("max_descriptors") or _core.OPTIONS["max_descriptors"])
         self._name = self._core.name
 
     @property
@@ -201,7 +201,6 @@ class Connector:
         return f"<ropeway Connector '{self._name}'{', closed' if self.is_closed else ''}>"
 
 
-_OPTIONS = frozenset(
-    "quiet_ms keepalive_ms spin_us window chunk_size max_inflight max_metadata max_descriptors max_operations "
-    "max_peers max_queues queue_after".split()
-)
+# The others have parameters, in units of Python's own; logging decides on the level.
+_PARAMETERS = {"name", "stall_ms", "deadline_ms", "transports", "net_devices", "interop", "log_level"}
+_OPTIONS = _core.OPTIONS.keys() - _PARAMETERS

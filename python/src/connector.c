@@ -16,23 +16,14 @@ typedef struct option {
     size_t size; /* 0: text */
 } option_t;
 
-#define RW_PY_OPTION(name)                                                                         \
-    {                                                                                              \
-#name, offsetof(ropeway_connector_options_t, name),                                        \
-            sizeof(((ropeway_connector_options_t *)NULL)->name)                                    \
-    }
-#define RW_PY_TEXT(name)                                                                           \
-    { #name, offsetof(ropeway_connector_options_t, name), 0 }
-
+#define RW_PY_FIELD(name) offsetof(ropeway_connector_options_t, name)
+#define RW_PY_TEXT(type, name, ...) {#name, RW_PY_FIELD(name), 0},
+#define RW_PY_NUMBER(type, name, ...) {#name, RW_PY_FIELD(name), sizeof(type)},
+#define RW_PY_OTHER(...)
 static const option_t options_known[] = {
-    RW_PY_TEXT(name),           RW_PY_TEXT(transports),        RW_PY_TEXT(net_devices),
-    RW_PY_OPTION(log_level),    RW_PY_OPTION(stall_ms),        RW_PY_OPTION(deadline_ms),
-    RW_PY_OPTION(quiet_ms),     RW_PY_OPTION(keepalive_ms),    RW_PY_OPTION(spin_us),
-    RW_PY_OPTION(window),       RW_PY_OPTION(chunk_size),      RW_PY_OPTION(max_inflight),
-    RW_PY_OPTION(max_metadata), RW_PY_OPTION(max_descriptors), RW_PY_OPTION(max_operations),
-    RW_PY_OPTION(max_peers),    RW_PY_OPTION(interop),         RW_PY_OPTION(max_queues),
-    RW_PY_OPTION(queue_after),
-};
+    ROPEWAY_CONNECTOR_OPTION_MAP(RW_PY_TEXT, RW_PY_NUMBER, RW_PY_OTHER)};
+#undef RW_PY_TEXT
+#undef RW_PY_NUMBER
 #define OPTIONS (sizeof options_known / sizeof options_known[0])
 
 static bool take_number(const option_t *option, PyObject *value, void *field) {
@@ -85,12 +76,43 @@ static bool take_options(PyObject *dict, PyObject *texts, ropeway_connector_opti
         if (value == NULL || value == Py_None) {
             continue;
         }
+        if (!(option->size == 0 ? PyUnicode_Check(value) : PyLong_Check(value))) {
+            PyErr_Format(PyExc_TypeError, "%s is %R; it must be %s", option->name, value,
+                         option->size == 0 ? "a str" : "an int");
+            return false;
+        }
         if (!(option->size == 0 ? take_text(option, value, texts, field)
                                 : take_number(option, value, field))) {
             return false;
         }
     }
     return true;
+}
+
+/* Takes value over; NULL: an exception is set. */
+static bool put(PyObject *dict, const char *name, PyObject *value) {
+    bool ok = value != NULL && PyDict_SetItemString(dict, name, value) == 0;
+
+    Py_XDECREF(value);
+    return ok;
+}
+
+PyObject *rw_py_options(void) {
+    PyObject *dict = PyDict_New();
+    ropeway_connector_options_t defaults;
+    bool ok = dict != NULL;
+
+    ropeway_connector_options_init(&defaults, sizeof defaults);
+#define RW_PY_TEXT(type, name, ...) ok = ok && put(dict, #name, Py_NewRef(Py_None));
+#define RW_PY_NUMBER(type, name, ...)                                                              \
+    ok = ok && put(dict, #name, PyLong_FromSize_t((size_t)defaults.name));
+    ROPEWAY_CONNECTOR_OPTION_MAP(RW_PY_TEXT, RW_PY_NUMBER, RW_PY_OTHER)
+#undef RW_PY_TEXT
+#undef RW_PY_NUMBER
+    if (!ok) {
+        Py_CLEAR(dict);
+    }
+    return dict;
 }
 
 /* ---- life ---- */
@@ -411,35 +433,13 @@ static PyObject *connector_deregister(PyObject *object, PyObject *capsule) {
 
 /* ---- what it answers ---- */
 
-static bool put_counter(PyObject *dict, const char *name, uint64_t value) {
-    PyObject *number = PyLong_FromUnsignedLongLong(value);
-    bool ok = number != NULL && PyDict_SetItemString(dict, name, number) == 0;
-
-    Py_XDECREF(number);
-    return ok;
-}
-
 static PyObject *stats_dict(const ropeway_stats_t *stats) {
     PyObject *dict = PyDict_New();
     bool ok = dict != NULL;
 
-#define RW_PY_COUNTER(name) ok = ok && put_counter(dict, #name, (uint64_t)stats->name)
-    RW_PY_COUNTER(operations_created);
-    RW_PY_COUNTER(operations_completed);
-    RW_PY_COUNTER(operations_cancelled);
-    RW_PY_COUNTER(operations_errored);
-    RW_PY_COUNTER(operations_live);
-    RW_PY_COUNTER(bytes_sent);
-    RW_PY_COUNTER(bytes_received);
-    RW_PY_COUNTER(bytes_inflight);
-    RW_PY_COUNTER(peers);
-    RW_PY_COUNTER(peers_created);
-    RW_PY_COUNTER(peers_failed);
-    RW_PY_COUNTER(requests_rejected);
-    RW_PY_COUNTER(messages_dropped);
-    RW_PY_COUNTER(wakeups);
-    RW_PY_COUNTER(memory_registered);
-    RW_PY_COUNTER(queues);
+#define RW_PY_COUNTER(name, ...)                                                                   \
+    ok = ok && put(dict, #name, PyLong_FromUnsignedLongLong(stats->name));
+    ROPEWAY_STATS_MAP(RW_PY_COUNTER, RW_PY_COUNTER)
 #undef RW_PY_COUNTER
     if (!ok) {
         Py_CLEAR(dict);

@@ -142,6 +142,8 @@ typedef struct connector {
 } connector_t;
 
 int rw_py_connector_type(PyObject *module);
+/* The options that Connector() takes, with their defaults: numbers, and None for texts. */
+PyObject *rw_py_options(void);
 /* Closes every connector. */
 PyObject *rw_py_shutdown(PyObject *module, PyObject *unused);
 int rw_py_operation_type(PyObject *module);

@@ -97,10 +97,7 @@ static int add(PyObject *module, const char *name, PyObject *value) {
 }
 
 static int add_constants(PyObject *module) {
-    ropeway_connector_options_t defaults;
-
-    ropeway_connector_options_init(&defaults, sizeof defaults);
-    return PyModule_AddIntConstant(module, "MAX_DESCRIPTORS", defaults.max_descriptors) < 0 ||
+    return add(module, "OPTIONS", rw_py_options()) < 0 ||
                    add(module, "NOWHERE", PyLong_FromVoidPtr(nowhere)) < 0 ||
                    PyModule_AddStringConstant(module, "version", ropeway_version()) < 0 ||
                    PyModule_AddStringConstant(module, "ucx_version", ropeway_ucx_version()) < 0
