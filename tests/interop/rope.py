@@ -2,9 +2,14 @@
 """Ropeway's C library by ctypes: just what these tests need."""
 import ctypes
 import os
+import pathlib
+import sys
 from ctypes import POINTER, byref, c_char_p, c_int, c_int32, c_size_t, c_uint32, c_uint64, c_void_p
 
 from memory import Memory
+
+sys.path.append(str(pathlib.Path(__file__).parents[2] / "tools"))
+import header_lists
 
 INIT, PROC, DONE, STOP, ERR = 1, 2, 3, 4, 5
 LOG = ctypes.CFUNCTYPE(None, c_void_p, c_int, c_char_p)
@@ -24,24 +29,22 @@ def set_environment(transport):
 TRANSPORTS = {"shm": b"posix,sysv,cma,self", "tcp": b"tcp,self", "netns": b"tcp,self", "default": None}
 
 
+TYPES = {
+    "const char *": c_char_p, "ropeway_log_fn": LOG, "int32_t": c_int32, "uint32_t": c_uint32, "size_t": c_size_t,
+    "void *": c_void_p, "ropeway_operation_fn": c_void_p, "const size_t *": c_void_p,
+}  # fmt: skip
+
+
 class ConnectorOptions(ctypes.Structure):
-    _fields_ = [
-        ("struct_size", c_size_t), ("name", c_char_p), ("log", LOG), ("log_arg", c_void_p),
-        ("log_level", c_int32), ("stall_ms", c_uint32), ("deadline_ms", c_uint32),
-        ("quiet_ms", c_uint32), ("keepalive_ms", c_uint32), ("spin_us", c_uint32),
-        ("window", c_uint32), ("chunk_size", c_size_t), ("max_inflight", c_size_t),
-        ("max_metadata", c_size_t), ("max_descriptors", c_uint32), ("max_operations", c_uint32),
-        ("max_peers", c_uint32), ("transports", c_char_p), ("net_devices", c_char_p),
-        ("interop", c_uint32), ("max_queues", c_uint32), ("queue_after", c_uint32),
-    ]  # fmt: skip
+    _fields_ = [("struct_size", c_size_t)] + [
+        (option.name, TYPES[option.type]) for option in header_lists.connector_options()
+    ]
 
 
 class OperationOptions(ctypes.Structure):
-    _fields_ = [
-        ("struct_size", c_size_t), ("flags", c_uint32), ("deadline_ms", c_uint32),
-        ("stall_ms", c_uint32), ("callback", c_void_p), ("callback_arg", c_void_p),
-        ("user_data", c_void_p),
-    ]  # fmt: skip
+    _fields_ = [("struct_size", c_size_t)] + [
+        (option.name, TYPES[option.type]) for option in header_lists.operation_options()
+    ]
 
 
 class Device(ctypes.Structure):
@@ -54,12 +57,7 @@ class Descriptor(ctypes.Structure):
 
 class Stats(ctypes.Structure):
     _fields_ = [("struct_size", c_size_t)] + [
-        (name, c_uint64)
-        for name in (
-            "operations_created operations_completed operations_cancelled operations_errored "
-            "operations_live bytes_sent bytes_received bytes_inflight peers peers_created "
-            "peers_failed requests_rejected messages_dropped wakeups memory_registered queues"
-        ).split()
+        (statistic.name, c_uint64) for statistic in header_lists.statistics()
     ]
 
 
