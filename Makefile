@@ -85,7 +85,7 @@ package-check: deps all ## install, move the tree elsewhere, and build programs 
 
 # The fuzzers' build is clang's, and has every file in it.
 .PHONY: lint
-lint: deps-lint build/fuzz/build.ninja ## clang's warnings, clang-tidy, clang-format, shellcheck, mandoc
+lint: deps-lint build/fuzz/build.ninja ## clang's warnings, clang-tidy, clang-format, shellcheck, mandoc, tools/check-docs
 	tools/lint build/fuzz
 
 .PHONY: asan
