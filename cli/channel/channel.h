@@ -24,6 +24,8 @@ struct cli_channel_options {
 struct cli_query {
     enum cli_route route; /* LIST, READ, WRITE or TRANSFER */
     const char *name;     /* READ, WRITE */
+    const char *after;    /* LIST: the names that follow this one; "": all */
+    uint32_t page;        /* LIST: so many of them at most */
     const char *transfer; /* TRANSFER */
     const char *server;   /* TRANSFER: which of the servers behind the URL has it; "": unknown */
     uint32_t wait_s;      /* TRANSFER */

@@ -261,10 +261,19 @@ static void take_status(struct http *http, struct cli_reply *reply) {
     reply->retry_after_s = (long)seconds;
 }
 
+static char *list_url(const char *base, const struct cli_query *ask) {
+    char *after = cli_name_encode(ask->after);
+    char *url = after != NULL ? cli_format("%s" CLI_PATH_OBJECTS "?limit=%u%s%s", base, ask->page,
+                                           after[0] != '\0' ? "&after=" : "", after)
+                              : NULL;
+    free(after);
+    return url;
+}
+
 static char *url_of(const struct http *http, const struct cli_query *ask) {
     const char *base = http->channel.base;
     if (ask->route == CLI_ROUTE_LIST) {
-        return cli_format("%s" CLI_PATH_OBJECTS, base);
+        return list_url(base, ask);
     }
     if (ask->route == CLI_ROUTE_TRANSFER) {
         return cli_format("%s" CLI_PATH_TRANSFERS "/%s?wait=%u", base, ask->transfer, ask->wait_s);

@@ -76,6 +76,10 @@ static char *body_of(const struct cli_query *ask) {
     if (ask->name != NULL) {
         json_object_set_new(body, "name", json_string(ask->name));
     }
+    if (ask->route == CLI_ROUTE_LIST) {
+        json_object_set_new(body, "limit", json_integer(ask->page));
+        json_object_set_new(body, "after", json_string(ask->after));
+    }
     if (ask->route == CLI_ROUTE_TRANSFER) {
         json_object_set_new(body, "transfer", json_string(ask->transfer));
         json_object_set_new(body, "wait", json_integer(ask->wait_s));

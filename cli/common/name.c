@@ -64,7 +64,8 @@ static int hex_value(char digit) {
     return -1;
 }
 
-const char *cli_name_decode(const char *encoded, size_t length, char name[CLI_NAME_SIZE]) {
+static const char *unescape(const char *encoded, size_t length, char name[CLI_NAME_SIZE],
+                            size_t *decoded) {
     size_t out = 0;
     for (size_t at = 0; at < length; at++) {
         char byte = encoded[at];
@@ -83,7 +84,20 @@ const char *cli_name_decode(const char *encoded, size_t length, char name[CLI_NA
         name[out++] = byte;
     }
     name[out] = '\0';
-    return cli_name_check(name, out);
+    *decoded = out;
+    return NULL;
+}
+
+const char *cli_name_unescape(const char *encoded, size_t length, char name[CLI_NAME_SIZE]) {
+    size_t decoded;
+    const char *wrong = unescape(encoded, length, name, &decoded);
+    return wrong != NULL ? wrong : !cli_utf8_valid(name, decoded) ? "is not valid UTF-8" : NULL;
+}
+
+const char *cli_name_decode(const char *encoded, size_t length, char name[CLI_NAME_SIZE]) {
+    size_t decoded;
+    const char *wrong = unescape(encoded, length, name, &decoded);
+    return wrong != NULL ? wrong : cli_name_check(name, decoded);
 }
 
 char *cli_name_encode(const char *name) {

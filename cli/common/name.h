@@ -21,6 +21,9 @@ const char *cli_name_check(const char *name, size_t length);
  * wrong with it, as above. */
 const char *cli_name_decode(const char *encoded, size_t length, char name[CLI_NAME_SIZE]);
 
+/* As above, but only decodes: the result is UTF-8 without NUL. */
+const char *cli_name_unescape(const char *encoded, size_t length, char name[CLI_NAME_SIZE]);
+
 /* Encodes a name for a URL's path; '/' stays. To be freed; NULL: out of memory. */
 char *cli_name_encode(const char *name);
 

@@ -20,51 +20,15 @@ static void pack_answer(struct cli_answer *answer, json_t *json) {
     }
 }
 
-static const char *name_of(const json_t *entry) {
-    return json_string_value(json_object_get(entry, "name"));
-}
-
-static int compare_names(const void *left, const void *right) {
-    return strcmp(name_of(*(json_t *const *)left), name_of(*(json_t *const *)right));
-}
-
-/* The first names that follow request->after, as many as fit; takes the list over. NULL: out of
- * memory. */
-static json_t *cut_page(json_t *list, const struct cli_request *request) {
-    size_t count = 0, index, used = sizeof "{\"objects\":[],\"more\":true}";
-    json_t **entries = calloc(json_array_size(list) + 1, sizeof(json_t *)), *entry;
-    json_t *page = json_array();
-    json_array_foreach(list, index, entry) {
-        if (entries != NULL && strcmp(name_of(entry), request->after) > 0) {
-            entries[count++] = entry;
-        }
-    }
-    if (entries != NULL) {
-        qsort(entries, count, sizeof *entries, compare_names);
-    }
-    for (index = 0; index < count; index++) {
-        used += json_dumpb(entries[index], NULL, 0, JSON_COMPACT) + 1;
-        if (used > request->answer_max && index != 0) {
-            break;
-        }
-        json_array_append(page, entries[index]);
-    }
-    json_t *answer = entries != NULL ? json_pack("{s:O}", "objects", page) : NULL;
-    if (answer != NULL && index < count) {
-        json_object_set_new(answer, "more", json_true());
-    }
-    json_decref(page);
-    json_decref(list);
-    free(entries);
-    return answer;
-}
-
 static void answer_list(struct cli_server *server, const struct cli_request *request,
                         struct cli_answer *answer) {
-    json_t *list = cli_tree_list(server->tree, &answer->refusal);
-    if (list != NULL) {
-        pack_answer(answer, request->answer_max != 0 ? cut_page(list, request)
-                                                     : json_pack("{s:o}", "objects", list));
+    if (request->is_page) {
+        answer->text = cli_list_page(server->tree, request, &answer->refusal);
+        return;
+    }
+    answer->list = cli_list_open(server->tree);
+    if (answer->list == NULL) {
+        cli_refuse(&answer->refusal, 500, "the server is out of memory");
     }
 }
 
@@ -251,6 +215,7 @@ void cli_serve_answer(struct cli_server *server, const struct cli_request *reque
         break;
     case CLI_ROUTE_METRICS:
         answer->text = cli_serve_metrics(server);
+        answer->is_plain = true;
         if (answer->text == NULL) {
             cli_refuse(&answer->refusal, 500, "the server is out of memory");
         }

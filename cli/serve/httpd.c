@@ -21,6 +21,7 @@
 
 #define IDLE_TIMEOUT_S 60
 #define LEAVING_MAX 64 /* connections that were put out and are not closed yet */
+#define LIST_BLOCK ((size_t)32 << 10)
 #define THREAD_STACK ((size_t)512 << 10)
 #define BODY_HARD_LIMIT (16 * CLI_BODY_MAX) /* more is not even read */
 
@@ -58,29 +59,53 @@ static void add_refusal_headers(struct MHD_Response *response, const struct cli_
     }
 }
 
+static ssize_t read_list(void *arg, uint64_t position, char *buffer, size_t size) {
+    (void)position;
+    ssize_t count = cli_list_read(arg, buffer, size);
+    return count > 0    ? count
+           : count == 0 ? (ssize_t)MHD_CONTENT_READER_END_OF_STREAM
+                        : (ssize_t)MHD_CONTENT_READER_END_WITH_ERROR;
+}
+
+static void close_list(void *arg) {
+    cli_list_close(arg);
+}
+
+/* Takes over what the answer holds. NULL: out of memory. */
+static struct MHD_Response *make_response(struct cli_answer *answer) {
+    if (answer->refusal.status != 0) {
+        json_decref(answer->json);
+        answer->json = json_pack("{s:s}", "error", answer->refusal.text);
+    } else if (answer->list != NULL) {
+        return MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, LIST_BLOCK, read_list,
+                                                 answer->list, close_list);
+    }
+    char *text = answer->json != NULL ? json_dumps(answer->json, JSON_COMPACT) : answer->text;
+    json_decref(answer->json);
+    struct MHD_Response *response =
+        text != NULL ? MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE)
+                     : NULL;
+    if (response == NULL) {
+        free(text);
+    }
+    return response;
+}
+
 /* Sends an answer and frees what it holds. */
 static enum MHD_Result send_answer(const struct exchange *exchange,
                                    struct MHD_Connection *connection, struct cli_answer *answer) {
     struct cli_refusal *refusal = &answer->refusal;
-    const char *type =
-        answer->text != NULL ? "text/plain; version=0.0.4; charset=utf-8" : "application/json";
+    struct MHD_Response *response = make_response(answer);
     if (refusal->status != 0) {
         cli_serve_log_refusal(exchange->peer, exchange->target, refusal);
-        json_decref(answer->json);
-        answer->json = json_pack("{s:s}", "error", refusal->text);
     }
-    char *text = answer->json != NULL ? json_dumps(answer->json, JSON_COMPACT) : answer->text;
-    json_decref(answer->json);
-    if (text == NULL) {
-        return MHD_NO;
-    }
-    struct MHD_Response *response =
-        MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE);
     if (response == NULL) {
-        free(text);
         return MHD_NO;
     }
-    MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
+    MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE,
+                            answer->is_plain && refusal->status == 0
+                                ? "text/plain; version=0.0.4; charset=utf-8"
+                                : "application/json");
     /* Metadata is a capability, and used once. */
     MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
     add_refusal_headers(response, refusal);

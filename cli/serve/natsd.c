@@ -101,9 +101,11 @@ static natsStatus publish(struct cli_natsd *natsd, const char *reply, const char
 }
 
 /* Sends an answer. False: it was not sent; when it is too long, refusal says so. */
-static bool send_json(struct cli_natsd *natsd, const char *reply, const json_t *json,
+static bool send_text(struct cli_natsd *natsd, const char *reply, const struct cli_answer *answer,
                       struct cli_refusal *refusal) {
-    char *text = json_dumps(json, JSON_COMPACT);
+    char *text = answer->json != NULL   ? json_dumps(answer->json, JSON_COMPACT)
+                 : answer->text != NULL ? strdup(answer->text)
+                                        : NULL;
     if (text == NULL) {
         return cli_refuse(refusal, 500, "the server is out of memory");
     }
@@ -148,7 +150,7 @@ static void send_answer(struct action *action, natsMsg *message, struct cli_answ
     const char *reply = natsMsg_GetReply(message);
     char peer[CLI_PEER_SIZE];
     struct cli_refusal *refusal = &answer->refusal;
-    if (refusal->status == 0 && !send_json(natsd, reply, answer->json, refusal)) {
+    if (refusal->status == 0 && !send_text(natsd, reply, answer, refusal)) {
         const char *id = json_string_value(json_object_get(answer->json, "transfer"));
         if (id != NULL) {
             cli_transfers_drop(natsd->server->transfers, id);
@@ -160,6 +162,7 @@ static void send_answer(struct action *action, natsMsg *message, struct cli_answ
         send_refusal(natsd, reply, refusal);
     }
     json_decref(answer->json);
+    free(answer->text);
 }
 
 /* ---- Requests ------------------------------------------------------------------------- */

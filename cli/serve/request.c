@@ -177,6 +177,40 @@ static bool parse_transfer(const char *id, size_t length, const char *query,
     return true;
 }
 
+/* One part of the query of a list, "after=NAME" or "limit=NUMBER". */
+static bool take_list_part(const char *part, size_t length, struct cli_request *request,
+                           struct cli_refusal *refusal) {
+    char number[24];
+    uint64_t limit;
+    if (length > 6 && strncmp(part, "after=", 6) == 0) {
+        const char *wrong = cli_name_unescape(part + 6, length - 6, request->after);
+        return wrong == NULL || cli_refuse(refusal, 400, "the name in 'after' %s", wrong);
+    }
+    if (length > 6 && length < sizeof number && strncmp(part, "limit=", 6) == 0) {
+        snprintf(number, sizeof number, "%.*s", (int)length - 6, part + 6);
+        if (cli_parse_number(number, 1, SIZE_MAX, &limit)) {
+            request->limit = (size_t)limit;
+            return true;
+        }
+    }
+    return cli_refuse(refusal, 400,
+                      "the query of a list is 'after=NAME', 'limit=NUMBER' or both, "
+                      "with '&' between them");
+}
+
+static bool parse_list(const char *query, struct cli_request *request,
+                       struct cli_refusal *refusal) {
+    request->is_page = query[0] != '\0';
+    while (query[0] != '\0') {
+        size_t length = strcspn(query, "&");
+        if (!take_list_part(query, length, request, refusal)) {
+            return false;
+        }
+        query += length + (query[length] == '&');
+    }
+    return true;
+}
+
 static bool path_is(const char *path, size_t length, const char *wanted) {
     return length == strlen(wanted) && memcmp(path, wanted, length) == 0;
 }
@@ -200,7 +234,8 @@ bool cli_request_parse(const char *method, const char *target, const char *body,
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) {
         if (path_is(target, path_length, fixed[i].path)) {
             request->route = fixed[i].route;
-            return check_method(method, "GET", target, path_length, refusal);
+            return check_method(method, "GET", target, path_length, refusal) &&
+                   (request->route != CLI_ROUTE_LIST || parse_list(query, request, refusal));
         }
     }
     size_t objects = strlen(OBJECTS), transfers = strlen(TRANSFERS);
@@ -241,6 +276,12 @@ static bool take_name(json_t *body, struct cli_request *request, struct cli_refu
 
 static bool take_after(json_t *body, struct cli_request *request, struct cli_refusal *refusal) {
     size_t length;
+    json_t *limit = json_object_get(body, "limit");
+    if (limit != NULL && (!json_is_integer(limit) || json_integer_value(limit) < 1)) {
+        return cli_refuse(refusal, 400, "\"limit\" must be a whole number, from 1 on");
+    }
+    request->is_page = true;
+    request->limit = (size_t)json_integer_value(limit);
     const char *after = text_of(body, "after", &length);
     if (json_object_get(body, "after") == NULL) {
         return true;

@@ -27,7 +27,9 @@ struct cli_request {
     char checksum[CLI_CHECKSUM_SIZE];    /* WRITE: what the bytes must have; "" when not given */
     char transfer[CLI_TRANSFER_ID_SIZE]; /* TRANSFER */
     uint32_t wait_s;                     /* TRANSFER */
+    bool is_page;                        /* LIST: a part of it was asked for, or is all there is */
     char after[CLI_NAME_SIZE];           /* LIST: only the names that follow this one; "": all */
+    size_t limit;                        /* LIST: at most so many names; 0: as the server likes */
     size_t answer_max;                   /* LIST: the bytes of an answer, which may end early then;
                                             0: any. Set by the channel, not by the client */
 };

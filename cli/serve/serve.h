@@ -14,6 +14,7 @@
 #include "common/api.h"
 #include "guard.h"
 #include "health.h"
+#include "list.h"
 #include "origin.h"
 #include "request.h"
 #include "transfer.h"
@@ -38,11 +39,12 @@ struct cli_server {
     int idle_fd; /* an event: one was answered */
 };
 
-/* An answer: json, or text (to be freed) when that is NULL; or a refusal when refusal.status is not
- * 0. */
+/* An answer: json, a text (to be freed) or a list; or a refusal when refusal.status is not 0. */
 struct cli_answer {
     json_t *json;
     char *text;
+    bool is_plain;         /* the text is no JSON */
+    struct cli_list *list; /* over HTTP alone */
     struct cli_refusal refusal;
 };
 

@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -17,7 +18,7 @@
 #include "common/temp.h"
 #include "common/text.h"
 
-#define MAX_OBJECTS 1000000
+#define DISTINCT_PAGE 4096 /* names that are compared at a time */
 #define OPEN_OBJECT (O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
 #define OPEN_DIRECTORY (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 
@@ -32,10 +33,6 @@ struct cli_tree {
     struct root *roots;
     size_t count;
 };
-
-/* Called for each object. False: stop. */
-typedef bool visit_fn(void *arg, const struct root *root, const char *name,
-                      const struct stat *info);
 
 /* ---- Opening below a directory ------------------------------------------- */
 
@@ -62,7 +59,7 @@ static int open_step_by_step(int directory, const char *name, int flags) {
     return at;
 }
 
-static int open_beneath(int directory, const char *name, int flags) {
+int cli_tree_open_beneath(int directory, const char *name, int flags) {
     struct open_how how = {.flags = (unsigned)flags,
                            .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
     for (int attempt = 0;; attempt++) {
@@ -78,78 +75,6 @@ static int open_beneath(int directory, const char *name, int flags) {
             return -1;
         }
     }
-}
-
-/* ---- Walking -------------------------------------------------------------- */
-
-static bool walk(const struct root *root, int directory, const char *prefix, int depth,
-                 visit_fn *visit, void *arg);
-
-static bool walk_entry(const struct root *root, DIR *stream, const char *entry, const char *prefix,
-                       int depth, visit_fn *visit, void *arg) {
-    struct stat info;
-    char *name = cli_format("%s%s%s", prefix, *prefix != '\0' ? "/" : "", entry);
-    bool more = true;
-    if (name == NULL || cli_name_check(name, strlen(name)) != NULL || cli_temp_is_name(entry) ||
-        fstatat(dirfd(stream), entry, &info, AT_SYMLINK_NOFOLLOW) != 0) {
-        goto out;
-    }
-    if (S_ISDIR(info.st_mode)) {
-        int below = depth < CLI_NAME_DEPTH_MAX ? openat(dirfd(stream), entry, OPEN_DIRECTORY) : -1;
-        if (below >= 0) {
-            more = walk(root, below, name, depth + 1, visit, arg);
-        }
-        goto out;
-    }
-    if (S_ISLNK(info.st_mode)) {
-        int target = open_beneath(root->directory, name, O_PATH | O_CLOEXEC);
-        if (target < 0) {
-            goto out;
-        }
-        int failed = fstat(target, &info);
-        close(target);
-        if (failed != 0) {
-            goto out;
-        }
-    }
-    if (S_ISREG(info.st_mode)) {
-        more = visit(arg, root, name, &info);
-    }
-out:
-    free(name);
-    return more;
-}
-
-/* Takes the descriptor over. */
-static bool walk(const struct root *root, int directory, const char *prefix, int depth,
-                 visit_fn *visit, void *arg) {
-    DIR *stream = fdopendir(directory);
-    if (stream == NULL) {
-        close(directory);
-        return true;
-    }
-    bool more = true;
-    struct dirent *entry;
-    while (more && (entry = readdir(stream)) != NULL) {
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) {
-            more = walk_entry(root, stream, entry->d_name, prefix, depth, visit, arg);
-        }
-    }
-    closedir(stream);
-    return more;
-}
-
-static bool walk_root(const struct root *root, visit_fn *visit, void *arg) {
-    struct stat info;
-    if (root->file == NULL) {
-        int directory = openat(root->directory, ".", OPEN_DIRECTORY);
-        return directory < 0 || walk(root, directory, "", 0, visit, arg);
-    }
-    if (fstatat(root->directory, root->file, &info, AT_SYMLINK_NOFOLLOW) != 0 ||
-        !S_ISREG(info.st_mode)) {
-        return true;
-    }
-    return visit(arg, root, root->name, &info);
 }
 
 /* ---- Opening and checking the roots ---------------------------------------- */
@@ -194,34 +119,81 @@ static bool open_root(struct root *root, const char *path) {
     return wrong == NULL;
 }
 
-struct collision_check {
-    json_t *owners; /* name: the path that offers it */
-    bool failed;
-};
-
-static bool note_owner(void *arg, const struct root *root, const char *name,
-                       const struct stat *info) {
-    (void)info;
-    struct collision_check *check = arg;
-    const char *owner = json_string_value(json_object_get(check->owners, name));
-    if (owner != NULL) {
-        cli_fail("'%s' and '%s' both offer the name '%s'; rename one, or serve them apart", owner,
-                 root->path, name);
-        check->failed = true;
-    } else if (json_object_set_new(check->owners, name, json_string_nocheck(root->path)) != 0) {
-        cli_fail("out of memory");
-        check->failed = true;
+/* Adds the next files of a root. */
+static bool list_root(const struct root *root, const char *after, size_t max,
+                      struct cli_page *page) {
+    struct stat info;
+    if (root->file == NULL) {
+        return cli_walk(root->directory, after, max, page);
     }
-    return !check->failed;
+    if (strcmp(root->name, after) <= 0 ||
+        fstatat(root->directory, root->file, &info, AT_SYMLINK_NOFOLLOW) != 0 ||
+        !S_ISREG(info.st_mode)) {
+        return true;
+    }
+    char *name = strdup(root->name);
+    return name != NULL &&
+           cli_page_add(page, name, (uint64_t)info.st_size,
+                        (double)info.st_mtim.tv_sec + (double)info.st_mtim.tv_nsec / 1e9);
+}
+
+static int open_in_root(const struct root *root, const char *name) {
+    if (root->file == NULL) {
+        return cli_tree_open_beneath(root->directory, name, OPEN_OBJECT);
+    }
+    if (strcmp(root->name, name) == 0) {
+        return openat(root->directory, root->file, OPEN_OBJECT | O_NOFOLLOW);
+    }
+    errno = ENOENT;
+    return -1;
+}
+
+static bool root_offers(const struct root *root, const char *name) {
+    struct stat info;
+    int fd = open_in_root(root, name);
+    bool offers = fd >= 0 && fstat(fd, &info) == 0 && S_ISREG(info.st_mode);
+    if (fd >= 0) {
+        close(fd);
+    }
+    return offers;
+}
+
+/* Whether no root before this one offers a name that it offers, too. */
+static bool root_is_distinct(const struct cli_tree *tree, const struct root *root) {
+    char after[CLI_NAME_SIZE] = "";
+    struct cli_page page = {0};
+    bool distinct = true;
+    do {
+        cli_page_free(&page);
+        page = (struct cli_page){0};
+        if (!list_root(root, after, DISTINCT_PAGE, &page)) {
+            cli_fail("out of memory");
+            distinct = false;
+        }
+        for (size_t i = 0; distinct && i < page.count; i++) {
+            for (const struct root *other = tree->roots; distinct && other < root; other++) {
+                distinct = !root_offers(other, page.files[i].name);
+                if (!distinct) {
+                    cli_fail(
+                        "'%s' and '%s' both offer the name '%s'; rename one, or serve them apart",
+                        other->path, root->path, page.files[i].name);
+                }
+            }
+        }
+        if (page.count > 0) {
+            snprintf(after, sizeof after, "%s", page.files[page.count - 1].name);
+        }
+    } while (distinct && page.count == DISTINCT_PAGE);
+    cli_page_free(&page);
+    return distinct;
 }
 
 static bool names_are_distinct(const struct cli_tree *tree) {
-    struct collision_check check = {.owners = json_object()};
-    for (size_t i = 0; tree->count > 1 && i < tree->count && !check.failed; i++) {
-        walk_root(&tree->roots[i], note_owner, &check);
+    bool distinct = true;
+    for (size_t i = 1; i < tree->count && distinct; i++) {
+        distinct = root_is_distinct(tree, &tree->roots[i]);
     }
-    json_decref(check.owners);
-    return !check.failed;
+    return distinct;
 }
 
 struct cli_tree *cli_tree_open(char *const *paths, size_t count) {
@@ -263,17 +235,6 @@ void cli_tree_close(struct cli_tree *tree) {
 
 /* ---- What requests ask for ------------------------------------------------- */
 
-static int open_in_root(const struct root *root, const char *name) {
-    if (root->file == NULL) {
-        return open_beneath(root->directory, name, OPEN_OBJECT);
-    }
-    if (strcmp(root->name, name) == 0) {
-        return openat(root->directory, root->file, OPEN_OBJECT | O_NOFOLLOW);
-    }
-    errno = ENOENT;
-    return -1;
-}
-
 int cli_tree_object(const struct cli_tree *tree, const char *name, struct stat *info,
                     struct cli_refusal *refusal) {
     bool forbidden = false;
@@ -299,27 +260,18 @@ int cli_tree_object(const struct cli_tree *tree, const char *name, struct stat *
     return -1;
 }
 
-static bool add_to_list(void *arg, const struct root *root, const char *name,
-                        const struct stat *info) {
-    (void)root;
-    json_t *list = arg;
-    json_t *entry = json_pack("{s:s, s:I, s:f}", "name", name, "size", (json_int_t)info->st_size,
-                              "mtime", (double)info->st_mtim.tv_sec + info->st_mtim.tv_nsec / 1e9);
-    return json_array_append_new(list, entry) == 0 && json_array_size(list) <= MAX_OBJECTS;
-}
-
-json_t *cli_tree_list(const struct cli_tree *tree, struct cli_refusal *refusal) {
-    json_t *list = json_array();
-    for (size_t i = 0; i < tree->count; i++) {
-        if (walk_root(&tree->roots[i], add_to_list, list)) {
-            continue;
+bool cli_tree_list(const struct cli_tree *tree, const char *after, size_t max,
+                   struct cli_page *page) {
+    bool listed = true;
+    for (size_t i = 0; listed && i < tree->count; i++) {
+        size_t before = page->count;
+        listed = list_root(&tree->roots[i], after, max, page);
+        if (before > 0) {
+            cli_page_sort(page);
+            cli_page_cut(page, max);
         }
-        cli_refuse(refusal, 500, "the list of objects is too long for the server (%zu and more)",
-                   json_array_size(list));
-        json_decref(list);
-        return NULL;
     }
-    return list;
+    return listed;
 }
 
 /* ---- Where uploads go ------------------------------------------------------- */

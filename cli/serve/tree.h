@@ -9,9 +9,8 @@
 
 #include <sys/stat.h>
 
-#include <jansson.h>
-
 #include "request.h"
+#include "walk.h"
 
 struct cli_tree;
 
@@ -23,8 +22,14 @@ void cli_tree_close(struct cli_tree *tree);
 int cli_tree_object(const struct cli_tree *tree, const char *name, struct stat *info,
                     struct cli_refusal *refusal);
 
-/* A new array of {"name", "size", "mtime"}, as the trees are now; NULL: refusal says why. */
-json_t *cli_tree_list(const struct cli_tree *tree, struct cli_refusal *refusal);
+/* Adds the next max objects at most whose names follow after, in the order of their names, as the
+ * trees are now. False: out of memory. */
+bool cli_tree_list(const struct cli_tree *tree, const char *after, size_t max,
+                   struct cli_page *page);
+
+/* Opens what a name stands for below a directory, through symbolic links as long as they stay
+ * there. -1: see errno. */
+int cli_tree_open_beneath(int directory, const char *name, int flags);
 
 /* Opens the directory that is deepest on the way to name and exists, without following symbolic
  * links. *rest: where the remainder of name begins. Returns a descriptor, or -1 with a refusal. */

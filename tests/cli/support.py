@@ -180,8 +180,11 @@ class Server:
 
 def as_message(method, target, body):
     """The action and body of a NATS request that asks what an HTTP request would."""
-    if (method, target) == ("GET", "/v1/objects"):
-        return "list", body or b""
+    if method == "GET" and target.partition("?")[0] == "/v1/objects":
+        query = dict(urllib.parse.parse_qsl(target.partition("?")[2]))
+        if "limit" in query:
+            query["limit"] = int(query["limit"])
+        return "list", json.dumps(query).encode() if query else body or b""
     found = re.fullmatch(r"/v1/transfers/(\w+)(?:\?wait=(\d+))?", target)
     if found:
         return "transfer", json.dumps({"transfer": found.group(1),

@@ -242,7 +242,9 @@ class Alone(TestCase):
         self.assertNotIn(":8470 ", listening.stdout)
         self.assert_done(self.get("--verify", line.split()[-1] + "file"))
         serving.terminate()
-        self.assertEqual(serving.communicate(timeout=PATIENCE), ("", ""))
+        out, log = serving.communicate(timeout=PATIENCE)
+            self.assertEqual((out, log.count("\n")), ("", 1))
+            self.assertIn("read of 'file' complete", log)
         self.assertEqual(serving.returncode, 0)
 
     def test_warns_of_an_open_nats_server(self):
