@@ -391,6 +391,18 @@ int ts_setup(void **state) {
     return 0;
 }
 
+/* What is open, for who looks for a leak. */
+static void list_descriptors(void) {
+    for (int fd = 3; fd < 256; fd++) {
+        char path[64], target[256];
+        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        ssize_t length = readlink(path, target, sizeof target - 1);
+        if (length > 0) {
+            print_error("%d: %.*s\n", fd, (int)length, target);
+        }
+    }
+}
+
 int ts_teardown(void **state) {
     (void)state;
     bool fine = true;
@@ -410,6 +422,7 @@ int ts_teardown(void **state) {
     }
     ts_usage_t after;
     if (!ts_usage_back(&ts.before, &after)) {
+        list_descriptors();
         print_error("leaked: %zu descriptors before, %zu after; %zu threads before, %zu after\n",
                     ts.before.descriptors, after.descriptors, ts.before.threads, after.threads);
         fine = false;
