@@ -22,9 +22,9 @@ typedef struct ts_region {
     size_t arena_size;
 } ts_region_t;
 
-/* spec: sizes with commas, each perhaps with a count, e.g. "64*4096,0,1" (64 of 4096 bytes). shift: added to the
- * address of each descriptor, which is else aligned to 64 bytes; descriptor n lies n * shift bytes
- * off. The memory is filled with TS_CANARY. Ends the process when spec is malformed. */
+/* spec: sizes with commas, each perhaps with a count, e.g. "64*4096,0,1" (64 of 4096 bytes). shift:
+ * added to the address of each descriptor, which is else aligned to 64 bytes; descriptor n lies n *
+ * shift bytes off. The memory is filled with TS_CANARY. Ends the process when spec is malformed. */
 ts_region_t *ts_region_new(const char *spec, unsigned shift);
 /* The same with options as text: "shift=N"; "pieces=N": each descriptor lies in pieces of N bytes;
  * "uneven=1": of N bytes and less. The pattern does not depend on where the pieces end. */

@@ -434,7 +434,7 @@ int ts_teardown(void **state) {
 int ts_main(const char *program, int argc, char **argv, const ts_list_t *const *lists,
             size_t count) {
     if (argc != 2) {
-        fprintf(stderr, "usage: %s host | queue | private | tcp | netns\n", argv[0]);
+        fprintf(stderr, "usage: %s host | queue | private | tcp | netns | rc | ud\n", argv[0]);
         return 2;
     }
     ts_transport_init(argv[1]);

@@ -11,13 +11,19 @@ typedef struct transport {
     const char *name;
     const char *tls;
     const char *devices;
+    const char *peer_devices; /* NULL: the same */
 } transport_t;
 
 static const transport_t transports[] = {
-    {"host", "tcp,cma,self", NULL},       {"queue", "posix,sysv,cma,self", NULL},
-    {"private", "tcp,sm,self", NULL},     {"tcp", "tcp,self", "lo"},
-    {"netns", "tcp,self", TS_VETH ",lo"}, {"memory", "memory", NULL},
+    {"host", "tcp,cma,self", NULL, NULL},       {"queue", "posix,sysv,cma,self", NULL, NULL},
+    {"private", "tcp,sm,self", NULL, NULL},     {"tcp", "tcp,self", "lo", NULL},
+    {"netns", "tcp,self", TS_VETH ",lo", NULL}, {"rc", "rc,self", "rxe0:1", "rxe1:1"},
+    {"ud", "ud,self", "rxe0:1", "rxe1:1"},      {"memory", "memory", NULL, NULL},
 };
+
+static bool is_peer(void) {
+    return getenv("ROPEWAY_TEST_IN_NAMESPACE") != NULL;
+}
 
 static const transport_t *chosen;
 static int peer_namespace = -1;
@@ -29,12 +35,13 @@ void ts_transport_init(const char *name) {
         }
     }
     if (chosen == NULL) {
-        fprintf(stderr, "no such transport: %s; use host, queue, private, tcp, netns or memory\n",
+        fprintf(stderr,
+                "no such transport: %s; use host, queue, private, tcp, netns, rc, ud or memory\n",
                 name);
         exit(2);
     }
     /* A peer process is told "netns" too, and is in the right namespace already. */
-    if (ts_transport_is("netns") && getenv("ROPEWAY_TEST_IN_NAMESPACE") == NULL) {
+    if (ts_transport_is("netns") && !is_peer()) {
         const char *why = ts_netns_enter(&peer_namespace);
         if (why != NULL) {
             printf("skipped: %s\n", why);
@@ -52,7 +59,8 @@ const char *ts_transport_tls(void) {
 }
 
 const char *ts_transport_devices(void) {
-    return chosen->devices;
+    bool other = chosen->peer_devices != NULL && is_peer();
+    return other ? chosen->peer_devices : chosen->devices;
 }
 
 bool ts_transport_is(const char *name) {
@@ -61,6 +69,10 @@ bool ts_transport_is(const char *name) {
 
 int ts_transport_peer_namespace(void) {
     return peer_namespace;
+}
+
+bool ts_transport_is_rdma(void) {
+    return ts_transport_is("rc") || ts_transport_is("ud");
 }
 
 void ts_transport_link(bool up) {

@@ -3,8 +3,8 @@
  * The transport that a run of the tests uses: "host" (what two workers on one host use unless told
  * otherwise: TCP and CMA), "queue" (shared memory for messages too), "tcp" (loopback alone), or
  * "netns" (TCP between two network namespaces that are joined by a veth pair and have no names:
- * they vanish with the processes in them); in a program with memory_link.c, "memory" (no transport
- * at all).
+ * they vanish with the processes in them), "rc" or "ud" (RDMA between the devices rxe0 and rxe1, in
+ * the machine of tools/lab); in a program with memory_link.c, "memory" (no transport at all).
  */
 #ifndef TS_TRANSPORT_H
 #define TS_TRANSPORT_H
@@ -17,8 +17,9 @@ void ts_transport_init(const char *name);
 
 const char *ts_transport_name(void);
 const char *ts_transport_tls(void);
-const char *ts_transport_devices(void);
+const char *ts_transport_devices(void); /* the calling process's own */
 bool ts_transport_is(const char *name);
+bool ts_transport_is_rdma(void); /* rc or ud */
 
 /* The namespace that the peers live in, or -1 for the caller's own. */
 int ts_transport_peer_namespace(void);
