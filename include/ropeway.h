@@ -151,10 +151,8 @@ typedef enum ropeway_log_level {
 typedef void (*ropeway_log_fn)(void *arg, ropeway_log_level_t level, const char *text);
 
 /* Every option of a connector: type, name, default, least, most, meaning. Of a text, least and most
- * count bytes; the others than texts and numbers have neither. The library, the bindings and the
- * documents read this list. New options go to its end: programs that were built before keep
- * working.
- */
+ * are bytes; what is neither text nor number has none. The library, the bindings and the documents
+ * read this list. New options go to its end, for programs that were built before. */
 #define ROPEWAY_CONNECTOR_OPTION_MAP(TEXT, NUMBER, OTHER)                                          \
     TEXT(const char *, name, NULL, 1, 255, "the connector's name; NULL: HOST-PID-RANDOM")          \
     OTHER(ropeway_log_fn, log, NULL, "receives the lines of the log; NULL: nobody does")           \
