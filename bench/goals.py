@@ -56,16 +56,16 @@ SMALL = (("kind", "read"), ("bytes", 4096), ("at_a_time", 1))
 MANY = (("kind", "read"), ("bytes", 65536), ("at_a_time", 256))
 
 ASKS_TCP = (
-    "Either is a message there and one back, and a get leaves out the check, the acknowledgement and the outcome of the "
-    "owner. nixl's figure is that of an owner that polls all the time; an idle one of Ropeway sleeps"
+    "Both take one message each way, and a get does without the owner's check, acknowledgement and outcome. nixl's "
+    "figure is that of an owner that polls all the time; an idle Ropeway owner sleeps"
 )
 ONE_COPY = (
-    "UCX copies between processes by one system call after the other, which pins the pages and copies them in one "
-    "thread; memcpy in one process has nothing to pin"
+    "UCX copies between processes with one system call after another, which pins the pages and copies them in one "
+    "thread; memcpy within one process has nothing to pin"
 )
 BUSY = (
-    "All processors are at work on both sides. Most of Ropeway's time is that of the interpreter, in tasks, JSON and "
-    "pydantic, and a good part of it in the program that measures; the ratio changes with what else the machine does"
+    "All processors are busy on both sides. Most of Ropeway's time goes to the interpreter, in tasks, JSON and "
+    "pydantic, and a good part of it to the measuring program itself; the ratio varies with the machine's other load"
 )
 COPIES = (("shm-sizes-read-64MiB", "vm"), ("shm-sizes-write-64MiB", "vm"), ("shm-sizes-read-64MiB", "ucx-get"))
 

@@ -178,7 +178,7 @@ def all_plots(result):
         result.some(part="readers"),
         "One owner, many readers, 1 MiB each, TCP on loopback",
         "reader processes",
-        "MB/s in all (more is better)",
+        "total MB/s (more is better)",
         lambda entry: entry.readers,
         rate,
         plain,

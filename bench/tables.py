@@ -50,7 +50,7 @@ def machine(result):
     text = (
         f"Measured on {head['begun'][:10]} at revision {about['revision']} on {about['cores']} cores of {about['cpu']}"
         f"{' (a virtual machine)' if about['virtual'] else ''}, {about['memory_bytes'] / 2**30:.0f} GiB of memory, {about['system']}, "
-        f"Linux {about['kernel']}. Load average before: {head['load_at_start'][0]:.1f}; while measuring, where some peers poll and up to 64 readers run: "
+        f"Linux {about['kernel']}. Load average before: {head['load_at_start'][0]:.1f}; while measuring, with peers that poll and up to 64 readers: "
         f"{min(loads):.1f} to {max(loads):.1f}. "
     )
     if head["load_at_start"][0] > about["cores"]:
@@ -108,7 +108,7 @@ def missed(result):
     for (why, limits), texts in reasons.items():
         shown = [text for text in (limit_text(result, *limit) for limit in limits) if text]
         lines.append(f"- **{'; '.join(dict.fromkeys(texts))}.** {why}.{' Limits: ' + '; '.join(shown) + '.' if shown else ''}")
-    return ["What was missed, and what stands in the way:", "", *lines, ""] if lines else []
+    return ["Goals that were missed, and why:", "", *lines, ""] if lines else []
 
 
 def columns(result, entries):
@@ -182,7 +182,7 @@ def place(result, part):
             result,
             part,
             "both",
-            "Both directions at once, MB/s in all",
+            "Both directions at once, total MB/s",
             lambda entry: f"READ {size(entry.size)}" + (f", {entry.slots} at a time" if entry.slots > 1 else ""),
             rate,
             "operation",
@@ -214,7 +214,7 @@ def readers(result):
         [
             "### One owner, many reader processes",
             "",
-            "READ 1 MiB by each reader in turn over TCP on loopback: MB/s in all, and p99 in µs.",
+            "All readers READ 1 MiB at a time, concurrently, over TCP on loopback: total MB/s, and p99 in µs.",
             "",
             *lines,
         ]
@@ -254,10 +254,10 @@ def starts(result):
     ]
     return (
         [
-            "### Starting, and sizes",
+            "### Startup, and sizes",
             "",
-            "From the start of a reading process until it is ready, and until it has its first bytes from an owner that runs already; the "
-            "resident set then; what has to go over the secondary channel, as JSON; and the files of the installation.",
+            "Time from the start of a reading process until it is ready, and until it has its first bytes from an owner that is already running; "
+            "its resident set at that point; the bytes that go over the secondary channel, as JSON; and the size of the installation.",
             "",
             *table(head, rows),
         ]
@@ -283,9 +283,9 @@ def memory(result):
         [
             "### Memory of Ropeway",
             "",
-            f"Growth of the resident set in KiB by a connector (with UCX and its threads), by each of {found[0]['peers']} peers after one 4 KiB READ, "
-            f"by each after a 4 MiB READ from all of them at once, and by each of {found[0]['operations']:,} pending operations with one descriptor; "
-            "and the bytes of a metadata text (`bench/memory.c`).",
+            f"Growth of the resident set in KiB per connector (with UCX and its threads), per peer after one 4 KiB READ from each of {found[0]['peers']}, "
+            f"per peer after a 4 MiB READ from all of them at once, and per operation of {found[0]['operations']:,} pending ones with one descriptor; "
+            "and the size of a metadata text (`bench/memory.c`).",
             "",
             *table(
                 [
@@ -327,7 +327,7 @@ def python(result):
         [
             "### Whole operations in Python",
             "",
-            "Create, metadata, begin, both sides done, between two processes (`bench/python.py`); CPU time is that of both.",
+            "Create, metadata, begin, both sides done, between two processes (`bench/python.py`); CPU time is the sum of both.",
             "",
             *table(
                 [
@@ -372,7 +372,7 @@ def failures(result):
     ]
     skipped = sum("skipped" in entry.about and not entry.rounds for entry in result.entries.values())
     lines = ["### What failed", "", *table(["case", "peer", "reason"], rows)] if rows else []
-    text = f"{skipped} of {len(result.entries)} measurements were not made: the time for them was up."
+    text = f"{skipped} of {len(result.entries)} measurements were skipped, because time ran out."
     return [*lines, text, ""] if skipped else lines
 
 
