@@ -2,17 +2,17 @@
 /*
  * Ropeway: move memory between workers.
  *
- * One worker offers memory as a readable or writable operation and gets a small
- * metadata text. It hands that text to another worker over any secondary channel
- * (HTTP, NATS, a file); that worker begins a read or a write with it, and both
- * sides learn the outcome.
+ * One worker offers memory as a readable or writable operation and gets a short
+ * metadata text. It passes that text to another worker over any secondary channel
+ * (HTTP, NATS, a file). The other worker begins a read or a write with it, and
+ * both sides learn the outcome.
  *
  * Threads: any thread may call any function at any time, unless its comment says
  * otherwise. Text: UTF-8, NUL-terminated. Times: milliseconds on the monotonic
  * clock, unless the name says otherwise. Sizes: bytes.
  *
  * Errors: a function that can fail returns a ropeway_error_t; ROPEWAY_OK is 0.
- * ropeway_last_error() then gives this thread's sentence about it. Every function
+ * ropeway_last_error() then returns this thread's sentence about it. Every function
  * that takes a connector can also return ROPEWAY_ERR_FORKED (called in a child of
  * the process that made it) and ROPEWAY_ERR_CLOSED (after
  * ropeway_connector_destroy() has begun); these two are not repeated below.
@@ -77,15 +77,15 @@ typedef enum ropeway_error {
 #undef ROPEWAY_X
 } ropeway_error_t;
 
-/* The error's constant as text, e.g. "ROPEWAY_ERR_STALLED"; for a number that is no error,
+/* The error's constant as text, e.g. "ROPEWAY_ERR_STALLED"; for a number that is not an error,
  * "ROPEWAY_ERR_?". Static storage. */
 ROPEWAY_API const char *ropeway_error_name(ropeway_error_t error);
 
-/* The error's general text from the list above. Static storage. */
+/* The error's general text in the list above. Static storage. */
 ROPEWAY_API const char *ropeway_error_text(ropeway_error_t error);
 
-/* The sentence of the calling thread's latest failed call: what was wrong, with the values, and
- * what to do. Valid until the thread's next call of a ropeway function; "" before the first
+/* The sentence about the calling thread's latest failed call: what was wrong, with the values, and
+ * what to do. Valid until the thread's next call of a ropeway function; "" before its first
  * failure. */
 ROPEWAY_API const char *ropeway_last_error(void);
 
@@ -96,10 +96,10 @@ ROPEWAY_API const char *ropeway_last_error(void);
 #define ROPEWAY_VERSION_PATCH 0
 #define ROPEWAY_VERSION_STRING "0.1.0"
 
-/* The version of the library that is loaded, "MAJOR.MINOR.PATCH". Static storage. */
+/* The version of the loaded library, "MAJOR.MINOR.PATCH". Static storage. */
 ROPEWAY_API const char *ropeway_version(void);
 
-/* The version of the UCX that is loaded, e.g. "1.22.0". Static storage. */
+/* The version of the loaded UCX, e.g. "1.22.0". Static storage. */
 ROPEWAY_API const char *ropeway_ucx_version(void);
 
 /* ---- Devices and descriptors -------------------------------------------- */
@@ -116,9 +116,9 @@ typedef struct ropeway_device {
     int32_t id;   /* device number; 0 for the host */
 } ropeway_device_t;
 
-/* One piece of memory. Lists of them are copied by the functions that take them; the memory
- * itself stays the caller's and must stay valid until the operation is terminal and released
- * (see ropeway_operation_release()). A size of 0 is legal; a null pointer never is. */
+/* One region of memory. Functions copy the lists of descriptors that they take; the memory itself
+ * stays the caller's, and must stay valid until the operation is terminal and released (see
+ * ropeway_operation_release()). A size of 0 is legal; a null pointer never is. */
 typedef struct ropeway_descriptor {
     void *ptr;
     size_t size; /* bytes */
@@ -129,7 +129,7 @@ typedef struct ropeway_descriptor {
  * Errors: ERR_INVALID_ARGUMENT (null argument), ERR_DEVICE (anything else). */
 ROPEWAY_API ropeway_error_t ropeway_device_parse(const char *text, ropeway_device_t *device);
 
-/* Writes "cpu", "cuda:N" or "xpu:N" into buffer, cut at size. Returns the full length.
+/* Writes "cpu", "cuda:N" or "xpu:N" into buffer, truncated to size. Returns the full length.
  * 32 bytes always suffice. */
 ROPEWAY_API size_t ropeway_device_format(ropeway_device_t device, char *buffer, size_t size);
 
@@ -146,8 +146,8 @@ typedef enum ropeway_log_level {
     ROPEWAY_LOG_DEBUG = 3
 } ropeway_log_level_t;
 
-/* Receives one line without a newline; text is valid during the call only. It may run on any
- * thread, and with internal locks held: it must not call ropeway functions. */
+/* Receives one line without a newline; text is valid only during the call. It may run on any
+ * thread, with internal locks held: it must not call ropeway functions. */
 typedef void (*ropeway_log_fn)(void *arg, ropeway_log_level_t level, const char *text);
 
 /* Every option of a connector: type, name, default, least, most, meaning. Of a text, least and most
@@ -208,35 +208,36 @@ typedef struct ropeway_connector_options {
 /* Sets every field to its default. size: sizeof *options. */
 ROPEWAY_API void ropeway_connector_options_init(ropeway_connector_options_t *options, size_t size);
 
-/* Makes a connector and starts its progress thread. options: NULL for the defaults; copied.
- * Environment variables UCX_* are honoured and win over the library's own UCX settings.
+/* Creates a connector and starts its progress thread. options: NULL for the defaults; copied.
+ * Environment variables UCX_* override the library's own UCX settings.
  * Errors: ERR_INVALID_ARGUMENT, ERR_NO_MEMORY, ERR_TRANSPORT (UCX can't start: the sentence says
  * which setting or transport), ERR_UNSUPPORTED (the loaded UCX is older than 1.22), ERR_SYSTEM,
  * ERR_FORKED (the parent had a connector when this process was forked: UCX does not work here). */
 ROPEWAY_API ropeway_error_t ropeway_connector_create(const ropeway_connector_options_t *options,
                                                      ropeway_connector_t **connector);
 
-/* Cancels what is live, tells the peers, waits for quiet (at most about quiet_ms), stops the
- * progress thread and frees the connector. Operations that are not yet released stay valid: they
- * are terminal, and are still to be released by their owner. NULL: nothing. No other thread may use
- * the connector's handle once this call has begun (waiters inside ropeway_operation_wait() are
- * woken). Must not be called from an operation's callback (it then returns ERR_BUSY and does
- * nothing). In a forked child it does nothing and returns ROPEWAY_OK. */
+/* Cancels live operations, tells the peers, waits until memory is quiet (at most about quiet_ms),
+ * stops the progress thread and frees the connector. Operations not yet released stay valid: they
+ * are terminal, and their owner must still release them. NULL: nothing. No other thread may use the
+ * connector's handle once this call has begun (waiters inside ropeway_operation_wait() are woken).
+ * Must not be called from an operation's callback (it then returns ERR_BUSY and does nothing). In a
+ * forked child it does nothing and returns ROPEWAY_OK. */
 ROPEWAY_API ropeway_error_t ropeway_connector_destroy(ropeway_connector_t *connector);
 
 /* The connector's name; valid until it is destroyed. */
 ROPEWAY_API const char *ropeway_connector_name(const ropeway_connector_t *connector);
 
-/* A descriptor that polls readable while finished operations made with ROPEWAY_OPERATION_NOTIFY
- * wait to be drained. Owned by the connector: do not read, write or close it. -1 never happens. */
+/* A file descriptor that polls readable while finished operations made with
+ * ROPEWAY_OPERATION_NOTIFY wait to be drained. Owned by the connector: do not read, write or close
+ * it. Never -1. */
 ROPEWAY_API int ropeway_connector_fd(const ropeway_connector_t *connector);
 
 typedef struct ropeway_operation ropeway_operation_t;
 
 /* Takes up to max finished operations (made with ROPEWAY_OPERATION_NOTIFY) off the event queue, in
  * the order in which they finished, and returns how many. Each appears once. An operation that was
- * released before it was drained does not appear. When fewer than max come back the queue was empty
- * and the descriptor is not readable any more. */
+ * released before it was drained does not appear. If fewer than max are returned, the queue was
+ * empty and the descriptor is no longer readable. */
 ROPEWAY_API size_t ropeway_connector_drain(ropeway_connector_t *connector,
                                            ropeway_operation_t **operations, size_t max);
 
@@ -276,20 +277,20 @@ ROPEWAY_API ropeway_error_t ropeway_connector_stats(ropeway_connector_t *connect
 
 /* What this process can use, as a JSON object: versions of library and UCX, where UCX was loaded
  * from, its configuration, memory types, and transports with their devices. transports and
- * net_devices as in the connector's options; NULL: as the environment says.
- * *json is to be freed with ropeway_text_free().
+ * net_devices are as in the connector's options; NULL: what the environment says.
+ * Free *json with ropeway_text_free().
  * Errors: ERR_INVALID_ARGUMENT, ERR_NO_MEMORY, ERR_TRANSPORT. */
 ROPEWAY_API ropeway_error_t ropeway_describe(const char *transports, const char *net_devices,
                                              char **json);
 
-/* Frees a text that a ropeway function says is to be freed so. NULL: nothing. */
+/* Frees a text returned by a function that says so. NULL: nothing. */
 ROPEWAY_API void ropeway_text_free(char *text);
 
 /* ---- Registered memory -------------------------------------------------- */
 
 /* Memory that was registered ahead of the operations that use it. Operations find it by address:
- * descriptors inside it need no registration of their own. Worth it for buffers that are used again
- * and again over RDMA transports; without effect on correctness. */
+ * descriptors inside it need no registration of their own. It pays off for buffers that are used
+ * again and again over RDMA transports, and has no effect on correctness. */
 typedef struct ropeway_memory ropeway_memory_t;
 
 /* Registers size bytes at ptr. The memory must stay valid until the registration is released.
@@ -299,8 +300,8 @@ ROPEWAY_API ropeway_error_t ropeway_memory_register(ropeway_connector_t *connect
                                                     size_t size, ropeway_device_t device,
                                                     ropeway_memory_t **memory);
 
-/* Ends a registration; live operations that use it keep it alive until they are terminal. Must be
- * called before the connector is destroyed, or not at all: the connector frees what is left. */
+/* Ends a registration; live operations that use it keep it alive until they are terminal. Call it
+ * before the connector is destroyed, or not at all: the connector frees remaining registrations. */
 ROPEWAY_API void ropeway_memory_release(ropeway_memory_t *memory);
 
 /* ---- Operations --------------------------------------------------------- */
@@ -313,7 +314,7 @@ typedef enum ropeway_operation_kind {
 } ropeway_operation_kind_t;
 
 /* An operation is created INITIALIZED (passive) or IN_PROGRESS (active), and ends in exactly one of
- * COMPLETE, CANCELLED and ERRORED, which never changes. Once it is terminal neither side touches
+ * COMPLETE, CANCELLED and ERRORED, which never changes. Once it is terminal, neither side accesses
  * its memory any more. */
 typedef enum ropeway_status {
     ROPEWAY_STATUS_UNINITIALIZED = 0,
@@ -324,12 +325,12 @@ typedef enum ropeway_status {
     ROPEWAY_STATUS_ERRORED = 5      /* "ERR" */
 } ropeway_status_t;
 
-/* "INIT", "PROC", "DONE", "STOP" or "ERR"; "UNINIT" for the rest. Static storage. */
+/* "INIT", "PROC", "DONE", "STOP" or "ERR"; "UNINIT" for anything else. Static storage. */
 ROPEWAY_API const char *ropeway_status_name(ropeway_status_t status);
 
-/* Called once, when the operation is terminal, on a thread of the connector's without any lock
- * held. It may call every function except ropeway_connector_destroy(); it may release the
- * operation. It should return soon: nothing else is called back meanwhile. */
+/* Called once, when the operation is terminal, on a thread of the connector with no lock held. It
+ * may call every function except ropeway_connector_destroy(), and may release the operation. It
+ * should return soon: no other callback runs meanwhile. */
 typedef void (*ropeway_operation_fn)(ropeway_operation_t *operation, void *arg);
 
 enum {
@@ -381,8 +382,9 @@ typedef struct ropeway_operation_options {
 /* Sets every field to its default. size: sizeof *options. */
 ROPEWAY_API void ropeway_operation_options_init(ropeway_operation_options_t *options, size_t size);
 
-/* Offers memory to one peer, for one read (readable) or one write (writable). The descriptors are
- * copied; their memory must stay valid until the operation is released. options: NULL for defaults.
+/* Offer memory to one peer, for one read (readable) or one write (writable). The descriptors are
+ * copied; their memory must stay valid until the operation is released. options: NULL for the
+ * defaults.
  * Errors: ERR_INVALID_ARGUMENT, ERR_EMPTY_LIST, ERR_NULL_POINTER, ERR_TOO_LARGE, ERR_DEVICE,
  * ERR_LIMIT (descriptors, pieces or operations), ERR_UNSUPPORTED (integrity on, or groups of,
  * device memory), ERR_NO_MEMORY. */
@@ -398,20 +400,20 @@ ROPEWAY_API ropeway_error_t ropeway_create_writable(ropeway_connector_t *connect
                                                     ropeway_operation_t **operation);
 
 /* The RDMA metadata of a passive operation: a JSON object that lets its holder use the operation
- * once. It is a capability: send it only where the memory may be read or written. *json is owned by
- * the operation and valid until its release.
+ * once. It is a capability: send it only to those who may read or write the memory. *json is owned
+ * by the operation and valid until its release.
  * Errors: ERR_INVALID_ARGUMENT (an active operation), ERR_LIMIT (longer than max_metadata),
  * ERR_NO_MEMORY. */
 ROPEWAY_API ropeway_error_t ropeway_operation_metadata(ropeway_operation_t *operation,
                                                        const char **json);
 
-/* Begins to move bytes, at once: from the remote readable operation into the local descriptors, or
+/* Begin to move bytes at once: from the remote readable operation into the local descriptors, or
  * from the local descriptors into the remote writable operation. Descriptors must match the remote
- * ones in number and, one by one, in size. metadata: length bytes of JSON. The transfer goes on by
- * itself; failures after this call arrive as the operation's outcome.
+ * ones in number and, one by one, in size. metadata: length bytes of JSON. The transfer proceeds by
+ * itself; failures after this call become the operation's outcome.
  * Errors: those of ropeway_create_readable(), and ERR_METADATA, ERR_LIMIT, ERR_KIND_MISMATCH,
  * ERR_COUNT_MISMATCH, ERR_SIZE_MISMATCH, ERR_NO_PATH, ERR_VERSION, ERR_UNREACHABLE, ERR_TRANSPORT.
- * Outcomes besides: ERR_KEY_UNKNOWN, ERR_KEY_USED, ERR_KEY_FINISHED, ERR_PEER_LOST,
+ * Further outcomes: ERR_KEY_UNKNOWN, ERR_KEY_USED, ERR_KEY_FINISHED, ERR_PEER_LOST,
  * ERR_PEER_CLOSED, ERR_STALLED, ERR_DEADLINE, ERR_INTEGRITY, ERR_PROTOCOL, ERR_CANCELLED. */
 ROPEWAY_API ropeway_error_t ropeway_begin_read(ropeway_connector_t *connector, const char *metadata,
                                                size_t length,
@@ -428,25 +430,24 @@ ROPEWAY_API ropeway_error_t ropeway_begin_write(ropeway_connector_t *connector,
 
 /* The functions below may be called until the operation is released. */
 
-/* The present status; never blocks, drives nothing. */
+/* The current status; never blocks, drives nothing. */
 ROPEWAY_API ropeway_status_t ropeway_operation_status(const ropeway_operation_t *operation);
 
-/* Waits until the operation is terminal, or timeout_ms have passed (negative: no limit; 0: just
- * look). Returns ROPEWAY_OK for COMPLETE, ERR_CANCELLED for CANCELLED, the operation's error for
- * ERRORED, ERR_TIMEOUT when it goes on. Many threads may wait for one operation. */
+/* Waits until the operation is terminal, or timeout_ms have passed (negative: no limit; 0: only
+ * check). Returns ROPEWAY_OK for COMPLETE, ERR_CANCELLED for CANCELLED, the operation's error for
+ * ERRORED, ERR_TIMEOUT if it goes on. Many threads may wait for one operation. */
 ROPEWAY_API ropeway_error_t ropeway_operation_wait(ropeway_operation_t *operation, int timeout_ms);
 
 /* Asks a live operation to stop; does not wait. ROPEWAY_OK: the request was made, and the outcome
- * will be CANCELLED, or COMPLETE when the data won the race, on both sides; or ERRORED when a
- * failure came first. ERR_FINISHED: it was terminal already and stays as it is. See
- * ropeway_cancel(7). */
+ * will be CANCELLED, or COMPLETE if the data won the race, on both sides; or ERRORED if a failure
+ * came first. ERR_FINISHED: it was already terminal and stays as it is. See ropeway_cancel(7). */
 ROPEWAY_API ropeway_error_t ropeway_operation_cancel(ropeway_operation_t *operation);
 
-/* Why the operation ended: ROPEWAY_OK while it is live and when COMPLETE, ERR_CANCELLED when
- * CANCELLED, else the cause. */
+/* Why the operation ended: ROPEWAY_OK while it is live and if COMPLETE, ERR_CANCELLED if CANCELLED,
+ * otherwise the cause. */
 ROPEWAY_API ropeway_error_t ropeway_operation_error(const ropeway_operation_t *operation);
 
-/* A sentence that names the peer, the step and the cause; "" while live and when COMPLETE. Valid
+/* A sentence that names the peer, the step and the cause; "" while live and if COMPLETE. Valid
  * until the operation is released. */
 ROPEWAY_API const char *ropeway_operation_error_text(const ropeway_operation_t *operation);
 
@@ -464,34 +465,34 @@ ROPEWAY_API void *ropeway_operation_user_data(const ropeway_operation_t *operati
  * until a peer begins. Valid until the operation is released. */
 ROPEWAY_API const char *ropeway_operation_peer(const ropeway_operation_t *operation);
 
-/* Writes the transports that connect to the peer, e.g. "tcp/lo cma/memory" or "tcp/eth0", cut
- * at size, and returns the full length; "" while no peer is known. */
+/* Writes the transports to the peer, e.g. "tcp/lo cma/memory" or "tcp/eth0", truncated to size, and
+ * returns the full length; "" while no peer is known. */
 ROPEWAY_API size_t ropeway_operation_path(const ropeway_operation_t *operation, char *buffer,
                                           size_t size);
 
-/* Gives the operation back. A live one is cancelled first, and this call waits until its memory is
- * quiet, at most about twice quiet_ms. After it returns the memory is the caller's alone and the
- * handle is invalid. Its callback has returned, or (when called from within that callback) is the
- * caller. No other thread may be using the handle. NULL: nothing. In a forked child it frees the
- * child's copy only. */
+/* Releases the operation. A live one is cancelled first, and this call waits until its memory is
+ * quiet, at most about twice quiet_ms. After it returns, the memory belongs to the caller alone and
+ * the handle is invalid. The operation's callback has returned by then, unless it is the caller. No
+ * other thread may be using the handle. NULL: nothing. In a forked child it frees the child's copy
+ * only. */
 ROPEWAY_API void ropeway_operation_release(ropeway_operation_t *operation);
 
 /* ---- Metadata ----------------------------------------------------------- */
 
-/* RDMA metadata, read: what an application may want to know before it begins an operation. */
+/* Parsed RDMA metadata: what an application may want to know before it begins an operation. */
 typedef struct ropeway_metadata ropeway_metadata_t;
 
-/* Reads and checks length bytes of JSON, up to max_length of them (0: 16 MiB). *metadata is to be
- * freed with ropeway_metadata_release().
+/* Reads and checks length bytes of JSON, at most max_length (0: 16 MiB). Free *metadata with
+ * ropeway_metadata_release().
  * Errors: ERR_INVALID_ARGUMENT, ERR_LIMIT, ERR_METADATA, ERR_NO_MEMORY. */
 ROPEWAY_API ropeway_error_t ropeway_metadata_parse(const char *json, size_t length,
                                                    size_t max_length,
                                                    ropeway_metadata_t **metadata);
-/* READABLE when it may be read, WRITABLE when it may be written. */
+/* READABLE if it may be read, WRITABLE if it may be written. */
 ROPEWAY_API ropeway_operation_kind_t ropeway_metadata_kind(const ropeway_metadata_t *metadata);
 ROPEWAY_API size_t ropeway_metadata_count(const ropeway_metadata_t *metadata);
-/* The descriptor number index; ptr is what the peer wrote and means nothing here. An index past the
- * end gives all zeroes. */
+/* The descriptor at this index; all zeroes past the end. ptr is what the peer wrote and means
+ * nothing here. */
 ROPEWAY_API ropeway_descriptor_t ropeway_metadata_descriptor(const ropeway_metadata_t *metadata,
                                                              size_t index);
 /* Sum of the descriptors' sizes. */
@@ -499,7 +500,7 @@ ROPEWAY_API uint64_t ropeway_metadata_total(const ropeway_metadata_t *metadata);
 /* The peer's connector (agent) name, and the notification key; valid until release. */
 ROPEWAY_API const char *ropeway_metadata_peer(const ropeway_metadata_t *metadata);
 ROPEWAY_API const char *ropeway_metadata_key(const ropeway_metadata_t *metadata);
-/* 1 when the peer speaks Ropeway's own protocol, else 0. */
+/* 1 if the peer speaks Ropeway's own protocol, otherwise 0. */
 ROPEWAY_API int ropeway_metadata_is_native(const ropeway_metadata_t *metadata);
 ROPEWAY_API void ropeway_metadata_release(ropeway_metadata_t *metadata);
 
