@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The Python type of connectors. */
 #include "core.h"
 
 #include <limits.h>

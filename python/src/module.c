@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The extension module: its types, errors and constants. */
 #include "core.h"
 
 /* ropeway.errors.make(number, sentence); kept for the life of the process. */

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* How finished operations reach event loops. */
 #include "core.h"
 
 #include <errno.h>

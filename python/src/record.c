@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Records: what Python holds of an operation, and how it waits for one. */
 #include "core.h"
 
 #include <errno.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Base64 by a table, outwards and inwards. */
 #include "base/base64.h"
 
 #define NONE 64 /* no digit */

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The list of errors as texts, and the thread's latest sentence. */
 #include "base/error.h"
 
 #include <stdarg.h>

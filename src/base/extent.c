@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* A sorted array of ranges behind the contiguous part. */
 #include "base/extent.h"
 
 #include <stdbool.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The reader of JSON: objects, arrays, integers and strings as they come. */
 #include "base/json.h"
 
 #include "base/error.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The mutex, and who yields it to whom. */
 #include <stdint.h>
 
 #include "base/lock.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Buckets of nodes, doubled when they fill. */
 #include "base/table.h"
 
 #include <sodium.h>

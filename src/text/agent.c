@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Unpacks agent metadata, and keeps the latest. */
 #include "text/agent.h"
 
 #include "base/error.h"

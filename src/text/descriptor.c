@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Devices as texts, and the checks of descriptors. */
 #include "text/descriptor.h"
 
 #include "base/error.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Reads RDMA metadata. */
 #include "text/metadata.h"
 
 #include "base/error.h"

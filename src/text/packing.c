@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Deflates and inflates agent metadata. */
 #include "text/packing.h"
 
 #include "base/base64.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Writes and reads nixlSerDes records. */
 #include "text/serdes.h"
 
 #include "base/error.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Walks through what UCX has packed, before UCX reads it. */
 #include "ucx/address.h"
 
 #include <endian.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The conformance list as a program. */
 #include "lists.h"
 
 #include <string.h>

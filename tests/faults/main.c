@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The fault list as a program. */
 #include "lists.h"
 
 int main(int argc, char **argv) {

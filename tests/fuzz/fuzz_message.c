@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The native protocol: headers, hellos and sentences. The input's first byte says which. */
-#include "fuzz.h"
 #include "base/utf8.h"
+#include "fuzz.h"
 #include "native/message.h"
 
 #include <endian.h>

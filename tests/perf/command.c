@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Runs the command and takes what it prints. */
 #include "command.h"
 
 #include <errno.h>

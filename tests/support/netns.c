@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Network namespaces and the pair of interfaces between them. */
 #include "netns.h"
 
 #include <arpa/inet.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Options of connectors and operations from text. */
 #include "options.h"
 
 #include "process.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Starts peers and speaks with them. */
 #include "peer.h"
 
 #include "netns.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* What a process uses and prints, and the clock of tests. */
 #include "process.h"
 
 #include <dirent.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Memory with patterns and guards. */
 #include "region.h"
 
 #include "options.h"

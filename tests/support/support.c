@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The fixture: connectors, peers and operations of a test. */
 #include "support.h"
 
 #include <poll.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The transports that tests run over. */
 #include "transport.h"
 
 #include "netns.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Helpers of unit tests. */
 #include "unit.h"
 
 #include "text/serdes.h"
