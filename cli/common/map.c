@@ -149,8 +149,16 @@ bool cli_map_open(struct cli_map *map, int fd, uint64_t offset, uint64_t size, b
     map->data = base + skip;
     map->size = size;
     map->slot = index;
-    cli_prefault_start(&map->prefault, map->data, (size_t)size, writable);
     return true;
+}
+
+void cli_map_prefault(struct cli_map *map, bool writable, uint64_t limit) {
+    size_t bytes = (size_t)(limit < map->size ? limit : map->size);
+    if (map->slot >= 0 && map->prefault.begin == NULL) {
+        cli_prefault_start(&map->prefault, map->data, (size_t)map->size, writable, bytes);
+    } else {
+        cli_prefault_allow(&map->prefault, bytes);
+    }
 }
 
 bool cli_map_faulted(const struct cli_map *map) {

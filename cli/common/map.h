@@ -34,8 +34,12 @@ bool cli_map_outlive_faults(int wake_fd);
  * stay. As above. */
 bool cli_map_end_on_fault(const char *sentence, const struct cli_temp *temp);
 
-/* Maps size bytes of a file from offset on. map must stay where it is. False: see errno. */
+/* Maps size bytes of a file from offset on. False: see errno. */
 bool cli_map_open(struct cli_map *map, int fd, uint64_t offset, uint64_t size, bool writable);
+
+/* Makes the first limit bytes present ahead of their use, on a thread. map must stay where it is
+ * from now on. */
+void cli_map_prefault(struct cli_map *map, bool writable, uint64_t limit);
 
 bool cli_map_faulted(const struct cli_map *map);
 

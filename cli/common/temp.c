@@ -15,6 +15,8 @@
 
 #define MARK ".ropeway-"
 #define RANDOM_DIGITS 8
+#define MARGIN_PART 64                  /* of a disk; what is left free, for its other users */
+#define MARGIN_MAX ((uint64_t)64 << 20) /* bytes */
 
 /* False: see errno. */
 static bool random_name(const char *final, char name[NAME_MAX + 1]) {
@@ -64,15 +66,19 @@ bool cli_temp_open(int directory, const char *final, struct cli_temp *temp) {
     return temp->fd >= 0;
 }
 
-bool cli_temp_reserve(const struct cli_temp *temp, uint64_t size, char text[CLI_SENTENCE_SIZE]) {
+bool cli_temp_resize(const struct cli_temp *temp, uint64_t size, char text[CLI_SENTENCE_SIZE]) {
     struct statvfs room;
-    uint64_t available = UINT64_MAX;
+    uint64_t available = UINT64_MAX, margin = 0;
     if (fstatvfs(temp->fd, &room) == 0) {
         available = (uint64_t)room.f_bavail * room.f_frsize;
+        margin = (uint64_t)room.f_blocks * room.f_frsize / MARGIN_PART;
+        margin = margin < MARGIN_MAX ? margin : MARGIN_MAX;
     }
-    int error = size > INT64_MAX ? EFBIG : size > available ? ENOSPC : 0;
-    if (error == 0 && size > 0) {
-        error = posix_fallocate(temp->fd, 0, (off_t)size);
+    int error = size > INT64_MAX                                ? EFBIG
+                : size > available || available - size < margin ? ENOSPC
+                                                                : 0;
+    if (error == 0 && ftruncate(temp->fd, (off_t)size) != 0) {
+        error = errno;
     }
     if (error == ENOSPC) {
         cli_sentence(text,

@@ -26,9 +26,10 @@ struct cli_temp {
  * False: see errno. */
 bool cli_temp_open(int directory, const char *final, struct cli_temp *temp);
 
-/* Sets the file's size and reserves the room. False: see errno, and text says why; for ENOSPC how
- * much there is. */
-bool cli_temp_reserve(const struct cli_temp *temp, uint64_t size, char text[CLI_SENTENCE_SIZE]);
+/* Sets the file's size, where there is room for it and a margin. The room is not reserved: bytes
+ * that never come must not fill a disk. False: see errno, and text says why; for ENOSPC how much
+ * room there is. */
+bool cli_temp_resize(const struct cli_temp *temp, uint64_t size, char text[CLI_SENTENCE_SIZE]);
 
 /* Gives the file its name, in place of another file that has it. directory must be on the file
  * system of the first one. The file is closed in any case. False: see errno. */

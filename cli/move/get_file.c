@@ -35,7 +35,7 @@ bool cli_get_compare(struct cli_client *client, const char *here, const char *th
     return false;
 }
 
-/* Makes the file with room for all bytes. */
+/* Makes the file of its size. */
 static bool open_target(struct target *target, int directory, uint64_t size) {
     char text[CLI_SENTENCE_SIZE];
     if (!cli_temp_open(directory, cli_base_name(target->path), &target->temp)) {
@@ -43,7 +43,7 @@ static bool open_target(struct target *target, int directory, uint64_t size) {
                  target->path, cli_errno_text(errno));
         return false;
     }
-    if (!cli_temp_reserve(&target->temp, size, text)) {
+    if (!cli_temp_resize(&target->temp, size, text)) {
         cli_fail("can't store '%s': %s", target->path, text);
         return false;
     }
@@ -56,7 +56,11 @@ static bool map_target(struct target *target, uint64_t size) {
     cli_sentence(sentence, "can't store '%s': its disk failed or is full; nothing was stored",
                  target->path);
     cli_map_end_on_fault(sentence, &target->temp);
-    return cli_map_open(&target->map, target->temp.fd, 0, size, true);
+    if (!cli_map_open(&target->map, target->temp.fd, 0, size, true)) {
+        return false;
+    }
+    cli_map_prefault(&target->map, true, size);
+    return true;
 }
 
 static bool receive(struct cli_client *client, const struct cli_offer *offer,

@@ -56,6 +56,7 @@ static bool open_source(struct source *source, const char *path) {
                  cli_errno_text(errno));
         return false;
     }
+    cli_map_prefault(&source->map, false, source->map.size);
     return true;
 }
 

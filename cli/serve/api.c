@@ -64,7 +64,7 @@ static json_t *object_tag(const struct stat *info) {
     return json_string(tag);
 }
 
-/* Makes the temporary file of an upload, with room for all of it, and maps it. */
+/* Makes the temporary file of an upload and maps it. */
 static bool prepare_write(struct cli_server *server, const struct cli_request *request,
                           struct cli_transfer *transfer, struct cli_refusal *refusal) {
     const char *rest;
@@ -87,7 +87,7 @@ static bool prepare_write(struct cli_server *server, const struct cli_request *r
                           "the server can't make a file for '%s': %s", request->name,
                           cli_errno_text(errno));
     }
-    if (!cli_temp_reserve(&transfer->temp, request->size, text)) {
+    if (!cli_temp_resize(&transfer->temp, request->size, text)) {
         return cli_refuse(refusal,
                           errno == ENOSPC || errno == EDQUOT ? 507
                           : errno == EFBIG                   ? 413
@@ -104,7 +104,7 @@ static bool prepare_write(struct cli_server *server, const struct cli_request *r
 /* Takes a place for a transfer and opens what it needs. NULL: refusal says why. */
 static struct cli_transfer *prepare(struct cli_server *server, const struct cli_request *request,
                                     bool upload, struct cli_refusal *refusal) {
-    if (!cli_transfers_reserve(server->transfers, refusal)) {
+    if (!cli_transfers_reserve(server->transfers, request->peer, refusal)) {
         return NULL;
     }
     struct cli_transfer *transfer = cli_transfer_create(request->name, request->peer, upload);

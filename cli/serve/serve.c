@@ -30,6 +30,7 @@
 #define DEFAULT_CLIENTS 64
 #define REPORT_LIMIT_MS 2000 /* how long an end waits for clients to ask for outcomes */
 #define STOP_LIMIT_MS 5000
+#define DEFAULT_RATE 1024 /* bytes per second */
 #define DAY_MS 86400000
 
 struct options {
@@ -40,8 +41,8 @@ struct options {
     const char *transports;
     uint64_t max_clients;
     uint32_t grace_ms;
-    uint32_t begin_limit_ms;
-    uint32_t stall_limit_ms;
+    struct cli_transfer_limits limits;
+    uint32_t deadline_ms;
     bool interop;
     bool log_as_json;
 };
@@ -84,6 +85,10 @@ static void print_help(void) {
         "                             time (default 30)\n"
         "      --stall-limit SECONDS  end a transfer of which no byte moves in this time\n"
         "                             (default 30)\n"
+        "      --min-rate N           end a transfer that moves less than N bytes a second, over\n"
+        "                             the time of --stall-limit (default %d)\n"
+        "      --deadline SECONDS     end a transfer that is not done in this time (default: "
+        "none)\n"
         "      --interop              let stock NIXL programs move the bytes, too; whoever "
         "reaches\n"
         "                             the server's UCX ports can then read and write its memory,\n"
@@ -92,7 +97,7 @@ static void print_help(void) {
         "                             (default text)\n"
         "      --transports LIST      UCX transports to use, as in UCX_TLS, e.g. 'tcp,self'\n"
         "  -h, --help                 show this text\n",
-        DEFAULT_LISTEN, DEFAULT_SUBJECT, DEFAULT_CLIENTS, CLI_MAPS_MAX);
+        DEFAULT_LISTEN, DEFAULT_SUBJECT, DEFAULT_CLIENTS, CLI_MAPS_MAX, DEFAULT_RATE);
 }
 
 /* ---- Options ------------------------------------------------------------------ */
@@ -139,12 +144,12 @@ static int parse_option(int option, struct options *options) {
         }
         break;
     case 'b':
-        if (!cli_parse_seconds(optarg, 1, DAY_MS, &options->begin_limit_ms)) {
+        if (!cli_parse_seconds(optarg, 1, DAY_MS, &options->limits.begin_ms)) {
             return cli_usage("serve", "--begin-limit '%s' is not a number of seconds", optarg);
         }
         break;
     case 'S':
-        if (!cli_parse_seconds(optarg, 1, DAY_MS, &options->stall_limit_ms)) {
+        if (!cli_parse_seconds(optarg, 1, DAY_MS, &options->limits.stall_ms)) {
             return cli_usage("serve", "--stall-limit '%s' is not a number of seconds", optarg);
         }
         break;
@@ -153,6 +158,17 @@ static int parse_option(int option, struct options *options) {
         break;
     case 'T':
         options->transports = optarg;
+        break;
+    case 'r':
+        if (!cli_parse_number(optarg, 0, UINT32_MAX, &options->limits.rate)) {
+            return cli_usage("serve", "--min-rate '%s' is not a number of bytes per second",
+                             optarg);
+        }
+        break;
+    case 'd':
+        if (!cli_parse_seconds(optarg, 1, 30U * DAY_MS, &options->deadline_ms)) {
+            return cli_usage("serve", "--deadline '%s' is not a number of seconds", optarg);
+        }
         break;
     case 'H':
         return allow_host(&options->http.hosts, optarg);
@@ -202,6 +218,8 @@ static int parse_options(int argc, char **argv, struct options *options) {
                                           {"grace", required_argument, NULL, 'g'},
                                           {"begin-limit", required_argument, NULL, 'b'},
                                           {"stall-limit", required_argument, NULL, 'S'},
+                                          {"min-rate", required_argument, NULL, 'r'},
+                                          {"deadline", required_argument, NULL, 'd'},
                                           {"interop", no_argument, NULL, 'i'},
                                           {"transports", required_argument, NULL, 'T'},
                                           {"allow-host", required_argument, NULL, 'H'},
@@ -259,7 +277,7 @@ static bool open_connector(struct cli_server *server, const struct options *opti
     ropeway_connector_options_t settings;
     ropeway_connector_options_init(&settings, sizeof settings);
     settings.log = cli_log_line;
-    settings.stall_ms = options->stall_limit_ms;
+    settings.stall_ms = options->limits.stall_ms;
     settings.transports = options->transports;
     settings.interop = options->interop;
     if (ropeway_connector_create(&settings, &server->connector) == ROPEWAY_OK) {
@@ -275,8 +293,11 @@ static bool start_transfers(struct cli_server *server, const struct options *opt
         cli_fail("can't start the server: %s", cli_errno_text(errno));
         return false;
     }
-    server->transfers =
-        cli_transfers_create(server->connector, wake, server->max_clients, options->begin_limit_ms);
+    struct cli_transfer_limits limits = options->limits;
+    limits.max_clients = server->max_clients;
+    limits.total_ms = options->deadline_ms;
+    limits.begin_shows = !options->interop;
+    server->transfers = cli_transfers_create(server->connector, wake, &limits);
     if (server->transfers == NULL) {
         return false;
     }
@@ -445,10 +466,10 @@ static int serve(struct cli_server *server, struct options *options, int signals
 }
 
 int cli_run_serve(int argc, char **argv) {
-    struct options options = {.max_clients = DEFAULT_CLIENTS,
-                              .grace_ms = 10000,
-                              .begin_limit_ms = 30000,
-                              .stall_limit_ms = 30000};
+    struct options options = {
+        .max_clients = DEFAULT_CLIENTS,
+        .grace_ms = 10000,
+        .limits = {.begin_ms = 30000, .stall_ms = 30000, .rate = DEFAULT_RATE}};
     struct cli_server server = {.writable = -1, .idle_fd = -1};
     int code = parse_options(argc, argv, &options);
     if (code != CLI_GO_ON) {

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -23,14 +24,20 @@
 #define KEEP_OUTCOME_MS 120000
 #define KEEP_OUTCOMES 4096
 #define DRAIN_BATCH 32
+#define LOOK_MS 20       /* between looks at what is to be prepared */
+#define SLOW_LOOK_MS 200 /* the same when it is not begun soon */
+#define SOON_MS 1000
+#define WORTH_PREPARING ((uint64_t)1 << 20) /* bytes */
+#define AHEAD ((uint64_t)64 << 20)          /* bytes of an upload that room is made for ahead */
+#define BEGIN_SOON_MS 2000   /* who has not begun then may lose the place to others */
+#define DISPLACE_MS 1000     /* how long a request waits for such a place */
 #define CLOSED_BEGIN_MS 1000 /* what a client that is about to begin gets when the server ends */
 
 struct cli_transfers {
     ropeway_connector_t *connector;
     int wake_fd;
     int change_fd; /* see cli_transfers_change_fd() */
-    uint32_t max_clients;
-    uint32_t begin_limit_ms;
+    struct cli_transfer_limits limits;
     pthread_t reaper;
 
     pthread_mutex_t lock;
@@ -63,7 +70,7 @@ static void conclude(struct cli_transfers *transfers, struct cli_transfer *trans
     } else {
         transfers->counts.failed[transfer->upload]++;
     }
-    transfers->reserved--;
+    transfers->reserved -= !transfer->passes_place;
     transfers->kept++;
     pthread_cond_broadcast(&transfers->changed);
     cli_event_signal(transfers->change_fd);
@@ -106,6 +113,54 @@ static bool finish_on_thread(struct cli_transfers *transfers, struct cli_transfe
     return true;
 }
 
+/* Whether there is no room for what is missing of an upload. Not every way to move bytes raises a
+ * signal at a page that can't be had. */
+static bool disk_is_full(const struct cli_transfer *transfer) {
+    struct statvfs room;
+    struct stat info;
+    return fstatvfs(transfer->temp.fd, &room) == 0 && fstat(transfer->temp.fd, &info) == 0 &&
+           (uint64_t)info.st_blocks * 512 + (uint64_t)room.f_bavail * room.f_frsize <
+               transfer->size;
+}
+
+/* Why it failed, if it did. */
+static void explain(const struct cli_transfers *transfers, struct cli_transfer *transfer,
+                    const ropeway_operation_t *operation, bool complete) {
+    if (cli_map_faulted(&transfer->map) ||
+        (!complete && transfer->upload && disk_is_full(transfer))) {
+        cli_sentence(transfer->error,
+                     transfer->upload ? "the server can't store '%s': its disk is full, or failed"
+                                      : "'%s' was truncated on the server during the transfer",
+                     transfer->name);
+        return;
+    }
+    switch (complete ? CLI_CUT_NONE : transfer->cut) {
+    case CLI_CUT_NOT_BEGUN:
+        cli_sentence(transfer->error, "'%s' was not begun in time (%.3g s)", transfer->name,
+                     (double)transfer->begin_limit_ms / 1000.0);
+        break;
+    case CLI_CUT_DISPLACED:
+        cli_sentence(transfer->error, "'%s' was not begun, and its place was needed",
+                     transfer->name);
+        break;
+    case CLI_CUT_SLOW:
+        cli_sentence(transfer->error,
+                     "the transfer of '%s' moved less than %llu bytes a second, which "
+                     "'--min-rate' asks for",
+                     transfer->name, (unsigned long long)transfers->limits.rate);
+        break;
+    case CLI_CUT_LONG:
+        cli_sentence(transfer->error, "the transfer of '%s' was not done by its '--deadline'",
+                     transfer->name);
+        break;
+    case CLI_CUT_NONE:
+        if (!complete) {
+            cli_sentence(transfer->error, "the transfer of '%s' failed: %s", transfer->name,
+                         ropeway_operation_error_text(operation));
+        }
+    }
+}
+
 /* The reaper: an operation has ended. */
 static void reap(struct cli_transfers *transfers, ropeway_operation_t *operation) {
     struct cli_transfer *transfer = ropeway_operation_user_data(operation);
@@ -118,16 +173,7 @@ static void reap(struct cli_transfers *transfers, ropeway_operation_t *operation
     if (!complete) {
         transfer->error_name = ropeway_error_name(ropeway_operation_error(operation));
     }
-    if (transfer->not_begun && !complete) {
-        cli_sentence(transfer->error, "'%s' was not begun in time (%.3g s)", transfer->name,
-                     (double)transfer->begin_limit_ms / 1000.0);
-    } else if (cli_map_faulted(&transfer->map)) {
-        cli_sentence(transfer->error, "'%s' was truncated on the server during the transfer",
-                     transfer->name);
-    } else if (!complete) {
-        cli_sentence(transfer->error, "the transfer of '%s' failed: %s", transfer->name,
-                     ropeway_operation_error_text(operation));
-    }
+    explain(transfers, transfer, operation, complete);
     /* Its client has learned it from its own operation. */
     transfer->reported = !complete;
     pthread_mutex_unlock(&transfers->lock);
@@ -158,7 +204,70 @@ static void forget(struct cli_transfers *transfers, uint64_t now) {
     transfers->last = link;
 }
 
-/* Cancels what nobody began and what faulted. Returns when to look again; UINT64_MAX: never. */
+/* Makes pages, and room on the disk, for what comes next of a transfer that goes on. Returns when
+ * to look again. */
+static uint64_t prepare_next(struct cli_transfer *transfer, uint64_t now, uint64_t done) {
+    if (!transfer->upload) {
+        cli_map_prefault(&transfer->map, false, transfer->size);
+        return UINT64_MAX;
+    }
+    /* Four times what came between two looks, for one that is fast. */
+    uint64_t moved = done - transfer->done;
+    transfer->done = done;
+    transfer->window = 4 * moved > AHEAD ? 4 * moved : AHEAD;
+    cli_map_prefault(&transfer->map, true, done + transfer->window);
+    return done + transfer->window < transfer->size ? now + LOOK_MS : UINT64_MAX;
+}
+
+/* Looks at a transfer that is not begun. Returns when to do so again. */
+static uint64_t look_at_waiting(const struct cli_transfers *transfers,
+                                struct cli_transfer *transfer, uint64_t now) {
+    transfer->pace.since_ms = now;
+    if (now >= transfer->begin_by_ms) {
+        transfer->cut = CLI_CUT_NOT_BEGUN;
+        return UINT64_MAX;
+    }
+    /* What is large is to be prepared once it has begun, which happens soon or never. */
+    uint64_t again = now + (now < transfer->started_ms + SOON_MS ? LOOK_MS : SLOW_LOOK_MS);
+    bool hurry = transfer->size >= WORTH_PREPARING && transfers->limits.begin_shows;
+    return hurry && again < transfer->begin_by_ms ? again : transfer->begin_by_ms;
+}
+
+/* Looks at a transfer whose bytes move. As above. */
+static uint64_t look_at_moving(const struct cli_transfers *transfers, struct cli_transfer *transfer,
+                               uint64_t now) {
+    const struct cli_transfer_limits *limits = &transfers->limits;
+    uint64_t done = 0, pace_due, ahead_due;
+    ropeway_operation_progress(transfer->operation, &done, NULL);
+    ahead_due = prepare_next(transfer, now, done);
+    if (!cli_pace_is_kept(&transfer->pace, now, done, limits->stall_ms, limits->rate, &pace_due)) {
+        transfer->cut = CLI_CUT_SLOW;
+        return UINT64_MAX;
+    }
+    return ahead_due < pace_due ? ahead_due : pace_due;
+}
+
+/* Looks at a transfer that has an operation, and cancels it where that is due. As above. */
+static uint64_t look_at(const struct cli_transfers *transfers, struct cli_transfer *transfer,
+                        uint64_t now) {
+    uint64_t due = UINT64_MAX;
+    uint64_t over = transfers->limits.total_ms > 0
+                        ? transfer->started_ms + transfers->limits.total_ms
+                        : UINT64_MAX;
+    if (transfer->cut == CLI_CUT_NONE && now >= over) {
+        transfer->cut = CLI_CUT_LONG;
+    } else if (transfer->cut == CLI_CUT_NONE) {
+        bool waits = ropeway_operation_status(transfer->operation) == ROPEWAY_STATUS_INITIALIZED;
+        due = (waits ? look_at_waiting : look_at_moving)(transfers, transfer, now);
+        due = over < due ? over : due;
+    }
+    if (transfer->cut != CLI_CUT_NONE || transfers->stopping || cli_map_faulted(&transfer->map)) {
+        ropeway_operation_cancel(transfer->operation);
+    }
+    return due;
+}
+
+/* Looks at all transfers. Returns when to do so again; UINT64_MAX: never. */
 static uint64_t inspect(struct cli_transfers *transfers) {
     uint64_t now = cli_now_ms(), next = UINT64_MAX;
     pthread_mutex_lock(&transfers->lock);
@@ -169,16 +278,7 @@ static uint64_t inspect(struct cli_transfers *transfers) {
         if (transfer->state >= CLI_TRANSFER_COMPLETE) {
             due = transfer->ended_ms + KEEP_OUTCOME_MS;
         } else if (transfer->operation != NULL) {
-            bool waits = !transfer->not_begun && ropeway_operation_status(transfer->operation) ==
-                                                     ROPEWAY_STATUS_INITIALIZED;
-            if (waits && now >= transfer->begin_by_ms) {
-                transfer->not_begun = true;
-            } else if (waits) {
-                due = transfer->begin_by_ms;
-            }
-            if (transfer->not_begun || transfers->stopping || cli_map_faulted(&transfer->map)) {
-                ropeway_operation_cancel(transfer->operation);
-            }
+            due = look_at(transfers, transfer, now);
         }
         next = due < next ? due : next;
     }
@@ -222,7 +322,7 @@ static void *run_reaper(void *arg) {
 /* ---- The table -------------------------------------------------------------- */
 
 struct cli_transfers *cli_transfers_create(ropeway_connector_t *connector, int wake_fd,
-                                           uint32_t max_clients, uint32_t begin_limit_ms) {
+                                           const struct cli_transfer_limits *limits) {
     struct cli_transfers *transfers = calloc(1, sizeof *transfers);
     if (transfers == NULL) {
         cli_fail("out of memory");
@@ -231,8 +331,7 @@ struct cli_transfers *cli_transfers_create(ropeway_connector_t *connector, int w
     *transfers = (struct cli_transfers){.connector = connector,
                                         .wake_fd = wake_fd,
                                         .change_fd = cli_event_create(),
-                                        .max_clients = max_clients,
-                                        .begin_limit_ms = begin_limit_ms,
+                                        .limits = *limits,
                                         .last = &transfers->first};
     pthread_mutex_init(&transfers->lock, NULL);
     cli_condition_init(&transfers->changed);
@@ -250,9 +349,66 @@ struct cli_transfers *cli_transfers_create(ropeway_connector_t *connector, int w
     return NULL;
 }
 
-bool cli_transfers_reserve(struct cli_transfers *transfers, struct cli_refusal *refusal) {
+static bool is_waiting(const struct cli_transfer *transfer) {
+    return transfer->operation != NULL && transfer->cut == CLI_CUT_NONE &&
+           ropeway_operation_status(transfer->operation) == ROPEWAY_STATUS_INITIALIZED;
+}
+
+/* Transfers of a peer that should have begun long ago, from one of them on. */
+static uint32_t count_late(const struct cli_transfer *from, const char *peer, uint64_t before_ms) {
+    uint32_t count = 0;
+    for (const struct cli_transfer *each = from; each != NULL; each = each->next) {
+        count += each->started_ms <= before_ms && is_waiting(each) && strcmp(each->peer, peer) == 0;
+    }
+    return count;
+}
+
+/* The oldest of the peer that has most such. NULL: it has no more than the one who asks, and nobody
+ * takes a place from himself to keep it. */
+static struct cli_transfer *find_displaceable(struct cli_transfers *transfers, const char *peer) {
+    uint64_t before_ms = cli_now_ms() - BEGIN_SOON_MS;
+    struct cli_transfer *chosen = NULL;
+    uint32_t most = count_late(transfers->first, peer, before_ms);
+    for (struct cli_transfer *each = transfers->first; each != NULL; each = each->next) {
+        if (each->started_ms <= before_ms && is_waiting(each)) {
+            uint32_t count = count_late(each, each->peer, before_ms);
+            if (count > most) { /* the list is in the order of age */
+                most = count;
+                chosen = each;
+            }
+        }
+    }
+    return chosen;
+}
+
+/* Takes the place of a transfer that is not begun. The lock is held. */
+static bool displace(struct cli_transfers *transfers, const char *peer) {
+    struct cli_transfer *victim =
+        transfers->limits.begin_shows ? find_displaceable(transfers, peer) : NULL;
+    struct timespec until = cli_deadline(DISPLACE_MS);
+    if (victim == NULL) {
+        return false;
+    }
+    victim->cut = CLI_CUT_DISPLACED;
+    victim->passes_place = true;
+    cli_event_signal(transfers->wake_fd);
+    while (victim->state < CLI_TRANSFER_COMPLETE) {
+        if (pthread_cond_timedwait(&transfers->changed, &transfers->lock, &until) != 0) {
+            victim->passes_place = victim->state >= CLI_TRANSFER_COMPLETE;
+            return victim->passes_place;
+        }
+    }
+    return true;
+}
+
+bool cli_transfers_reserve(struct cli_transfers *transfers, const char *peer,
+                           struct cli_refusal *refusal) {
     pthread_mutex_lock(&transfers->lock);
-    bool closed = transfers->closed, full = transfers->reserved >= transfers->max_clients;
+    bool closed = transfers->closed, full = transfers->reserved >= transfers->limits.max_clients;
+    if (!closed && full && displace(transfers, peer)) {
+        pthread_mutex_unlock(&transfers->lock);
+        return true;
+    }
     if (full) {
         transfers->counts.refused++;
     } else if (!closed) {
@@ -264,7 +420,7 @@ bool cli_transfers_reserve(struct cli_transfers *transfers, struct cli_refusal *
     }
     if (full) {
         cli_refuse(refusal, 503, "the server already has %u transfers, its limit; try again later",
-                   transfers->max_clients);
+                   transfers->limits.max_clients);
         refusal->retry_after = 1;
         return false;
     }
@@ -303,7 +459,7 @@ bool cli_transfers_start(struct cli_transfers *transfers, struct cli_transfer *t
     pthread_mutex_lock(&transfers->lock);
     ropeway_error_t error = create_operation(transfers, transfer);
     if (error == ROPEWAY_OK) {
-        transfer->begin_limit_ms = transfers->begin_limit_ms;
+        transfer->begin_limit_ms = transfers->limits.begin_ms;
         transfer->started_ms = cli_now_ms();
         transfer->begin_by_ms = transfer->started_ms + transfer->begin_limit_ms;
         *transfers->last = transfer;
@@ -311,7 +467,7 @@ bool cli_transfers_start(struct cli_transfers *transfers, struct cli_transfer *t
         transfers->counts.live[transfer->upload]++;
         error = ropeway_operation_metadata(transfer->operation, &text);
         *metadata = error != ROPEWAY_OK ? NULL : json_loads(text, 0, NULL);
-        transfer->not_begun = *metadata == NULL;
+        transfer->cut = *metadata == NULL ? CLI_CUT_NOT_BEGUN : CLI_CUT_NONE;
         cli_event_signal(transfers->wake_fd);
     }
     if (*metadata == NULL) {

@@ -9,8 +9,9 @@
  * Then the transfer is COMPLETE or FAILED, holds nothing but its outcome, and is kept for a while
  * for the client to ask.
  *
- * A client that does not begin in time loses its operation; one that stalls is ended by the
- * connector's stall limit. So no transfer stays for ever.
+ * A client that does not begin in time loses its operation, and so does one that moves less than
+ * the least rate, or is not done by its deadline. So no transfer stays for ever. Room on the disk
+ * and pages are made for the bytes of an upload as they come.
  */
 #ifndef CLI_SERVE_TRANSFER_H
 #define CLI_SERVE_TRANSFER_H
@@ -26,6 +27,7 @@
 #include "common/temp.h"
 #include "common/text.h"
 #include "log.h"
+#include "pace.h"
 #include "request.h"
 
 #define CLI_PATH_SIZE 128
@@ -35,6 +37,15 @@ enum cli_transfer_state {
     CLI_TRANSFER_FINISHING,
     CLI_TRANSFER_COMPLETE,
     CLI_TRANSFER_FAILED
+};
+
+/* Why a transfer is ended from here. */
+enum cli_cut {
+    CLI_CUT_NONE,
+    CLI_CUT_NOT_BEGUN,
+    CLI_CUT_DISPLACED, /* not begun, and its place was needed */
+    CLI_CUT_SLOW,
+    CLI_CUT_LONG /* its deadline has passed */
 };
 
 struct cli_transfer {
@@ -58,8 +69,11 @@ struct cli_transfer {
     ropeway_operation_t *operation; /* only while LIVE */
     uint64_t begin_by_ms;
     uint32_t begin_limit_ms;
-    bool not_begun; /* was cancelled because nobody began it */
-    uint64_t done;  /* bytes */
+    enum cli_cut cut;  /* why it is being cancelled */
+    bool passes_place; /* its place goes to a request that waits for it */
+    struct cli_pace pace;
+    uint64_t window; /* how far ahead of its bytes an upload's room was made, last */
+    uint64_t done;   /* bytes */
     uint64_t ended_ms;
     bool reported; /* a client was told the outcome */
     uint64_t started_ms;
@@ -93,13 +107,24 @@ struct cli_transfer_counts {
     uint64_t refused; /* for want of a place */
 };
 
+struct cli_transfer_limits {
+    uint32_t max_clients;
+    uint32_t begin_ms; /* to begin */
+    uint32_t stall_ms; /* the window in which the least rate is looked at */
+    uint64_t rate;     /* the least, in bytes per second */
+    uint64_t total_ms; /* from the offer to the last byte; 0: any time */
+    bool begin_shows;  /* else a transfer that is not seen to begin may be under way */
+};
+
 /* Starts the reaper. wake_fd: an event, to be kept open, that makes it look at once. NULL: a
  * sentence was printed. */
 struct cli_transfers *cli_transfers_create(ropeway_connector_t *connector, int wake_fd,
-                                           uint32_t max_clients, uint32_t begin_limit_ms);
+                                           const struct cli_transfer_limits *limits);
 
-/* Takes a place. False: none is free or the server is about to end; refusal says so. */
-bool cli_transfers_reserve(struct cli_transfers *transfers, struct cli_refusal *refusal);
+/* Takes a place; where none is free that of a client who does not begin, from the peer that has
+ * more such than this one, and most. False: there is none or the server is about to end; refusal says so. */
+bool cli_transfers_reserve(struct cli_transfers *transfers, const char *peer,
+                           struct cli_refusal *refusal);
 void cli_transfers_unreserve(struct cli_transfers *transfers);
 
 /* Starts a transfer in a place that was reserved, and takes both over, even when it fails. id: what

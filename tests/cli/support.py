@@ -131,11 +131,14 @@ class Server:
         self.log = [line for line in lines if OUTCOME.search(line)]
         return self.process.returncode, "".join(line for line in lines if line not in self.log)
 
-    def request(self, method, target, body=None, headers=None):
-        """Sends a target exactly as it is given. Returns status, headers, body."""
+    def request(self, method, target, body=None, headers=None, source="127.0.0.1"):
+        """Sends a target exactly as it is given, over HTTP from the address `source`. Returns status, headers,
+        body."""
         if self.channel == "nats" and target not in ("/metrics", "/healthz"):
             return self._message(method, target, body, headers)
-        connection = http.client.HTTPConnection(*self.address, timeout=PATIENCE)
+        connection = http.client.HTTPConnection(
+            *self.address, timeout=PATIENCE,
+            source_address=None if source == "127.0.0.1" else (source, 0))
         with contextlib.closing(connection):
             head = [f"{method} ".encode() + (target.encode() if isinstance(target, str) else target)
                     + b" HTTP/1.1", b"Host: localhost", b"Connection: close"]

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A full disk is told before a byte moves, and leaves nothing behind."""
+import contextlib
 import os
 import subprocess
 import unittest
 
-from support import MIB, Server, TestCase, main, run
+from support import MIB, Proxy, Server, TestCase, main, run
 
 
 class FullDisk(TestCase):
@@ -41,6 +42,41 @@ class FullDisk(TestCase):
                 self.assertEqual(status, 507, answer)
             self.assert_done(run("put", fits, server.url))
             self.assertEqual(os.listdir(self.small), ["fits"])
+
+    def free(self):
+        room = os.statvfs(self.small)
+        return room.f_bavail * room.f_frsize
+
+    def test_bytes_that_do_not_come_fill_no_disk(self):
+        fits = self.write("fits", 3 * MIB)
+        with Server("--writable", self.small, self.offered) as server:
+            before = self.free()
+            for i in range(5):
+                status, answer = server.json("POST", f"/v1/objects/x{i}/write", {"size": 3 * MIB})
+                self.assertEqual(status, 200, answer)
+            self.assertGreater(self.free(), before - MIB // 2)
+            self.assert_done(run("put", fits, server.url))
+            self.assert_same(fits, os.path.join(self.small, "fits"))
+
+    def test_a_disk_that_fills_up_meanwhile(self):
+        fits = self.write("fits", 3 * MIB)
+        filler = os.path.join(self.small, "filler")
+
+        def fill(method, target, _, answer):
+            if target.endswith("/write"):
+                with contextlib.suppress(OSError), open(filler, "wb", buffering=0) as file:
+                    while file.write(bytes(65536)):
+                        pass
+            return answer
+
+        with Server("--writable", self.small, self.offered) as server:
+            with Proxy(server, fill) as proxy:
+                self.assert_failed(run("put", fits, proxy.url))
+            self.assertEqual(os.listdir(self.small), ["filler"])
+            os.unlink(filler)
+            self.assert_done(run("put", "--verify", fits, server.url))
+            server.end()
+            self.assertTrue([line for line in server.log if "disk is full" in line], server.log)
 
     def test_output_to_a_stream(self):
         self.write("big", 5 * MIB)

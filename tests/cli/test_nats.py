@@ -243,8 +243,8 @@ class Alone(TestCase):
         self.assert_done(self.get("--verify", line.split()[-1] + "file"))
         serving.terminate()
         out, log = serving.communicate(timeout=PATIENCE)
-            self.assertEqual((out, log.count("\n")), ("", 1))
-            self.assertIn("read of 'file' complete", log)
+        self.assertEqual((out, log.count("\n")), ("", 1))
+        self.assertIn("read of 'file' complete", log)
         self.assertEqual(serving.returncode, 0)
 
     def test_warns_of_an_open_nats_server(self):
