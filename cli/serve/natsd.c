@@ -28,7 +28,11 @@
 #define QUEUE_GROUP "ropeway"
 #define CONNECT_LIMIT_MS 10000
 #define THREADS_BESIDE_WAITS 16
-#define WAITING_MAX 8192    /* requests that no thread has taken up yet */
+#define WAITING_MAX 1024 /* requests of one client that no thread has taken up yet */
+#define WAITING_BYTES_MAX ((size_t)32 << 20) /* of all of them */
+#define PENDING_MAX 8192                     /* messages that the NATS library keeps for us */
+#define PENDING_BYTES_MAX (32 << 20)
+#define JOB_BYTES 1024      /* of a message, besides its body */
 #define HEADER_ROOM 512     /* of an answer, in bytes */
 #define LEAVE_LIMIT_MS 2000 /* how long requests that came may take when the server ends */
 
@@ -237,12 +241,19 @@ static void on_message(natsConnection *connection, natsSubscription *subscriptio
     }
     *job = (struct job){action, message};
     begin_work(action);
-    if (cli_pool_submit(action->natsd->pool, job)) {
-        return;
-    }
+    char peer[CLI_PEER_SIZE];
     struct cli_answer answer = {0};
-    cli_refuse(&answer.refusal, 503, "the server has too many requests; try again later");
-    answer.refusal.retry_after = 1;
+    size_t length = (size_t)natsMsg_GetDataLength(message);
+    name_peer(reply, peer);
+    if (length > CLI_BODY_MAX) {
+        cli_refuse(&answer.refusal, 413, "the body has %zu bytes; %zu are allowed", length,
+                   CLI_BODY_MAX);
+    } else if (cli_pool_submit(action->natsd->pool, peer, length + JOB_BYTES, job)) {
+        return;
+    } else {
+        cli_refuse(&answer.refusal, 503, "the server has too many requests; try again later");
+        answer.refusal.retry_after = 1;
+    }
     send_answer(action, message, &answer);
     natsMsg_Destroy(message);
     end_work(action);
@@ -306,6 +317,10 @@ static natsStatus subscribe(struct cli_natsd *natsd, struct action *action, cons
                                           on_message, action);
     }
     free(subject);
+    if (status == NATS_OK) {
+        status =
+            natsSubscription_SetPendingLimits(action->subscription, PENDING_MAX, PENDING_BYTES_MAX);
+    }
     return status;
 }
 
@@ -358,7 +373,9 @@ struct cli_natsd *cli_natsd_start(struct cli_server *server,
     natsd->lost_fd = cli_event_create();
     pthread_mutex_init(&natsd->lock, NULL);
     cli_condition_init(&natsd->settled);
-    natsd->pool = cli_pool_create(server->max_clients + THREADS_BESIDE_WAITS, WAITING_MAX, run_job);
+    struct cli_pool_limits limits = {server->max_clients + THREADS_BESIDE_WAITS, WAITING_MAX,
+                                     WAITING_BYTES_MAX};
+    natsd->pool = cli_pool_create(&limits, run_job);
     bool parsed = cli_url_parse_nats(options->url, &natsd->url);
     if (parsed && natsd->pool != NULL && natsd->lost_fd >= 0 &&
         connect_and_subscribe(natsd, &options->credentials, options->subject, text)) {

@@ -122,7 +122,8 @@ struct cli_transfers *cli_transfers_create(ropeway_connector_t *connector, int w
                                            const struct cli_transfer_limits *limits);
 
 /* Takes a place; where none is free that of a client who does not begin, from the peer that has
- * more such than this one, and most. False: there is none or the server is about to end; refusal says so. */
+ * more such than this one, and most. False: there is none or the server is about to end; refusal
+ * says so. */
 bool cli_transfers_reserve(struct cli_transfers *transfers, const char *peer,
                            struct cli_refusal *refusal);
 void cli_transfers_unreserve(struct cli_transfers *transfers);

@@ -4,6 +4,7 @@ import concurrent.futures
 import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -501,6 +502,33 @@ class Load(TestCase):
             self.assertEqual(server.end(signal.SIGTERM)[0], 0)
             states = [json.loads(answer().body)["state"] for answer in waiting]
             self.assertEqual(set(states), {"failed"})
+
+    def test_a_flood_of_one_client_does_not_silence_another(self):
+        def little_memory():
+            resource.setrlimit(resource.RLIMIT_DATA, (1 << 30, 1 << 30))
+
+        self.write("file", 100)
+        nats, _ = shared_server()
+        with Server("--max-clients", "1", self.offered, preexec_fn=little_memory) as server, \
+                NatsClient(nats) as hostile:
+            stop = threading.Event()
+
+            def flood():
+                inbox = "_INBOX.hostile"
+                while not stop.is_set():
+                    for body in (b"", b'{"limit":1}', b" " * 60000, b"x" * 900000):
+                        for _ in range(20):
+                            hostile.publish(server.prefix + ".list", body, reply=inbox)
+
+            flooding = threading.Thread(target=flood, daemon=True)
+            flooding.start()
+            server.wait_for_metric("ropeway_nats_requests_total", 3000)
+            try:
+                for _ in range(3):
+                    self.assert_done(self.get(server.url + "file"))
+            finally:
+                stop.set()
+                flooding.join()
 
     def test_more_waits_than_transfers_hold_up_nobody(self):
         self.write("file", 100)
