@@ -66,6 +66,12 @@ bench: deps all ## measure beside the peers for BENCH_TIME minutes (BENCH="--qui
 	bench/run $(BUILD) $(if $(BENCH_TIME),--minutes $(BENCH_TIME)) $(BENCH)
 	bench/report build/bench/result.json
 
+.PHONY: interop-matrix
+interop-matrix: deps all ## try other releases of stock NIXL, and write the table of docs/interop.md
+	tools/interop-env
+	tools/interop-site
+	tools/interop-matrix
+
 # Where to write all that make bench-python measures, as JSON; empty: nowhere.
 BENCH_JSON ?=
 .PHONY: bench-python

@@ -49,12 +49,17 @@ class Peer:
     async def readable(self, number, sizes, seed, hexadecimal=False):
         operation = await self.connector.create_readable(self.descriptors(number, sizes, seed))
         self.operations[number] = operation
-        return operation.metadata(hex_encode=hexadecimal).model_dump_json()
+        return self.text(operation, hexadecimal)
 
     async def writable(self, number, sizes, hexadecimal=False):
         operation = await self.connector.create_writable(self.descriptors(number, sizes, None))
         self.operations[number] = operation
-        return operation.metadata(hex_encode=hexadecimal).model_dump_json()
+        return self.text(operation, hexadecimal)
+
+    @staticmethod
+    def text(operation, hexadecimal):
+        """Older releases know of no other form than theirs."""
+        return (operation.metadata(hex_encode=True) if hexadecimal else operation.metadata()).model_dump_json()
 
     async def read(self, number, metadata, sizes):
         metadata = connect.RdmaMetadata.model_validate_json(metadata)

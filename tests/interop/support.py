@@ -37,7 +37,7 @@ class Stock:
     """stock_peer.py, or another script, in a process of its own. stock.read(...) is what its method of that name
     returns."""
 
-    def __init__(self, transport, name=None, prefix=(), script="stock_peer.py"):
+    def __init__(self, transport, name=None, prefix=(), script="stock_peer.py", python=sys.executable):
         environment = dict(os.environ, PYTHONDONTWRITEBYTECODE="1", UCX_MEM_MMAP_HOOK_MODE="none")
         if rope.TRANSPORTS[transport]:
             environment["UCX_TLS"] = rope.TRANSPORTS[transport].decode()
@@ -49,7 +49,7 @@ class Stock:
             environment.update(rope.SHARED_MEMORY)
         self.errors = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
-            [*prefix, sys.executable, str(HERE / script)],
+            [*prefix, python, str(HERE / script)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
             env=environment, encoding="utf-8",
         )  # fmt: skip
