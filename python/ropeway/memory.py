@@ -53,7 +53,7 @@ class Descriptor:
     device: where the memory lies, when the object does not know; by default what the object says.
     """
 
-    __slots__ = ("_view", "_device", "_source")
+    __slots__ = ("_view", "_source")
 
     def __init__(self, data: Any, device: Optional[Union[str, Device]] = None) -> None:
         if isinstance(data, Descriptor):
@@ -65,7 +65,6 @@ class Descriptor:
         if device is not None:
             place = Device(device)
             self._view = self._view._replace(kind=int(place.kind), device=place.id)
-        self._device = _device(self._view)
 
     @classmethod
     def from_pointer(cls, ptr: int, size: int, device: Union[str, Device] = "cpu", owner: Any = None) -> Descriptor:
@@ -73,7 +72,6 @@ class Descriptor:
         place = Device(device)
         self = cls.__new__(cls)
         self._view = View(ptr, size, (size,), None, 1, False, int(place.kind), place.id, owner)
-        self._device = place
         self._source = None
         return self
 
@@ -95,7 +93,7 @@ class Descriptor:
         if view.strides is not None:
             raise refuse(f"the descriptor's size is {size} of {view.nbytes} bytes; a strided view travels as a whole")
         found = Descriptor.__new__(Descriptor)
-        found._view, found._device = view._replace(nbytes=size, shape=(size,), itemsize=1), self._device
+        found._view = view._replace(nbytes=size, shape=(size,), itemsize=1)
         found._source = self._source
         return found
 
@@ -122,12 +120,19 @@ class Descriptor:
     @property
     def device(self) -> Device:
         """Where the memory lies."""
-        return self._device
+        place = Device.__new__(Device)
+        place.kind, place.id = DeviceKind(self._view.kind), self._view.device
+        return place
 
     @property
     def owner(self) -> Any:
         """What keeps the memory alive."""
         return self._view.owner
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """device as numbers: a DeviceKind's, and which."""
+        return self._view.kind, self._view.device
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
@@ -135,13 +140,7 @@ class Descriptor:
         )
 
     def __repr__(self) -> str:
-        return f"Descriptor(ptr={self.ptr:#x}, size={self.size}, device='{self._device}')"
-
-
-def _device(view: View) -> Device:
-    device = Device.__new__(Device)
-    device.kind, device.id = DeviceKind(view.kind), view.device
-    return device
+        return f"Descriptor(ptr={self.ptr:#x}, size={self.size}, device='{self.device}')"
 
 
 class Registration:
@@ -156,8 +155,7 @@ class Registration:
         self._handle: Optional[object] = None
         # Nothing is to be registered of no bytes, and of elements with gaps, which travel by way of a copy.
         if memory.size and memory.is_dense:
-            place = memory.device
-            self._handle = connector.register(memory.ptr, memory.size, int(place.kind), place.id)
+            self._handle = connector.register(memory.ptr, memory.size, *memory.place)
 
     def release(self) -> None:
         """Ends it. Operations that are live keep what they need. Calling it again changes nothing."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from enum import IntEnum
@@ -40,10 +41,13 @@ class Progress(NamedTuple):
     total: int
 
 
+_PACKAGE = os.path.dirname(__file__) + os.sep
+
+
 def _caller() -> tuple[str, int]:
     """The line outside of this package that made an operation."""
     frame = sys._getframe(2)
-    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "ropeway":
+    while frame.f_code.co_filename.startswith(_PACKAGE) and frame.f_back is not None:
         frame = frame.f_back
     return frame.f_code.co_filename, frame.f_lineno
 

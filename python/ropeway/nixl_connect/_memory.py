@@ -152,11 +152,13 @@ class Descriptor:
             found = memory.Descriptor(data)
         except TypeError as error:
             raise TypeError(f"{_DATA}; {error}") from None
-        place = Device((DeviceKind(found.device.kind), found.device.id))
-        if device is not None and (device.kind, device.id) != (place.kind, place.id):
-            place = device
+        kind, number = found.place
+        if device is not None and (device.kind, device.id) != (kind, number):
             found = memory.Descriptor(found, str(device))
-        self._memory, self._data_device = found, place
+            self._data_device = device
+        elif kind != DeviceKind.HOST:
+            self._data_device = Device((DeviceKind(kind), number))
+        self._memory = found
         self._data_ptr, self._data_size, self._data_ref = found.ptr, found.size, data
 
     def _from_tuple(self, data: tuple[Any, ...]) -> None:
@@ -300,7 +302,7 @@ def check_list(name: str, descriptors: Any) -> list[Descriptor]:
 
 def check_same_kind(name: str, descriptors: list[Descriptor]) -> None:
     """Raises ValueError when they lie on several kinds of devices."""
-    if len({item.device.kind for item in descriptors}) > 1:
+    if len(descriptors) > 1 and len({item.device.kind for item in descriptors}) > 1:
         raise ValueError(f"All descriptors of `{name}` must have the same memory type.")
 
 

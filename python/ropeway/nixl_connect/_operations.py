@@ -48,7 +48,7 @@ class AbstractOperation(ABC):
 
     # Defaults for objects whose constructor failed.
     _native: Optional[Operation[Any]] = None
-    _lent: tuple[Descriptor, ...] = ()
+    _lent: Sequence[Descriptor] = ()
 
     def __init__(
         self,
@@ -64,7 +64,8 @@ class AbstractOperation(ABC):
             check_same_kind("remote_descriptors", check_list("remote_descriptors", remote_descriptors))
         if notification_key is not None:
             _check_key(notification_key)
-        check_same_kind("local_descriptors", check_list("local_descriptors", local_descriptors))
+        self._local = check_list("local_descriptors", local_descriptors)
+        check_same_kind("local_descriptors", self._local)
         self._connection = connection_of(connection)
         self._operation_kind = operation_kind
         self._local_desc_list = local_descriptors
@@ -73,11 +74,12 @@ class AbstractOperation(ABC):
 
     def _start(self, begin: _Begin) -> None:
         """begin: of the connection's connector and the memory that it moves."""
+        found: list[memory.Descriptor] = []
+        self._lent = lent = []
         try:
-            found = []
-            for descriptor in check_list("local_descriptors", self._local_desc_list):
+            for descriptor in self._local:
                 found.append(descriptor.lend(self._connection))
-                self._lent += (descriptor,)
+                lent.append(descriptor)
             self._native = begin(self._connection.native, found)
         except BaseException:
             self._give_back()
@@ -240,7 +242,7 @@ class ActiveOperation(AbstractOperation):
             remote.connection, operation_kind, local_descriptors, remote_descriptors, notification_key
         )
         far = check_list("remote_descriptors", remote_descriptors)
-        _check_sizes(check_list("local_descriptors", local_descriptors), far)
+        _check_sizes(self._local, far)
         self._remote = remote
         self._begin(
             json.dumps(
@@ -270,8 +272,8 @@ class ActiveOperation(AbstractOperation):
         AbstractOperation.__init__(
             self, connection, kind, local_descriptors, None, remote_metadata.notification_key
         )
-        _check_sizes(check_list("local_descriptors", local_descriptors), far)
-        if len({item.device.partition(":")[0] for item in far}) > 1:
+        _check_sizes(self._local, far)
+        if len(far) > 1 and len({item.device.partition(":")[0] for item in far}) > 1:
             raise ValueError("All descriptors of `remote_metadata` must have the same memory type.")
         self._remote_metadata = remote_metadata
         self._begin(remote_metadata.model_dump_json())
@@ -322,7 +324,7 @@ class ReadOperation(ActiveOperation, Coroutine[Any, Any, "ReadOperation"]):
         """The local descriptors, filled. Raises RuntimeError while it is not COMPLETE."""
         if self.status != OperationStatus.COMPLETE:
             raise RuntimeError(f"Operation has not completed yet, cannot get results; it is {self.status.name}.")
-        return check_list("local_descriptors", self._local_desc_list)
+        return self._local
 
     async def wait_for_completion(self, timeout: Optional[float] = None) -> None:
         """Returns when all bytes are in local memory, or the operation is CANCELLED; raises its error when it is ERRORED.
