@@ -2,6 +2,8 @@
 from typing import Any, Callable, Optional, Union, final
 
 NOWHERE: int
+INTEGRITY: int  # flags of start()
+PREFIX: int
 OPTIONS: dict[str, Any]  # of Connector(), with their defaults; None for a text
 version: str
 ucx_version: str
@@ -28,7 +30,7 @@ class Connector:
         metadata: Optional[str],
         deadline_ms: int,
         stall_ms: int,
-        integrity: bool,
+        flags: int,
         /,
     ) -> Operation: ...
     def register(self, ptr: int, size: int, kind: int, id: int, /) -> object: ...

@@ -242,10 +242,11 @@ def _strided(view: View, dense: int = 0) -> _core._Strided:
 Prepared = tuple[list["_core._Piece"], list[Any], Optional[list["_core._Strided"]]]
 
 
-def prepare(views: list[View], is_target: bool, max_pieces: int) -> Prepared:
+def prepare(views: list[View], is_target: bool, max_pieces: int, is_offer: bool) -> Prepared:
     """What an operation moves. Strided views whose elements lie in runs of RUN_MIN bytes or more are moved
     where they lie, as long as the operation has no more than max_pieces pieces. Others go through a dense
-    copy: gathered now from a source, written back to a target when the operation completes."""
+    copy: gathered now from a source, written back to a target when the operation completes. A peer may write
+    only a prefix of an offer, so the copy of such a target holds what the target holds, too."""
     if is_target:
         check_targets(views)
     back: list[_core._Strided] = []
@@ -266,7 +267,7 @@ def prepare(views: list[View], is_target: bool, max_pieces: int) -> Prepared:
             view, copy = _staged(view)
             if is_target:
                 back.append(copy)
-            else:
+            if not is_target or is_offer:
                 _core.gather(copy)
         descriptors.append((view.ptr, view.nbytes, view.kind, view.device))
         owners.append(view.owner)

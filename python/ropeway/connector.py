@@ -111,13 +111,15 @@ class Connector:
     # ---- operations ----
 
     def _start(self, kind: OperationKind, views: list[View], metadata: Optional[str], limits: tuple[int, int],
-               integrity: bool) -> _core.Operation:  # fmt: skip
+               integrity: bool, prefix: bool = False) -> _core.Operation:  # fmt: skip
         """limits: deadline and stall in milliseconds."""
         is_target = kind in (OperationKind.WRITABLE, OperationKind.READ)
+        is_offer = kind in (OperationKind.READABLE, OperationKind.WRITABLE)
         # Stock peers know no pieces, so an offer that is for them too has none.
-        in_one = self._interop and kind in (OperationKind.READABLE, OperationKind.WRITABLE)
-        descriptors, owners, back = prepare(views, is_target, 0 if in_one else self._max_pieces)
-        return self._core.start(kind, descriptors, owners, back, metadata, *limits, integrity)
+        pieces = 0 if self._interop and is_offer else self._max_pieces
+        descriptors, owners, back = prepare(views, is_target, pieces, is_offer)
+        flags = (_core.INTEGRITY if integrity else 0) | (_core.PREFIX if prefix else 0)
+        return self._core.start(kind, descriptors, owners, back, metadata, *limits, flags)
 
     def create_readable(self, data: Data, *, deadline: Optional[float] = None, stall: Optional[float] = None,
                         integrity: bool = False) -> Operation[Data]:  # fmt: skip
@@ -133,19 +135,22 @@ class Connector:
         return Operation(core, data)
 
     def begin_read(self, metadata: Metadata, data: Data, *, deadline: Optional[float] = None,
-                   stall: Optional[float] = None, integrity: bool = False) -> Operation[Data]:  # fmt: skip
+                   stall: Optional[float] = None, integrity: bool = False,
+                   prefix: bool = False) -> Operation[Data]:  # fmt: skip
         """Fetches a readable operation's bytes into data, which must match it in number and sizes. metadata and data may
-        change places."""
+        change places. prefix: data may be fewer and smaller than what is offered; the rest is not fetched, and the
+        owner's progress tells how many bytes were. Raises ArgumentError past the offer."""
         text, data = _ordered(metadata, data, True)
-        core = self._start(OperationKind.READ, _views(data), text, (_ms(deadline), _ms(stall)), integrity)
+        core = self._start(OperationKind.READ, _views(data), text, (_ms(deadline), _ms(stall)), integrity, prefix)
         return Operation(core, data)
 
     def begin_write(self, data: Data, metadata: Metadata, *, deadline: Optional[float] = None,
-                    stall: Optional[float] = None, integrity: bool = False) -> Operation[Data]:  # fmt: skip
+                    stall: Optional[float] = None, integrity: bool = False,
+                    prefix: bool = False) -> Operation[Data]:  # fmt: skip
         """Fills a writable operation's memory from data, which must match it in number and sizes. data and metadata may
-        change places, unless both are bytes."""
+        change places, unless both are bytes. prefix: as in begin_read()."""
         text, data = _ordered(metadata, data, False)
-        core = self._start(OperationKind.WRITE, _views(data), text, (_ms(deadline), _ms(stall)), integrity)
+        core = self._start(OperationKind.WRITE, _views(data), text, (_ms(deadline), _ms(stall)), integrity, prefix)
         return Operation(core, data)
 
     # ---- tensors with their types and shapes ----

@@ -100,6 +100,8 @@ static int add(PyObject *module, const char *name, PyObject *value) {
 static int add_constants(PyObject *module) {
     return add(module, "OPTIONS", rw_py_options()) < 0 ||
                    add(module, "NOWHERE", PyLong_FromVoidPtr(nowhere)) < 0 ||
+                   PyModule_AddIntConstant(module, "INTEGRITY", ROPEWAY_OPERATION_INTEGRITY) < 0 ||
+                   PyModule_AddIntConstant(module, "PREFIX", ROPEWAY_OPERATION_PREFIX) < 0 ||
                    PyModule_AddStringConstant(module, "version", ropeway_version()) < 0 ||
                    PyModule_AddStringConstant(module, "ucx_version", ropeway_ucx_version()) < 0
                ? -1

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Programs read a pooled buffer only as far as it is filled: they lower sizes in the metadata, or leave descriptors out at
-its end. It works on stock; here with the drop-in on one side and stock on the other."""
+its end. It works on stock; here with the drop-in on one side or both."""
 import asyncio
 import unittest
 
@@ -61,6 +61,12 @@ class Prefix(unittest.TestCase):
         one, other = ours.Connector("ropeway-passive"), stock.Connector("stock-active")
         for is_write in (False, True):
             self.move(ours, one, stock, other, is_write)
+
+    def test_between_drop_ins(self):
+        _, ours = modules()
+        one, other = ours.Connector("ropeway-passive"), ours.Connector("ropeway-active")
+        for is_write in (False, True):
+            self.move(ours, one, ours, other, is_write)
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ def _same_view(base, view, other):
 
 def is_moved_in_place(view):
     """Rather than through a dense copy."""
-    descriptors, _, back = _views.prepare([_views.view_of(view)], True, 1000)
+    descriptors, _, back = _views.prepare([_views.view_of(view)], True, 1000, False)
     return back is None and len(descriptors[0]) == 5
 
 

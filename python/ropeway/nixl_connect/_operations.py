@@ -280,9 +280,9 @@ class ActiveOperation(AbstractOperation):
 
     def _begin(self, text: str) -> None:
         if self._operation_kind is OperationKind.READ:
-            self._start(lambda native, local: native.begin_read(text, local))
+            self._start(lambda native, local: native.begin_read(text, local, prefix=True))
         else:
-            self._start(lambda native, local: native.begin_write(local, text))
+            self._start(lambda native, local: native.begin_write(local, text, prefix=True))
 
     @property
     def remote(self) -> Remote:
