@@ -87,9 +87,10 @@ class Connector:
         interop: bool = False,
         **options: Union[int, str],
     ) -> None:
-        unknown = options.keys() - _OPTIONS
+        known = _core.OPTIONS.keys() - _PARAMETERS
+        unknown = options.keys() - known
         if unknown:
-            raise TypeError(f"Connector() has no option '{min(unknown)}'; it has {', '.join(sorted(_OPTIONS))}")
+            raise TypeError(f"Connector() has no option '{min(unknown)}'; it has {', '.join(sorted(known))}")
         settings: dict[str, Any] = dict(options, name=name, transports=transports, net_devices=net_devices)
         settings["interop"] = int(interop)
         settings["log_level"] = _log.level()
@@ -208,4 +209,3 @@ class Connector:
 
 # The others have parameters, in units of Python's own; logging decides on the level.
 _PARAMETERS = {"name", "stall_ms", "deadline_ms", "transports", "net_devices", "interop", "log_level"}
-_OPTIONS = _core.OPTIONS.keys() - _PARAMETERS
