@@ -16,6 +16,8 @@
 
 #define CLI_PATH_OBJECTS "/v1/objects"
 #define CLI_PATH_TRANSFERS "/v1/transfers"
+#define CLI_PATH_OPENAPI "/v1/openapi.json"
+#define CLI_PATH_HEALTH "/healthz"
 
 enum cli_route {
     CLI_ROUTE_LIST,     /* GET  /v1/objects                     PREFIX.list */
@@ -23,6 +25,7 @@ enum cli_route {
     CLI_ROUTE_WRITE,    /* POST /v1/objects/NAME/write          PREFIX.write */
     CLI_ROUTE_TRANSFER, /* GET  /v1/transfers/ID[?wait=SECONDS] PREFIX.transfer.SERVER */
     CLI_ROUTE_METRICS,  /* GET  /metrics */
+    CLI_ROUTE_OPENAPI,  /* GET /v1/openapi.json */
     CLI_ROUTE_HEALTH    /* GET  /healthz */
 };
 

@@ -220,6 +220,12 @@ void cli_serve_answer(struct cli_server *server, const struct cli_request *reque
             cli_refuse(&answer->refusal, 500, "the server is out of memory");
         }
         break;
+    case CLI_ROUTE_OPENAPI:
+        answer->text = strdup(cli_serve_openapi());
+        if (answer->text == NULL) {
+            cli_refuse(&answer->refusal, 500, "the server is out of memory");
+        }
+        break;
     case CLI_ROUTE_HEALTH:
         if (cli_health_is_good(server->health, &answer->refusal)) {
             pack_answer(answer,

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "common/address.h"
+#include "common/api.h"
 #include "common/clock.h"
 #include "common/message.h"
 #include "common/text.h"
@@ -132,7 +133,7 @@ static bool listeners_are_there(const struct cli_health *health, char text[CLI_S
 /* ---- Asking ourselves ------------------------------------------------------------------ */
 
 static bool http_answers(const char *address, char text[CLI_SENTENCE_SIZE]) {
-    static const char request[] = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+    static const char request[] = "GET " CLI_PATH_HEALTH " HTTP/1.1\r\nHost: localhost\r\n"
                                   "Connection: close\r\n\r\n";
     struct timeval limit = {.tv_sec = ANSWER_S};
     char answer[16] = "";

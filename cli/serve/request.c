@@ -222,7 +222,8 @@ bool cli_request_parse(const char *method, const char *target, const char *body,
         enum cli_route route;
     } fixed[] = {{CLI_PATH_OBJECTS, CLI_ROUTE_LIST},
                  {"/metrics", CLI_ROUTE_METRICS},
-                 {"/healthz", CLI_ROUTE_HEALTH}};
+                 {CLI_PATH_OPENAPI, CLI_ROUTE_OPENAPI},
+                 {CLI_PATH_HEALTH, CLI_ROUTE_HEALTH}};
 
     memset(request, 0, sizeof *request);
     size_t target_length = strlen(target), path_length = strcspn(target, "?");
@@ -331,5 +332,6 @@ bool cli_request_parse_message(enum cli_route route, const char *body, size_t le
 }
 
 bool cli_request_is_open(const char *target) {
-    return path_is(target, strcspn(target, "?"), "/healthz");
+    size_t length = strcspn(target, "?");
+    return path_is(target, length, CLI_PATH_HEALTH) || path_is(target, length, CLI_PATH_OPENAPI);
 }

@@ -58,6 +58,9 @@ bool cli_serve_authorized(const struct cli_server *server, const char *header);
 /* Logs that a request was refused. what: its method and target, or its subject. */
 void cli_serve_log_refusal(const char *peer, const char *what, const struct cli_refusal *refusal);
 
+/* openapi.c: the description of the HTTP interface, JSON. */
+const char *cli_serve_openapi(void);
+
 /* metrics.c: the metrics as Prometheus text, to be freed; NULL: out of memory. */
 char *cli_serve_metrics(struct cli_server *server);
 

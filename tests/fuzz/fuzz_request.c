@@ -46,8 +46,10 @@ static void check_accepted(const struct cli_request *request) {
         break;
     case CLI_ROUTE_LIST:
         require(memchr(request->after, '\0', sizeof request->after) != NULL);
+        require(cli_utf8_valid(request->after, strlen(request->after)));
         break;
     case CLI_ROUTE_METRICS:
+    case CLI_ROUTE_OPENAPI:
     case CLI_ROUTE_HEALTH:
         break;
     }
