@@ -2,7 +2,6 @@
 /* Finding, listing and making files below the offered directories. */
 #include "tree.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

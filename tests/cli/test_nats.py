@@ -184,6 +184,33 @@ class Nobody(TestCase):
             code, errors = self.finish(hanging)
             self.assertEqual(code, 130, errors)
 
+    def test_a_nats_server_whose_messages_are_larger_than_the_memory(self):
+        def little_memory():
+            resource.setrlimit(resource.RLIMIT_DATA, (512 * MIB, 512 * MIB))
+
+        def talk(listener):
+            client, _ = listener.accept()
+            hello = {"server_id": "x", "version": "2.9.10", "proto": 1, "headers": True, "max_payload": MIB}
+            subscription, sent = b"1", 0
+            with client, client.makefile("rb") as lines, contextlib.suppress(OSError):
+                client.sendall(b"INFO " + json.dumps(hello).encode() + b"\r\n")
+                for line in lines:
+                    words = line.split()
+                    if words[:1] == [b"PING"]:
+                        client.sendall(b"PONG\r\n")
+                    elif words[:1] == [b"SUB"]:
+                        subscription = words[-1]
+                    elif words[:1] in ([b"PUB"], [b"HPUB"]):
+                        client.sendall(b"MSG %s %s %d\r\n" % (words[2], subscription, 3 * GIB))
+                        while sent < 3 * GIB:
+                            sent += client.send(bytes(MIB))
+
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            threading.Thread(target=talk, args=(listener,), daemon=True).start()
+            url = "nats://127.0.0.1:%d/p/file" % listener.getsockname()[1]
+            self.assert_failed(self.get("--timeout", "3", url, preexec_fn=little_memory))
+            self.assert_empty(self.here)
+
     def test_nobody_answers_the_subject(self):
         nats, _ = shared_server()
         source = self.write("file", b"x")

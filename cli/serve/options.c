@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The options of ropeway serve, and its help text. */
+#include "options.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "channel/url.h"
+#include "common/cli.h"
+#include "common/map.h"
+#include "common/message.h"
+#include "common/text.h"
+
+#define DEFAULT_LISTEN "127.0.0.1:8470"
+#define DEFAULT_SUBJECT "ropeway"
+#define DEFAULT_CLIENTS 64
+#define DEFAULT_RATE 1024 /* bytes per second */
+#define DAY_MS 86400000
+
+static void print_help(void) {
+    printf(
+        "Usage: ropeway serve [OPTION]... PATH...\n"
+        "Offer files and directories for reading, and take uploads.\n"
+        "\n"
+        "A file is offered under its base name, a directory as the files below it under their\n"
+        "names relative to it. Requests come by HTTP, by NATS or by both. The address of each is\n"
+        "printed on stdout as one line, 'ropeway: serving on http://ADDR:PORT/' or\n"
+        "'ropeway: serving on nats://HOST:PORT/PREFIX/'.\n"
+        "\n"
+        "  -l, --listen ADDR:PORT     listen here for HTTP (default %s, or not at all\n"
+        "                             with '--nats'; port 0 picks a free one)\n"
+        "      --allow-host NAME      a further name that requests may call the server by, and "
+        "whose\n"
+        "                             pages may use it; '*': all\n"
+        "  -n, --nats URL             take requests from the NATS server at\n"
+        "                             nats://[USER:PASSWORD@|TOKEN@]HOST[:PORT]; tls:// asks for "
+        "TLS\n"
+        "  -s, --subject PREFIX       their subjects are PREFIX.list, PREFIX.read and so on\n"
+        "                             (default %s); servers with one PREFIX share its requests,\n"
+        "                             and must offer the same files\n"
+        "      --nats-creds FILE      log in there with a credentials file\n"
+        "      --tls-ca FILE          trust the certificates in FILE (PEM), and use TLS with NATS\n"
+        "      --tls-cert FILE, --tls-key FILE\n"
+        "                             show the NATS server this certificate\n"
+        "  -w, --writable DIR         take uploads into DIR; they can be read when DIR is among\n"
+        "                             the PATHs too\n"
+        "  -t, --token-file FILE      ask every request for the token in FILE (or in the "
+        "environment\n"
+        "                             variable ROPEWAY_TOKEN)\n"
+        "  -c, --max-clients N        transfers at a time (default %d, at most %d); further\n"
+        "                             clients are told to try again later\n"
+        "      --grace SECONDS        on SIGTERM or SIGINT, how long to let transfers go on\n"
+        "                             (default 10); a second signal ends at once\n"
+        "      --begin-limit SECONDS  drop a transfer that its client does not begin in this\n"
+        "                             time (default 30)\n"
+        "      --stall-limit SECONDS  end a transfer of which no byte moves in this time\n"
+        "                             (default 30)\n"
+        "      --min-rate N           end a transfer that moves less than N bytes a second, over\n"
+        "                             the time of --stall-limit (default %d)\n"
+        "      --deadline SECONDS     end a transfer that is not done in this time (default: "
+        "none)\n"
+        "      --interop              let stock NIXL programs move the bytes, too; whoever "
+        "reaches\n"
+        "                             the server's UCX ports can then read and write its memory,\n"
+        "                             so only on a network that you trust\n"
+        "      --log-format FORMAT    text or json: how stderr tells of each transfer and refusal\n"
+        "                             (default text)\n"
+        "      --transports LIST      UCX transports to use, as in UCX_TLS, e.g. 'tcp,self'\n"
+        "  -h, --help                 show this text\n",
+        DEFAULT_LISTEN, DEFAULT_SUBJECT, DEFAULT_CLIENTS, CLI_MAPS_MAX, DEFAULT_RATE);
+}
+
+static int allow_host(struct cli_hosts *hosts, const char *name) {
+    if (hosts->count == CLI_HOSTS_MAX || name[0] == '\0') {
+        return cli_usage("serve", "--allow-host takes a name, up to %d times", CLI_HOSTS_MAX);
+    }
+    hosts->names[hosts->count++] = name;
+    hosts->allowed = hosts->count;
+    return CLI_GO_ON;
+}
+
+/* The exit code, or CLI_GO_ON. */
+static int parse_option(int option, struct cli_serve_options *options) {
+    if (cli_credentials_option(option, optarg, &options->nats.credentials)) {
+        return CLI_GO_ON;
+    }
+    switch (option) {
+    case 'l':
+        options->http.listen = optarg;
+        break;
+    case 'n':
+        options->nats.url = optarg;
+        break;
+    case 's':
+        options->nats.subject = optarg;
+        break;
+    case 'w':
+        options->writable = optarg;
+        break;
+    case 't':
+        options->token_file = optarg;
+        break;
+    case 'c':
+        if (!cli_parse_number(optarg, 1, CLI_MAPS_MAX, &options->max_clients)) {
+            return cli_usage("serve", "--max-clients '%s' is not a number from 1 to %d", optarg,
+                             CLI_MAPS_MAX);
+        }
+        break;
+    case 'g':
+        if (!cli_parse_seconds(optarg, 0, DAY_MS, &options->grace_ms)) {
+            return cli_usage("serve", "--grace '%s' is not a number of seconds", optarg);
+        }
+        break;
+    case 'b':
+        if (!cli_parse_seconds(optarg, 1, DAY_MS, &options->limits.begin_ms)) {
+            return cli_usage("serve", "--begin-limit '%s' is not a number of seconds", optarg);
+        }
+        break;
+    case 'S':
+        if (!cli_parse_seconds(optarg, 1, DAY_MS, &options->limits.stall_ms)) {
+            return cli_usage("serve", "--stall-limit '%s' is not a number of seconds", optarg);
+        }
+        break;
+    case 'i':
+        options->interop = true;
+        break;
+    case 'T':
+        options->transports = optarg;
+        break;
+    case 'r':
+        if (!cli_parse_number(optarg, 0, UINT32_MAX, &options->limits.rate)) {
+            return cli_usage("serve", "--min-rate '%s' is not a number of bytes per second",
+                             optarg);
+        }
+        break;
+    case 'd':
+        if (!cli_parse_seconds(optarg, 1, 30U * DAY_MS, &options->deadline_ms)) {
+            return cli_usage("serve", "--deadline '%s' is not a number of seconds", optarg);
+        }
+        break;
+    case 'H':
+        return allow_host(&options->http.hosts, optarg);
+    case 'L':
+        options->log_as_json = strcmp(optarg, "json") == 0;
+        if (!options->log_as_json && strcmp(optarg, "text") != 0) {
+            return cli_usage("serve", "--log-format '%s' is neither text nor json", optarg);
+        }
+        break;
+    }
+    return CLI_GO_ON;
+}
+
+static int check_nats(struct cli_serve_options *options) {
+    struct cli_natsd_options *nats = &options->nats;
+    const struct cli_credentials *credentials = &nats->credentials;
+    if (nats->url == NULL &&
+        (nats->subject != NULL || credentials->nats_creds != NULL || credentials->tls_ca != NULL ||
+         credentials->tls_cert != NULL || credentials->tls_key != NULL)) {
+        return cli_usage("serve", "--subject and the options for credentials are for NATS, and "
+                                  "--nats URL is missing");
+    }
+    if (!cli_credentials_check(credentials, "serve")) {
+        return CLI_EXIT_USAGE;
+    }
+    if (nats->url == NULL && options->http.listen == NULL) {
+        options->http.listen = DEFAULT_LISTEN;
+    }
+    if (nats->subject == NULL) {
+        nats->subject = DEFAULT_SUBJECT;
+    }
+    const char *wrong = cli_subject_check(nats->subject);
+    if (wrong != NULL) {
+        return cli_usage("serve", "--subject '%s' can't be used: it %s", nats->subject, wrong);
+    }
+    return CLI_GO_ON;
+}
+
+int cli_serve_options(int argc, char **argv, struct cli_serve_options *options) {
+    static const struct option known[] = {{"listen", required_argument, NULL, 'l'},
+                                          {"nats", required_argument, NULL, 'n'},
+                                          {"subject", required_argument, NULL, 's'},
+                                          CLI_CREDENTIALS_LONG_OPTIONS,
+                                          {"writable", required_argument, NULL, 'w'},
+                                          {"token-file", required_argument, NULL, 't'},
+                                          {"max-clients", required_argument, NULL, 'c'},
+                                          {"grace", required_argument, NULL, 'g'},
+                                          {"begin-limit", required_argument, NULL, 'b'},
+                                          {"stall-limit", required_argument, NULL, 'S'},
+                                          {"min-rate", required_argument, NULL, 'r'},
+                                          {"deadline", required_argument, NULL, 'd'},
+                                          {"interop", no_argument, NULL, 'i'},
+                                          {"transports", required_argument, NULL, 'T'},
+                                          {"allow-host", required_argument, NULL, 'H'},
+                                          {"log-format", required_argument, NULL, 'L'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {NULL, 0, NULL, 0}};
+    int option, code = CLI_GO_ON;
+    *options = (struct cli_serve_options){
+        .max_clients = DEFAULT_CLIENTS,
+        .grace_ms = 10000,
+        .limits = {.begin_ms = 30000, .stall_ms = 30000, .rate = DEFAULT_RATE}};
+    while (code == CLI_GO_ON &&
+           (option = getopt_long(argc, argv, ":l:n:s:w:t:c:h", known, NULL)) != -1) {
+        if (option == 'h') {
+            print_help();
+            return cli_flush_stdout();
+        }
+        if (option == '?' || option == ':') {
+            return cli_usage_option("serve", option, argv);
+        }
+        code = parse_option(option, options);
+    }
+    if (code == CLI_GO_ON && optind == argc && options->writable == NULL) {
+        return cli_usage("serve", "a PATH to offer is missing");
+    }
+    return code == CLI_GO_ON ? check_nats(options) : code;
+}
