@@ -53,6 +53,13 @@ test-interop: deps all ## test with stock NIXL peers, in an environment under bu
 	tools/interop-site || [ $$? -eq 77 ]
 	$(MESON_TEST) -C $(BUILD) --suite interop
 
+.PHONY: test-rdma
+test-rdma: all ## test over RDMA in software, in a machine of its own (tools/lab)
+	tools/bootstrap rdma
+	tools/interop-env || [ $$? -eq 77 ]
+	tools/interop-site || [ $$? -eq 77 ]
+	tests/rdma/run $(BUILD)
+
 .PHONY: demo
 demo: deps all ## two workers move real files, and every byte is compared
 	tools/demo $(BUILD)

@@ -72,6 +72,7 @@ lab_rdma_add() {
     lab_await lab_rdma_ready "rxe$1"
 }
 
+# Returns once no process holds the device any more; until then it works.
 lab_rdma_delete() {
     lab_do rdma link delete "rxe$1"
 }
@@ -85,6 +86,17 @@ lab_rdma_up() {
     lab_crossings
     lab_await lab_rdma_ready rxe0
     lab_await lab_rdma_ready rxe1
+}
+
+# The cable between the devices loses everything, both ways, and nothing again; without a number.
+lab_rdma_cut() {
+    lab_do tc qdisc add dev v0 root netem loss 100%
+    lab_do tc qdisc add dev v1 root netem loss 100%
+}
+
+lab_rdma_mend() {
+    lab_do tc qdisc delete dev v0 root
+    lab_do tc qdisc delete dev v1 root
 }
 
 # Active, with an address of version 4 in its table.

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stock dynamo.nixl_connect and the same program on Ropeway's drop-in, over RDMA: either one passive, reads and writes.
+Runs in the machine of tools/lab, in the environments of tools/interop-env and tools/interop-site."""
+import os
+import sys
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(TESTS / "interop"))
+
+import report
+import rope
+from support import Case, Stock
+
+SITE = TESTS.parent / "build/interop-site"
+ON_ROPEWAY = ["sh", "-c", 'exec "$1" -m ropeway.dropin "$2"', "sh"]
+DEVICES = {"stock": "rxe1:1", "ropeway": "rxe0:1"}
+rope.TRANSPORTS["rc"] = b"rc,self"
+
+
+class Pairings(Case):
+    transport = "rc"
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        os.environ["PYTHONPATH"] = str(SITE)
+        cls.peers = {}
+        for kind, device in DEVICES.items():
+            os.environ["UCX_NET_DEVICES"] = device
+            cls.peers[kind] = Stock("rc", f"{kind}-peer", ON_ROPEWAY if kind == "ropeway" else ())
+
+    @classmethod
+    def tearDownClass(cls):
+        for peer in cls.peers.values():
+            peer.kill()
+
+    def move(self, passive, active, verb, sizes, numbers):
+        passive, active = self.peers[passive], self.peers[active]
+        for number in numbers:
+            if verb == "read":
+                active.read(number, passive.readable(number, sizes, number % 200), sizes)
+            else:
+                active.write(number, passive.writable(number, sizes), sizes, number % 200)
+        for peer in (active, passive):
+            self.assertEqual(set(peer.wait(numbers)), {"COMPLETE"})
+        receiver = active if verb == "read" else passive
+        for number in numbers:
+            self.assertTrue(receiver.holds(number, number % 200))
+        for peer in (active, passive):
+            peer.release(numbers)
+
+    def pairing(self, passive, active, verb):
+        for sizes in ([4096], [1 << 20], [1, 70000, 4096]):
+            self.move(passive, active, verb, sizes, [1])
+            self.move(passive, active, verb, sizes, [2, 3, 4, 5])
+
+    def test_ropeway_reads_from_stock(self):
+        self.pairing("stock", "ropeway", "read")
+
+    def test_ropeway_writes_to_stock(self):
+        self.pairing("stock", "ropeway", "write")
+
+    def test_stock_reads_from_ropeway(self):
+        self.pairing("ropeway", "stock", "read")
+
+    def test_stock_writes_to_ropeway(self):
+        self.pairing("ropeway", "stock", "write")
+
+
+if __name__ == "__main__":
+    report.main()
