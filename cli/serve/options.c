@@ -16,7 +16,7 @@
 #define DEFAULT_SUBJECT "ropeway"
 #define DEFAULT_CLIENTS 64
 #define DEFAULT_RATE 1024 /* bytes per second */
-#define DAY_MS 86400000
+#define MONTH_MS (30U * 86400000U)
 
 static void print_help(void) {
     printf(
@@ -80,7 +80,66 @@ static int allow_host(struct cli_hosts *hosts, const char *name) {
     return CLI_GO_ON;
 }
 
-/* The exit code, or CLI_GO_ON. */
+/* The options that are times, none above a month; false: it is another one. */
+static bool find_time(int option, struct cli_serve_options *options, const char **name,
+                      uint32_t *min_ms, uint32_t **ms) {
+    const struct {
+        int option;
+        const char *name;
+        uint32_t min_ms;
+        uint32_t *ms;
+    } times[] = {
+        {'g', "--grace", 0, &options->grace_ms},
+        {'b', "--begin-limit", 1, &options->limits.begin_ms},
+        {'S', "--stall-limit", 1, &options->limits.stall_ms},
+        {'d', "--deadline", 1, &options->deadline_ms},
+    };
+    for (size_t i = 0; i < sizeof times / sizeof *times; i++) {
+        if (times[i].option == option) {
+            *name = times[i].name;
+            *min_ms = times[i].min_ms;
+            *ms = times[i].ms;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The options that are numbers or words with a meaning of their own. An exit code, or CLI_GO_ON. */
+static int parse_value(int option, struct cli_serve_options *options) {
+    const char *name;
+    uint32_t min_ms, *ms;
+    if (find_time(option, options, &name, &min_ms, &ms)) {
+        return cli_parse_seconds(optarg, min_ms, MONTH_MS, ms)
+                   ? CLI_GO_ON
+                   : cli_usage("serve", "%s '%s' is not a number of seconds", name, optarg);
+    }
+    switch (option) {
+    case 'c':
+        if (!cli_parse_number(optarg, 1, CLI_MAPS_MAX, &options->max_clients)) {
+            return cli_usage("serve", "--max-clients '%s' is not a number from 1 to %d", optarg,
+                             CLI_MAPS_MAX);
+        }
+        break;
+    case 'r':
+        if (!cli_parse_number(optarg, 0, UINT32_MAX, &options->limits.rate)) {
+            return cli_usage("serve", "--min-rate '%s' is not a number of bytes per second",
+                             optarg);
+        }
+        break;
+    case 'L':
+        options->log_as_json = strcmp(optarg, "json") == 0;
+        if (!options->log_as_json && strcmp(optarg, "text") != 0) {
+            return cli_usage("serve", "--log-format '%s' is neither text nor json", optarg);
+        }
+        break;
+    case 'H':
+        return allow_host(&options->http.hosts, optarg);
+    }
+    return CLI_GO_ON;
+}
+
+/* An exit code, or CLI_GO_ON. */
 static int parse_option(int option, struct cli_serve_options *options) {
     if (cli_credentials_option(option, optarg, &options->nats.credentials)) {
         return CLI_GO_ON;
@@ -101,52 +160,14 @@ static int parse_option(int option, struct cli_serve_options *options) {
     case 't':
         options->token_file = optarg;
         break;
-    case 'c':
-        if (!cli_parse_number(optarg, 1, CLI_MAPS_MAX, &options->max_clients)) {
-            return cli_usage("serve", "--max-clients '%s' is not a number from 1 to %d", optarg,
-                             CLI_MAPS_MAX);
-        }
-        break;
-    case 'g':
-        if (!cli_parse_seconds(optarg, 0, DAY_MS, &options->grace_ms)) {
-            return cli_usage("serve", "--grace '%s' is not a number of seconds", optarg);
-        }
-        break;
-    case 'b':
-        if (!cli_parse_seconds(optarg, 1, DAY_MS, &options->limits.begin_ms)) {
-            return cli_usage("serve", "--begin-limit '%s' is not a number of seconds", optarg);
-        }
-        break;
-    case 'S':
-        if (!cli_parse_seconds(optarg, 1, DAY_MS, &options->limits.stall_ms)) {
-            return cli_usage("serve", "--stall-limit '%s' is not a number of seconds", optarg);
-        }
-        break;
     case 'i':
         options->interop = true;
         break;
     case 'T':
         options->transports = optarg;
         break;
-    case 'r':
-        if (!cli_parse_number(optarg, 0, UINT32_MAX, &options->limits.rate)) {
-            return cli_usage("serve", "--min-rate '%s' is not a number of bytes per second",
-                             optarg);
-        }
-        break;
-    case 'd':
-        if (!cli_parse_seconds(optarg, 1, 30U * DAY_MS, &options->deadline_ms)) {
-            return cli_usage("serve", "--deadline '%s' is not a number of seconds", optarg);
-        }
-        break;
-    case 'H':
-        return allow_host(&options->http.hosts, optarg);
-    case 'L':
-        options->log_as_json = strcmp(optarg, "json") == 0;
-        if (!options->log_as_json && strcmp(optarg, "text") != 0) {
-            return cli_usage("serve", "--log-format '%s' is neither text nor json", optarg);
-        }
-        break;
+    default:
+        return parse_value(option, options);
     }
     return CLI_GO_ON;
 }

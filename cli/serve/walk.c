@@ -61,7 +61,7 @@ static bool add_key(struct keys *keys, const char *key, size_t keep) {
         keys->left_out = true;
         return true;
     }
-    if (keys->count == keys->capacity && keys->capacity >= 2 * keep) {
+    if (keys->list != NULL && keys->count == keys->capacity && keys->capacity >= 2 * keep) {
         drop_largest(keys, keep);
     } else if (keys->count == keys->capacity) {
         size_t capacity = keys->capacity > 0 ? 2 * keys->capacity : 16;
