@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -54,6 +55,14 @@ def run(*arguments, **options):
     options.setdefault("stdin", subprocess.DEVNULL)
     return subprocess.run(command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           check=False, **options)
+
+
+def bounded_memory(size):
+    """What makes a process, as preexec_fn, end rather than hold more than so many bytes. None where a
+    sanitizer takes terabytes of addresses for itself."""
+    with open(ROPEWAY, "rb") as program:
+        sanitized = re.search(rb"__(asan|tsan|msan)_", program.read())
+    return None if sanitized else lambda: resource.setrlimit(resource.RLIMIT_DATA, (size, size))
 
 
 def start(*arguments, **options):

@@ -2,14 +2,14 @@
 """A server whose answers are wrong gets a sentence, never a file, a crash or a hang."""
 import json
 import os
-import resource
 import socket
 import ssl
 import subprocess
 import threading
 
 from nats_support import NatsClient, shared_server
-from support import CHANNEL, MIB, Proxy, Server, TestCase, http_only, main, new_prefix, run
+from support import (CHANNEL, MIB, Proxy, Server, TestCase, bounded_memory, http_only, main,
+                     new_prefix, run)
 
 
 def serve_bytes(text, tls=None):
@@ -130,9 +130,7 @@ class Hostile(TestCase):
 
     def test_answers_that_grow_in_memory(self):
         # Nested or repeated, a byte of JSON costs up to forty of memory: what is too long is not read.
-        def few_bytes():
-            resource.setrlimit(resource.RLIMIT_DATA, (256 * MIB, 256 * MIB))
-
+        few_bytes = bounded_memory(256 * MIB)
         for body in (b'{"size":0,"a":[' + b"[]," * (10 * MIB) + b"[]]}",
                      b'{"size":0' + b"".join(b',"%d":{}' % i for i in range(MIB)) + b"}"):
             if CHANNEL == "nats":

@@ -2,18 +2,16 @@
 """Lists of any length: in the order of their names, in pages, and never whole in memory."""
 import json
 import os
-import resource
 import socket
 import urllib.parse
 
-from support import CHANNEL, MIB, Server, TestCase, http_only, main, run
+from support import CHANNEL, MIB, Server, TestCase, bounded_memory, http_only, main, run
 
 LIST = "/v1/objects"
 
 
-def little_memory():
-    """What a list of 50,000 names took as a document in memory, thrice, is more than this."""
-    resource.setrlimit(resource.RLIMIT_DATA, (768 * MIB, 768 * MIB))
+# What a list of 50,000 names took as a document in memory, thrice, is more than this.
+LITTLE = bounded_memory(768 * MIB)
 
 
 class Lists(TestCase):
@@ -103,7 +101,7 @@ class Lists(TestCase):
         os.mkdir(directory)
         for i in range(50000):
             os.close(os.open(f"{directory}/{'n' * 60}{i:08}", os.O_CREAT | os.O_WRONLY))
-        with Server(self.offered, preexec_fn=little_memory) as server:
+        with Server(self.offered, preexec_fn=LITTLE) as server:
             if CHANNEL == "http":
                 for _ in range(100):
                     stuck = socket.socket()
@@ -111,7 +109,7 @@ class Lists(TestCase):
                     stuck.connect(server.address)
                     stuck.sendall(b"GET /v1/objects HTTP/1.1\r\nHost: localhost\r\n\r\n")
                     self.addCleanup(stuck.close)
-            listed = run("ls", server.url, preexec_fn=little_memory)
+            listed = run("ls", server.url, preexec_fn=LITTLE)
             self.assertEqual((listed.returncode, listed.stderr), (0, ""))
             self.assertEqual(listed.stdout.count("\n"), 50000)
 
@@ -124,7 +122,7 @@ class Lists(TestCase):
         for name in ("a/x", f"{names[99]}.d/x", "z/x"):
             self.write(name, 1)
         names = sorted([*names, "a/x", f"{names[99]}.d/x", "z/x"])
-        with Server(self.offered, preexec_fn=little_memory) as server:
+        with Server(self.offered, preexec_fn=LITTLE) as server:
             for start in (0, 700, 59980):
                 after = names[start - 1] if start else ""
                 query = urllib.parse.urlencode({"limit": 500} | ({"after": after} if after else {}))

@@ -4,7 +4,6 @@ import concurrent.futures
 import contextlib
 import json
 import os
-import resource
 import signal
 import socket
 import subprocess
@@ -12,7 +11,8 @@ import threading
 
 import nats_accounts
 from nats_support import PATIENCE, NatsClient, NatsServer, shared_server
-from support import MIB, Server, TestCase, free_port_is_refused, main, new_prefix, run, start, wait_for
+from support import (MIB, Server, TestCase, bounded_memory, free_port_is_refused, main, new_prefix, run,
+                     start, wait_for)
 
 GIB = 1024 * MIB
 SENT = "ropeway_sent_bytes_total"
@@ -185,9 +185,7 @@ class Nobody(TestCase):
             self.assertEqual(code, 130, errors)
 
     def test_a_nats_server_whose_messages_are_larger_than_the_memory(self):
-        def little_memory():
-            resource.setrlimit(resource.RLIMIT_DATA, (512 * MIB, 512 * MIB))
-
+        little_memory = bounded_memory(512 * MIB)
         def talk(listener):
             client, _ = listener.accept()
             hello = {"server_id": "x", "version": "2.9.10", "proto": 1, "headers": True, "max_payload": MIB}
@@ -531,9 +529,7 @@ class Load(TestCase):
             self.assertEqual(set(states), {"failed"})
 
     def test_a_flood_of_one_client_does_not_silence_another(self):
-        def little_memory():
-            resource.setrlimit(resource.RLIMIT_DATA, (1 << 30, 1 << 30))
-
+        little_memory = bounded_memory(GIB)
         self.write("file", 100)
         nats, _ = shared_server()
         with Server("--max-clients", "1", self.offered, preexec_fn=little_memory) as server, \

@@ -3,12 +3,11 @@
 import contextlib
 import ctypes
 import os
-import resource
 import socket
 import threading
 import unittest
 
-from support import PATIENCE, Server, TestCase, main, run, wait_for
+from support import PATIENCE, Server, TestCase, bounded_memory, main, run, wait_for
 
 READ = "/v1/objects/%s/read"
 SYS_PIDFD_GETFD = 438
@@ -124,11 +123,8 @@ class Strangers(TestCase):
                 each.close()
 
     def test_memory_stays_bounded(self):
-        def little_memory():
-            resource.setrlimit(resource.RLIMIT_DATA, (1 << 30, 1 << 30))
-
         part = b"POST /v1/objects/x/read HTTP/1.1\r\nHost: localhost\r\nContent-Length: 65536\r\n\r\n" + b" " * 65000
-        with Server(self.offered, preexec_fn=little_memory) as server, \
+        with Server(self.offered, preexec_fn=bounded_memory(1 << 30)) as server, \
                 Flood(server.address, 320, part):
             self.assert_done(self.get(server.url + "file"))
 
