@@ -27,8 +27,8 @@ static struct slot {
     atomic_bool faulted;
 } slots[CLI_MAPS_MAX];
 
-static atomic_int used_slots; /* slots from here on were never used */
-static uintptr_t page_size;
+static atomic_int used_slots;      /* slots from here on were never used */
+static atomic_uintptr_t page_size; /* always the same, but for the time before the first mapping */
 static int wake;
 
 static struct slot *find_slot(uintptr_t address) {
@@ -57,7 +57,7 @@ static void end_process(int number) {
 
 /* Puts zeroes in place of what is left of a mapping from an address on. */
 static bool put_zeroes(uintptr_t address) {
-    uintptr_t page = address & ~(page_size - 1);
+    uintptr_t page = address & ~(atomic_load(&page_size) - 1);
     struct slot *slot = find_slot(address);
     if (slot == NULL ||
         mmap((void *)page, atomic_load(&slot->end) - page, atomic_load(&slot->protection),
@@ -118,13 +118,14 @@ static int take_slot(void) {
 
 bool cli_map_open(struct cli_map *map, int fd, uint64_t offset, uint64_t size, bool writable) {
     static char nothing;
-    page_size = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t unit = (uintptr_t)sysconf(_SC_PAGESIZE);
+    atomic_store(&page_size, unit);
     *map = (struct cli_map){.data = &nothing, .slot = -1};
     if (size == 0) {
         return true;
     }
-    uint64_t skip = offset % page_size;
-    if (size > SIZE_MAX - 2 * page_size) {
+    uint64_t skip = offset % unit;
+    if (size > SIZE_MAX - 2 * unit) {
         errno = EFBIG;
         return false;
     }
@@ -144,7 +145,7 @@ bool cli_map_open(struct cli_map *map, int fd, uint64_t offset, uint64_t size, b
     madvise(base, length, MADV_SEQUENTIAL);
     atomic_store(&slot->faulted, false);
     atomic_store(&slot->protection, protection);
-    atomic_store(&slot->end, (uintptr_t)base + (length + page_size - 1) / page_size * page_size);
+    atomic_store(&slot->end, (uintptr_t)base + (length + unit - 1) / unit * unit);
     atomic_store(&slot->begin, (uintptr_t)base);
     map->data = base + skip;
     map->size = size;

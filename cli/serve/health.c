@@ -43,7 +43,7 @@ struct cli_health {
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t ending;
-    bool ended;
+    bool started, ended;
     uint64_t looked_ms;
     char wrong[CLI_SENTENCE_SIZE]; /* "": nothing */
 };
@@ -183,27 +183,33 @@ static void *run(void *arg) {
     return NULL;
 }
 
-struct cli_health *cli_health_start(const char *http) {
+struct cli_health *cli_health_create(void) {
     struct cli_health *health = calloc(1, sizeof *health);
-    char text[CLI_SENTENCE_SIZE] = "out of memory or threads";
     if (health == NULL) {
-        cli_fail("%s", text);
+        cli_fail("out of memory");
         return NULL;
     }
-    snprintf(health->http, sizeof health->http, "%s", http != NULL ? http : "");
-    health->looked_ms = cli_now_ms();
     pthread_mutex_init(&health->lock, NULL);
     cli_condition_init(&health->ending);
-    if (look_at_all(health, true, text) &&
-        pthread_create(&health->thread, NULL, run, health) == 0) {
-        return health;
-    }
-    cli_fail("can't watch over the server: %s", text);
-    free(health);
-    return NULL;
+    return health;
 }
 
-void cli_health_stop(struct cli_health *health) {
+bool cli_health_start(struct cli_health *health, const char *http) {
+    char text[CLI_SENTENCE_SIZE] = "no thread can be started";
+    snprintf(health->http, sizeof health->http, "%s", http != NULL ? http : "");
+    bool started =
+        look_at_all(health, true, text) && pthread_create(&health->thread, NULL, run, health) == 0;
+    if (!started) {
+        cli_fail("can't watch over the server: %s", text);
+    }
+    pthread_mutex_lock(&health->lock);
+    health->started = started;
+    health->looked_ms = cli_now_ms();
+    pthread_mutex_unlock(&health->lock);
+    return started;
+}
+
+void cli_health_destroy(struct cli_health *health) {
     if (health == NULL) {
         return;
     }
@@ -211,18 +217,17 @@ void cli_health_stop(struct cli_health *health) {
     health->ended = true;
     pthread_cond_signal(&health->ending);
     pthread_mutex_unlock(&health->lock);
-    pthread_join(health->thread, NULL);
+    if (health->started) {
+        pthread_join(health->thread, NULL);
+    }
     pthread_mutex_destroy(&health->lock);
     pthread_cond_destroy(&health->ending);
     free(health);
 }
 
 bool cli_health_is_good(struct cli_health *health, struct cli_refusal *refusal) {
-    if (health == NULL) {
-        return true; /* it is about to start */
-    }
     pthread_mutex_lock(&health->lock);
-    bool stale = cli_now_ms() >= health->looked_ms + STALE_MS;
+    bool stale = health->started && cli_now_ms() >= health->looked_ms + STALE_MS;
     bool good = !stale && health->wrong[0] == '\0';
     if (!good) {
         cli_refuse(refusal, 503, "%s",

@@ -12,12 +12,17 @@
 
 struct cli_health;
 
-/* Starts to look; everything that is to listen does so. http: where the HTTP server is asked; NULL:
- * there is none. NULL: a sentence was printed. */
-struct cli_health *cli_health_start(const char *http);
-void cli_health_stop(struct cli_health *health);
+/* NULL: a sentence was printed. */
+struct cli_health *cli_health_create(void);
 
-/* False: refusal says what is wrong. */
+/* Starts to look; everything that is to listen does so. http: where the HTTP server is asked; NULL:
+ * there is none. */
+bool cli_health_start(struct cli_health *health, const char *http);
+
+/* Stops and frees it; NULL is allowed. */
+void cli_health_destroy(struct cli_health *health);
+
+/* False: refusal says what is wrong. Before the start nothing is. */
 bool cli_health_is_good(struct cli_health *health, struct cli_refusal *refusal);
 
 #endif

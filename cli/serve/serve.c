@@ -152,7 +152,7 @@ static void stop(struct cli_server *server, struct channels *channels) {
         _exit(CLI_EXIT_OK);
     }
     cli_httpd_stop(channels->httpd);
-    cli_health_stop(server->health);
+    cli_health_destroy(server->health);
     if (server->transfers != NULL) {
         cli_transfers_destroy(server->transfers);
     }
@@ -203,8 +203,7 @@ static int open_channels(struct cli_server *server, struct cli_serve_options *op
             return CLI_EXIT_FAILED;
         }
     }
-    server->health = cli_health_start(channels->httpd != NULL ? bound.name : NULL);
-    if (server->health == NULL) {
+    if (!cli_health_start(server->health, channels->httpd != NULL ? bound.name : NULL)) {
         return CLI_EXIT_FAILED;
     }
     if (channels->httpd != NULL) {
@@ -231,8 +230,10 @@ static int wait_for_end(const struct channels *channels, int signals) {
 
 static int serve(struct cli_server *server, struct cli_serve_options *options, int signals) {
     struct channels channels = {0};
-    int code = start_transfers(server, options) ? open_channels(server, options, &channels)
-                                                : CLI_EXIT_FAILED;
+    server->health = cli_health_create();
+    int code = server->health != NULL && start_transfers(server, options)
+                   ? open_channels(server, options, &channels)
+                   : CLI_EXIT_FAILED;
     if (code == CLI_EXIT_OK) {
         code = wait_for_end(&channels, signals);
         cli_natsd_leave(channels.natsd);
