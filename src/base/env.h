@@ -47,4 +47,10 @@ void rw_process_count(int change);
  * the parent only, does not work there. */
 bool rw_process_is_fit(void);
 
+/* This descriptor shall be closed in forked children, which others would take for us. false: out of
+ * memory. */
+bool rw_process_own(int descriptor);
+/* Closes it here. */
+void rw_process_close(int descriptor);
+
 #endif

@@ -57,9 +57,13 @@ typedef struct rw_link_user {
 
 /* A kind of link. */
 typedef struct rw_link_kind {
-    const char *name; /* "ucx", "queue", "memory" */
+    const char *name; /* "ucx", "queue", "stream", "memory" */
     size_t pieces;    /* in one flight; at most RW_FLIGHT_PIECES */
+    size_t frame_max; /* bytes of a bulk frame's payload; 0: any number */
     bool is_private;  /* frames name their link: nobody else can send through it */
+    bool knows_peer;  /* private, and each side knows whom it reaches: requests need no hello */
+    bool pushes;      /* bytes go in frames: none are lent */
+    bool host_only;   /* it moves host memory alone */
     bool is_quick;    /* see rw_situation_t in operation/decide.h */
 
     /* Makes ready for peers to come: called once, before everything else. */

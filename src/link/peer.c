@@ -101,29 +101,44 @@ void rw_peer_remember_closed(rw_peer_t *peer) {
     rw_recent_add(&peer->connector->peers->closed, peer->node.id, ROPEWAY_ERR_PEER_CLOSED);
 }
 
-/* Closes the least recently used connection that nobody uses. */
-static ropeway_error_t make_room(ropeway_connector_t *connector) RW_LOCKED {
+/* The least recently used connection that nobody uses; strangers who have asked for nothing first.
+ * NULL: there is none. */
+static rw_peer_t *find_idle(ropeway_connector_t *connector) RW_LOCKED {
     rw_node_t *used = &connector->peers->used;
+    rw_peer_t *idle = NULL;
+
+    for (rw_node_t *node = used->next; node != used; node = node->next) {
+        rw_peer_t *peer = RW_CONTAINER(node, rw_peer_t, node_used);
+
+        if (rw_list_is_empty(&peer->users) && peer->accepted && !peer->heard) {
+            return peer;
+        }
+        if (rw_list_is_empty(&peer->users) && idle == NULL) {
+            idle = peer;
+        }
+    }
+    return idle;
+}
+
+/* Closes one that is idle if there are too many. */
+static ropeway_error_t make_room(ropeway_connector_t *connector) RW_LOCKED {
+    rw_peer_t *idle;
 
     if (connector->stats.peers < connector->options.max_peers) {
         return ROPEWAY_OK;
     }
-    for (rw_node_t *node = used->next; node != used; node = node->next) {
-        rw_peer_t *peer = RW_CONTAINER(node, rw_peer_t, node_used);
-
-        if (rw_list_is_empty(&peer->users)) {
-            rw_peer_leave(peer, RW_CLOSE_FLUSHED, ROPEWAY_ERR_PEER_CLOSED,
-                          "idle, and its place was needed");
-            return ROPEWAY_OK;
-        }
+    idle = find_idle(connector);
+    if (idle != NULL) {
+        rw_peer_leave(idle, RW_CLOSE_FLUSHED, ROPEWAY_ERR_PEER_CLOSED,
+                      "idle, and its place was needed");
+        return ROPEWAY_OK;
     }
     return rw_fail(ROPEWAY_ERR_LIMIT,
                    "%llu connections are open and in use, the connector's limit (max_peers)",
                    (unsigned long long)connector->stats.peers);
 }
 
-static rw_peer_t *make(ropeway_connector_t *connector, const uint8_t id[RW_ID_BYTES],
-                       const rw_hello_t *hello) RW_LOCKED {
+static rw_peer_t *make(ropeway_connector_t *connector) RW_LOCKED {
     rw_peer_t *peer = calloc(1, sizeof *peer);
 
     if (peer == NULL) {
@@ -133,14 +148,63 @@ static rw_peer_t *make(ropeway_connector_t *connector, const uint8_t id[RW_ID_BY
     peer->connector = connector;
     peer->references = 1;
     peer->last_heard = rw_now();
-    memcpy(peer->node.id, id, RW_ID_BYTES);
-    memcpy(peer->instance, hello->instance, RW_ID_BYTES);
+    peer->process.fd = -1;
     rw_random(peer->token, sizeof peer->token);
-    snprintf(peer->name, sizeof peer->name, "%s", hello->name);
     rw_list_init(&peer->users);
     rw_list_init(&peer->node_used);
     rw_list_init(&peer->asker.node);
     return peer;
+}
+
+static void name(rw_peer_t *peer, const rw_hello_t *hello) {
+    memcpy(peer->instance, hello->instance, RW_ID_BYTES);
+    snprintf(peer->name, sizeof peer->name, "%s", hello->name);
+}
+
+/* It has a link, which holds it from now on. */
+static void enter(rw_peer_t *peer) RW_LOCKED {
+    ropeway_connector_t *connector = peer->connector;
+
+    rw_assert(peer->link != NULL && peer->link->peer == peer && peer->references == 2);
+    rw_table_add(&connector->peers->table, &peer->node);
+    rw_list_append(&connector->peers->used, &peer->node_used);
+    connector->stats.peers++;
+    connector->stats.peers_created++;
+    rw_peer_drop(peer);
+}
+
+ropeway_error_t rw_peer_accept(ropeway_connector_t *connector, const rw_link_kind_t *kind,
+                               rw_link_t *link) {
+    ropeway_error_t error = make_room(connector);
+    rw_peer_t *peer;
+
+    if (error != ROPEWAY_OK) {
+        return error;
+    }
+    peer = make(connector);
+    if (peer == NULL) {
+        return ROPEWAY_ERR_NO_MEMORY;
+    }
+    rw_random(peer->node.id, RW_ID_BYTES);
+    peer->accepted = true;
+    rw_link_init(link, kind, peer);
+    peer->link = link;
+    enter(peer);
+    return ROPEWAY_OK;
+}
+
+ropeway_error_t rw_peer_introduce(rw_peer_t *peer, const rw_hello_t *hello) {
+    ropeway_error_t error;
+
+    rw_assert(peer->accepted);
+    if (peer->name[0] != '\0') {
+        return ROPEWAY_OK;
+    }
+    error = rw_watch_start(peer, hello);
+    if (error == ROPEWAY_OK) {
+        name(peer, hello);
+    }
+    return error;
 }
 
 ropeway_error_t rw_peer_get(ropeway_connector_t *connector, const uint8_t id[RW_ID_BYTES],
@@ -162,10 +226,12 @@ ropeway_error_t rw_peer_get(ropeway_connector_t *connector, const uint8_t id[RW_
     if (error != ROPEWAY_OK) {
         return error;
     }
-    peer = make(connector, id, hello);
+    peer = make(connector);
     if (peer == NULL) {
         return ROPEWAY_ERR_NO_MEMORY;
     }
+    memcpy(peer->node.id, id, RW_ID_BYTES);
+    name(peer, hello);
     error = rw_watch_start(peer, hello);
     if (error == ROPEWAY_OK) {
         error = kind->open(peer, hello, &peer->link);
@@ -175,12 +241,7 @@ ropeway_error_t rw_peer_get(ropeway_connector_t *connector, const uint8_t id[RW_
         rw_peer_drop(peer);
         return error;
     }
-    rw_assert(peer->link != NULL && peer->link->peer == peer && peer->references == 2);
-    rw_table_add(&connector->peers->table, &peer->node);
-    rw_list_append(&connector->peers->used, &peer->node_used);
-    connector->stats.peers++;
-    connector->stats.peers_created++;
-    rw_peer_drop(peer); /* the link holds it */
+    enter(peer);
     *result = peer;
     return ROPEWAY_OK;
 }

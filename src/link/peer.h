@@ -35,11 +35,12 @@ typedef struct rw_asker {
 
 typedef struct rw_peer {
     /* Written once. */
-    rw_table_node_t node; /* node.id: the id of the other connector's hello */
+    rw_table_node_t node; /* node.id: the id of the other connector's hello; accepted: random */
     ropeway_connector_t *connector;
     uint8_t token[RW_ID_BYTES];    /* what we call the connection */
     uint8_t instance[RW_ID_BYTES]; /* from its hello */
-    char name[256];
+    char name[256]; /* the same; of one that was accepted it comes with its first request */
+    bool accepted;  /* it connected to us: it begins operations on its link, and we don't */
 
     rw_node_t node_used RW_GUARDED; /* in peers->used */
     rw_node_t users RW_GUARDED;
@@ -73,6 +74,12 @@ void rw_peers_free(ropeway_connector_t *connector);
 ropeway_error_t rw_peer_get(ropeway_connector_t *connector, const uint8_t id[RW_ID_BYTES],
                             const rw_hello_t *hello, const rw_link_kind_t *kind,
                             rw_peer_t **peer) RW_LOCKED;
+/* Makes a peer of whoever has connected to us, and begins its link, of this kind. Errors:
+ * ERR_LIMIT, ERR_NO_MEMORY. */
+ropeway_error_t rw_peer_accept(ropeway_connector_t *connector, const rw_link_kind_t *kind,
+                               rw_link_t *link) RW_LOCKED;
+/* One that was accepted says who it is; what it said first stands. Errors: ERR_UNREACHABLE. */
+ropeway_error_t rw_peer_introduce(rw_peer_t *peer, const rw_hello_t *hello) RW_LOCKED;
 /* NULL: there is none that is open. */
 rw_peer_t *rw_peer_find(ropeway_connector_t *connector, const uint8_t id[RW_ID_BYTES]) RW_LOCKED;
 /* Others are closed before this one when there is no room. */

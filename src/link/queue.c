@@ -62,6 +62,7 @@ static const rw_link_kind_t queue_kind = {
     .name = "queue",
     .pieces = 1,
     .is_private = true,
+    .knows_peer = true,
     .is_quick = true,
     .send = send_frame,
     .abandon = abandon,

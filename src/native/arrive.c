@@ -120,18 +120,38 @@ static ropeway_operation_t *recipient(ropeway_connector_t *connector, const rw_f
     return operation;
 }
 
-static void on_bye(ropeway_connector_t *connector, const rw_message_t *message) RW_LOCKED {
-    rw_peer_t *peer = rw_peer_find(connector, message->from);
+/* Who says goodbye; NULL: nobody knows. */
+static rw_peer_t *who_leaves(ropeway_connector_t *connector, const rw_frame_t *frame,
+                             const rw_message_t *message) RW_LOCKED {
+    rw_peer_t *peer;
 
-    if (peer == NULL || sodium_is_zero(message->token, RW_ID_BYTES) ||
-        sodium_memcmp(peer->their_token, message->token, RW_ID_BYTES) != 0) {
+    if (frame->link != NULL) {
+        return frame->link->peer;
+    }
+    peer = rw_peer_find(connector, message->from);
+    return peer != NULL && !sodium_is_zero(message->token, RW_ID_BYTES) &&
+                   sodium_memcmp(peer->their_token, message->token, RW_ID_BYTES) == 0
+               ? peer
+               : NULL;
+}
+
+static void on_bye(ropeway_connector_t *connector, const rw_frame_t *frame,
+                   const rw_message_t *message) RW_LOCKED {
+    rw_peer_t *peer = who_leaves(connector, frame, message);
+
+    if (peer == NULL) {
         return;
     }
     rw_peer_drain(peer);
-    if ((message->flags & RW_FLAG_GONE) != 0) {
+    if ((message->flags & RW_FLAG_GONE) != 0 && !peer->accepted) {
         rw_peer_remember_closed(peer);
     }
     rw_peer_fail(peer, RW_CLOSE_LATER, ROPEWAY_ERR_PEER_CLOSED, "it closed the connection");
+}
+
+/* Beside the peer's first link nobody says goodbye; and who was connected to begins nothing. */
+static bool may_come(const rw_link_t *link, uint8_t type) RW_LOCKED {
+    return link->kind->knows_peer ? type != RW_BYE : type != RW_REQUEST || link->peer->accepted;
 }
 
 rw_verdict_t rw_native_on_frame(ropeway_connector_t *connector, rw_frame_t *frame) {
@@ -147,12 +167,12 @@ rw_verdict_t rw_native_on_frame(ropeway_connector_t *connector, rw_frame_t *fram
     } else if (error != ROPEWAY_OK ||
                (frame->payload == NULL && message.type != RW_DATA &&
                 (frame->lent || frame->length > 0)) ||
-               (frame->link != NULL && frame->link->kind->is_private && message.type == RW_BYE)) {
+               (frame->link != NULL && !may_come(frame->link, message.type))) {
         connector->stats.messages_dropped++;
     } else if (message.type == RW_REQUEST) {
         rw_native_on_request(connector, frame, &message);
     } else if (message.type == RW_BYE) {
-        on_bye(connector, &message);
+        on_bye(connector, frame, &message);
     } else if ((operation = recipient(connector, frame, &message)) == NULL) {
         connector->stats.messages_dropped++;
     } else if (message.type == RW_DATA) {

@@ -66,8 +66,7 @@ static size_t write_rest(ropeway_operation_t *operation, rw_message_t *message,
 static ropeway_error_t send_request(ropeway_operation_t *operation) RW_LOCKED {
     const struct rw_native *native = operation->connector->native;
     rw_message_t message = rw_native_message(operation, RW_REQUEST);
-    /* Who sends through a private link is known. */
-    size_t hello_length = operation->link->kind->is_private ? 0 : native->hello_length;
+    size_t hello_length = operation->link->kind->knows_peer ? 0 : native->hello_length;
     size_t length = hello_length + RW_ID_BYTES;
     uint8_t *payload = malloc(length + longest_rest(operation));
     ropeway_error_t error;

@@ -177,6 +177,13 @@ static ropeway_error_t find_peer(ropeway_connector_t *connector, const uint8_t i
     return rw_peer_get(connector, id, hello, kind, peer);
 }
 
+/* The peer at the other end of the link that names it, who says in the hello who it is. */
+static ropeway_error_t find_accepted(const rw_hello_t *hello, const rw_frame_t *frame,
+                                     rw_peer_t **peer) RW_LOCKED {
+    *peer = frame->link->peer;
+    return rw_peer_introduce(*peer, hello);
+}
+
 /* Who sent the request, which is checked and answered if need be. NULL: it can't be served. */
 static rw_peer_t *find_sender(ropeway_connector_t *connector, const rw_frame_t *frame,
                               const rw_message_t *message) RW_LOCKED {
@@ -192,7 +199,8 @@ static rw_peer_t *find_sender(ropeway_connector_t *connector, const rw_frame_t *
         return NULL;
     }
     rw_hello_id(frame->payload, hello_length, id);
-    error = find_peer(connector, id, &hello, frame, &peer);
+    error = frame->link != NULL ? find_accepted(&hello, frame, &peer)
+                                : find_peer(connector, id, &hello, frame, &peer);
     if (error != ROPEWAY_OK) {
         rw_native_reject(connector, frame, message, error, "%s", ropeway_last_error());
         return NULL;
@@ -241,7 +249,7 @@ void rw_native_on_request(ropeway_connector_t *connector, const rw_frame_t *fram
                          (unsigned long long)grain, RW_GRAIN_LEAST);
         return;
     }
-    if (frame->link != NULL && frame->link->kind->is_private) {
+    if (frame->link != NULL && frame->link->kind->knows_peer) {
         peer = frame->link->peer;
         if (sodium_memcmp(peer->their_token, token, RW_ID_BYTES) != 0) {
             return;

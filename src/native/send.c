@@ -57,6 +57,8 @@ static bool load(ropeway_operation_t *operation, rw_flight_t *flight) RW_LOCKED 
     rw_cursor_t *cursor = &side->out.cursor;
     rw_situation_t situation = {.layout = layout,
                                 .chunk_size = operation->connector->options.chunk_size,
+                                .frame_max = operation->link->kind->frame_max,
+                                .pushes = operation->link->kind->pushes,
                                 .remote_device = side->out.remote_device,
                                 .quick = operation->link->kind->is_quick,
                                 .remote_grain = side->out.remote_grain};

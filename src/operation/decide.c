@@ -29,21 +29,23 @@ static size_t gatherable(const rw_layout_t *layout, const rw_cursor_t *cursor, u
 /* The longest message that may start at the cursor. */
 static size_t longest(const rw_situation_t *situation, const rw_cursor_t *cursor) {
     const rw_layout_t *layout = situation->layout;
+    size_t most = situation->frame_max > 0 ? least(situation->frame_max, situation->chunk_size)
+                                           : situation->chunk_size;
     uint64_t start, left;
 
     if (situation->remote_grain == 0 || cursor->offset == layout->total) {
-        return situation->chunk_size;
+        return most;
     }
     start = layout->starts[rw_layout_descriptor(layout, cursor->offset)];
     left = situation->remote_grain - (cursor->offset - start) % situation->remote_grain;
-    return least(left, situation->chunk_size);
+    return least(left, most);
 }
 
 static bool lend(const rw_situation_t *situation, size_t length) {
     const rw_layout_t *layout = situation->layout;
     bool by_host = !layout->any_device && !situation->remote_device;
 
-    return length > RW_EAGER_MAX &&
+    return !situation->pushes && length > RW_EAGER_MAX &&
            (layout->total > RW_EAGER_TOTAL || !by_host || situation->quick);
 }
 

@@ -27,6 +27,8 @@
 typedef struct rw_situation {
     const rw_layout_t *layout;
     size_t chunk_size;     /* the connector's option */
+    size_t frame_max;      /* the link's: the longest message; 0: any */
+    bool pushes;           /* the link lends nothing */
     bool remote_device;    /* the receiver's memory is not all host memory */
     bool quick;            /* the link copies small messages so well that lending comes later */
     uint64_t remote_grain; /* how the receiver would like messages to be cut; 0: no wish */

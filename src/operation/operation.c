@@ -103,6 +103,12 @@ ropeway_error_t rw_device_check(const ropeway_connector_t *connector, ropeway_de
         return rw_fail(ROPEWAY_ERR_DEVICE, "memory on %s can't be used: only cpu and cuda can",
                        text);
     }
+    if (connector->links->kind->host_only) {
+        return rw_fail(ROPEWAY_ERR_DEVICE,
+                       "memory on %s can't be used by a connector whose transport is \"%s\", which "
+                       "moves host memory only; leave the option transports out for it",
+                       text, connector->links->kind->name);
+    }
     return rw_fail(ROPEWAY_ERR_DEVICE,
                    "memory on %s can't be used: UCX %s was loaded without support for it (its CUDA "
                    "modules or the NVIDIA driver are missing); `ropeway info` shows what it has",
