@@ -195,7 +195,17 @@ typedef void (*ropeway_log_fn)(void *arg, ropeway_log_level_t level, const char 
            "peers on this host that get a queue in shared memory of their own; 0: none. Each "     \
            "takes about 6 MB on either side")                                                      \
     NUMBER(uint32_t, queue_after, 8, 1, UINT32_MAX,                                                \
-           "operations begun on a peer and completed before it is asked for a queue")
+           "operations begun on a peer and completed before it is asked for a queue")              \
+    /* Of transports "stream" alone: TCP with TLS 1.3 by Ropeway itself, for host memory. */       \
+    TEXT(const char *, encryption, NULL, 0, SIZE_MAX,                                              \
+         "auto: except between loopback addresses; off; required. Of two sides the stricter one "  \
+         "counts. NULL: auto")                                                                     \
+    TEXT(const char *, listen, NULL, 0, SIZE_MAX,                                                  \
+         "ADDRESS:PORT, PORT or PORT-PORT (the first that is free); NULL: any free port, on all "  \
+         "interfaces or those of net_devices")                                                     \
+    TEXT(const char *, advertise, NULL, 0, SIZE_MAX,                                               \
+         "up to 8 numeric addresses, each with :PORT if it differs, separated by commas: where "   \
+         "peers shall connect to; NULL: where we listen")
 
 /* Fill with ropeway_connector_options_init(), then change what you need. */
 typedef struct ropeway_connector_options {

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "link/progress.h"
+#include "link/stream.h"
 #include "link/ucx_kind.h"
 #include "mover/memory.h"
 #include "native/native.h"
@@ -78,9 +79,14 @@ static ropeway_error_t open_agents(ropeway_connector_t *connector) {
 }
 
 static ropeway_error_t open_links(ropeway_connector_t *connector) {
-    const rw_link_kind_t *kind = rw_links_find_kind(connector->options.transports);
+    const char *transports = connector->options.transports;
+    const rw_link_kind_t *kind = rw_links_find_kind(transports);
 
-    return rw_links_open(connector, kind != NULL ? kind : &rw_ucx_kind, &rw_native_link_user);
+    if (kind == NULL) {
+        kind = transports != NULL && strcmp(transports, rw_stream_kind.name) == 0 ? &rw_stream_kind
+                                                                                  : &rw_ucx_kind;
+    }
+    return rw_links_open(connector, kind, &rw_native_link_user);
 }
 
 /* From below to above; each layer finds those below it ready. */

@@ -129,8 +129,10 @@ ropeway_error_t rw_nixl_find_peer(ropeway_connector_t *connector, const rw_agent
 
 static ropeway_error_t open_port(ropeway_connector_t *connector, struct rw_nixl *nixl) RW_LOCKED {
     const ropeway_connector_options_t *options = &connector->options;
+    bool is_named = options->transports != NULL && /* a kind of link: UCX may choose for itself */
+                    strcmp(options->transports, connector->links->kind->name) == 0;
     rw_ucx_wish_t wish = {.purpose = RW_UCX_STOCK,
-                          .transports = options->transports,
+                          .transports = is_named ? NULL : options->transports,
                           .net_devices = options->net_devices,
                           .keepalive_ms = options->keepalive_ms};
     ucp_am_handler_param_t handler = {

@@ -33,7 +33,7 @@ static void pull_the_cable(ropeway_operation_kind_t kind) {
 }
 
 static void skip_without_cable(void) {
-    if (!ts_transport_is("netns")) {
+    if (!ts_transport_is_apart()) {
         skip();
     }
 }

@@ -50,6 +50,8 @@ void ts_connector_options(const char *text, ts_option_texts_t *texts,
     ropeway_connector_options_init(options, sizeof *options);
     options->transports = ts_transport_tls();
     options->net_devices = ts_transport_devices();
+    options->encryption = ts_transport_encryption();
+    options->listen = ts_transport_listen();
     if (ts_transport_is("private")) {
         options->queue_after = 1;
     }

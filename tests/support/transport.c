@@ -13,13 +13,23 @@ typedef struct transport {
     const char *tls;
     const char *devices;
     const char *peer_devices; /* NULL: the same */
+    const char *encryption, *listen;
+    bool is_apart; /* peers live in another network namespace */
 } transport_t;
 
 static const transport_t transports[] = {
-    {"host", "tcp,cma,self", NULL, NULL},       {"queue", "posix,sysv,cma,self", NULL, NULL},
-    {"private", "tcp,sm,self", NULL, NULL},     {"tcp", "tcp,self", "lo", NULL},
-    {"netns", "tcp,self", TS_VETH ",lo", NULL}, {"rc", "rc,self", "rxe0:1", "rxe1:1"},
-    {"ud", "ud,self", "rxe0:1", "rxe1:1"},      {"memory", "memory", NULL, NULL},
+    {.name = "host", .tls = "tcp,cma,self"},
+    {.name = "queue", .tls = "posix,sysv,cma,self"},
+    {.name = "private", .tls = "tcp,sm,self"},
+    {.name = "tcp", .tls = "tcp,self", .devices = "lo"},
+    {.name = "netns", .tls = "tcp,self", .devices = TS_VETH ",lo", .is_apart = true},
+    {.name = "stream", .tls = "stream", .devices = "lo", .encryption = "required"},
+    {.name = "stream-plain", .tls = "stream", .devices = "lo", .encryption = "off"},
+    {.name = "stream-ipv6", .tls = "stream", .listen = "[::1]:0"},
+    {.name = "stream-netns", .tls = "stream", .devices = TS_VETH ",lo", .is_apart = true},
+    {.name = "rc", .tls = "rc,self", .devices = "rxe0:1", .peer_devices = "rxe1:1"},
+    {.name = "ud", .tls = "ud,self", .devices = "rxe0:1", .peer_devices = "rxe1:1"},
+    {.name = "memory", .tls = "memory"},
 };
 
 static bool is_peer(void) {
@@ -36,13 +46,15 @@ void ts_transport_init(const char *name) {
         }
     }
     if (chosen == NULL) {
-        fprintf(stderr,
-                "no such transport: %s; use host, queue, private, tcp, netns, rc, ud or memory\n",
-                name);
+        fprintf(stderr, "no such transport: %s; use", name);
+        for (size_t i = 0; i < sizeof transports / sizeof *transports; i++) {
+            fprintf(stderr, " %s", transports[i].name);
+        }
+        fprintf(stderr, "\n");
         exit(2);
     }
-    /* A peer process is told "netns" too, and is in the right namespace already. */
-    if (ts_transport_is("netns") && !is_peer()) {
+    /* A peer process is told the same, and is in the right namespace already. */
+    if (chosen->is_apart && !is_peer()) {
         const char *why = ts_netns_enter(&peer_namespace);
         if (why != NULL) {
             printf("skipped: %s\n", why);
@@ -62,6 +74,26 @@ const char *ts_transport_tls(void) {
 const char *ts_transport_devices(void) {
     bool other = chosen->peer_devices != NULL && is_peer();
     return other ? chosen->peer_devices : chosen->devices;
+}
+
+const char *ts_transport_encryption(void) {
+    return chosen->encryption;
+}
+
+const char *ts_transport_listen(void) {
+    return chosen->listen;
+}
+
+bool ts_transport_is_apart(void) {
+    return chosen->is_apart;
+}
+
+bool ts_transport_is_stream(void) {
+    return strcmp(chosen->tls, "stream") == 0;
+}
+
+uint64_t ts_transport_connections(void) {
+    return ts_transport_is_stream() ? 2 : 1;
 }
 
 bool ts_transport_is(const char *name) {

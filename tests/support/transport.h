@@ -4,27 +4,38 @@
  * otherwise: TCP and CMA), "queue" (shared memory for messages too), "tcp" (loopback alone), or
  * "netns" (TCP between two network namespaces that are joined by a veth pair and have no names:
  * they vanish with the processes in them), "rc" or "ud" (RDMA between the devices rxe0 and rxe1, in
- * the machine of tools/lab); in a program with memory_link.c, "memory" (no transport at all).
+ * the machine of tools/lab). These are UCX's. "stream" is Ropeway's own TCP with TLS,
+ * "stream-plain" without, "stream-ipv6" the same by IPv6, and "stream-netns" with TLS between
+ * namespaces. In a program with memory_link.c there is "memory" (no transport at all).
  */
 #ifndef TS_TRANSPORT_H
 #define TS_TRANSPORT_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
-/* Chooses by name, before any thread or connector exists. For "netns" the process moves into a
+/* Chooses by name, before any thread or connector exists. For those between
+ * namespaces the process moves into a
  * namespace of its own; where that is not permitted it says so and exits with 77. */
 void ts_transport_init(const char *name);
 
 const char *ts_transport_name(void);
 const char *ts_transport_tls(void);
 const char *ts_transport_devices(void); /* the calling process's own */
+const char *ts_transport_encryption(void);
+const char *ts_transport_listen(void);
 bool ts_transport_is(const char *name);
 bool ts_transport_is_rdma(void); /* rc or ud */
+/* Whether peers are in another network namespace, and ts_transport_link() works. */
+bool ts_transport_is_apart(void);
+bool ts_transport_is_stream(void);
+/* How many there are between two connectors each of which has begun operations with the other. */
+uint64_t ts_transport_connections(void);
 
 /* The namespace that the peers live in, or -1 for the caller's own. */
 int ts_transport_peer_namespace(void);
 
-/* netns: takes this side's link down, and up again. */
+/* Takes this side's link down, and up again. */
 void ts_transport_link(bool up);
 
 #endif

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A connector's key and certificate, and how TLS is set up with them. */
+#include "link/stream_identity.h"
+
+#include "base/env.h"
+#include "base/error.h"
+
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/x509.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DAY 86400
+#define LIFETIME_DAYS 36500
+#define READ_BUFFER ((size_t)32 << 10)
+
+static int pin_index = -1;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+/* The pin is part of an SSL, and is freed with it. */
+static void free_pin(void *parent, void *pin, CRYPTO_EX_DATA *data, int index, long argl,
+                     void *argp) {
+    (void)parent, (void)data, (void)index, (void)argl, (void)argp;
+    free(pin);
+}
+
+static void make_index(void) {
+    pin_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, free_pin);
+}
+
+void rw_identity_error(char *text, size_t size) {
+    unsigned long code = ERR_peek_last_error();
+    const char *reason = ERR_reason_error_string(code);
+
+    if (reason != NULL) {
+        snprintf(text, size, "%s", reason);
+    } else if (code != 0) {
+        snprintf(text, size, "OpenSSL's error 0x%lx", code);
+    } else {
+        snprintf(text, size, "OpenSSL gives no reason");
+    }
+    ERR_clear_error();
+}
+
+/* ---- the key and its certificate ---- */
+
+static bool hash_key(EVP_PKEY *key, uint8_t fingerprint[RW_FINGERPRINT_BYTES]) {
+    unsigned char *bytes = NULL;
+    int length = i2d_PUBKEY(key, &bytes);
+
+    _Static_assert(crypto_hash_sha256_BYTES == RW_FINGERPRINT_BYTES, "it is a SHA-256");
+    if (length <= 0) {
+        return false;
+    }
+    crypto_hash_sha256(fingerprint, bytes, (unsigned long long)length);
+    OPENSSL_free(bytes);
+    return true;
+}
+
+static bool fill(X509 *certificate, EVP_PKEY *key) {
+    X509_NAME *name = X509_get_subject_name(certificate);
+    uint64_t serial;
+
+    rw_random(&serial, sizeof serial);
+    return X509_set_version(certificate, X509_VERSION_3) == 1 &&
+           ASN1_INTEGER_set_uint64(X509_get_serialNumber(certificate), serial >> 1) == 1 &&
+           X509_gmtime_adj(X509_getm_notBefore(certificate), -DAY) != NULL &&
+           X509_time_adj_ex(X509_getm_notAfter(certificate), LIFETIME_DAYS, 0, NULL) != NULL &&
+           X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)"ropeway",
+                                      -1, -1, 0) == 1 &&
+           X509_set_issuer_name(certificate, name) == 1 && X509_set_pubkey(certificate, key) == 1 &&
+           X509_sign(certificate, key, EVP_sha256()) > 0;
+}
+
+/* ---- TLS ---- */
+
+/* The key that the other side proves to have must be the pinned one. */
+static int check_pin(X509_STORE_CTX *store, void *unused) {
+    const SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+    const uint8_t *pin = SSL_get_ex_data(ssl, pin_index);
+    X509 *certificate = X509_STORE_CTX_get0_cert(store);
+    EVP_PKEY *key = certificate != NULL ? X509_get0_pubkey(certificate) : NULL;
+    uint8_t fingerprint[RW_FINGERPRINT_BYTES];
+
+    (void)unused;
+    if (pin != NULL && key != NULL && hash_key(key, fingerprint) &&
+        sodium_memcmp(fingerprint, pin, RW_FINGERPRINT_BYTES) == 0) {
+        X509_STORE_CTX_set_error(store, X509_V_OK);
+        return 1;
+    }
+    X509_STORE_CTX_set_error(store, X509_V_ERR_CERT_REJECTED);
+    return 0;
+}
+
+static SSL_CTX *make_context(OSSL_LIB_CTX *library, const SSL_METHOD *method) {
+    SSL_CTX *context = SSL_CTX_new_ex(library, NULL, method);
+
+    if (context == NULL) {
+        return NULL;
+    }
+    SSL_CTX_set_options(context, SSL_OP_NO_TICKET | SSL_OP_NO_COMPRESSION |
+                                     SSL_OP_NO_RENEGOTIATION | SSL_OP_IGNORE_UNEXPECTED_EOF);
+    SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+                                  SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_read_ahead(context, 1);
+    SSL_CTX_set_default_read_buffer_len(context, READ_BUFFER);
+    if (SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION) == 1 &&
+        SSL_CTX_set_max_proto_version(context, TLS1_3_VERSION) == 1 &&
+        SSL_CTX_set_ciphersuites(context, "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:"
+                                          "TLS_CHACHA20_POLY1305_SHA256") == 1 &&
+        SSL_CTX_set1_groups_list(context, "X25519:P-256") == 1 &&
+        SSL_CTX_set_num_tickets(context, 0) == 1 && SSL_CTX_set_max_early_data(context, 0) == 1) {
+        return context;
+    }
+    SSL_CTX_free(context);
+    return NULL;
+}
+
+static bool make_all(rw_identity_t *identity, EVP_PKEY **key, X509 **certificate) {
+    identity->library = OSSL_LIB_CTX_new();
+    if (identity->library == NULL) {
+        return false;
+    }
+    *key = EVP_PKEY_Q_keygen(identity->library, NULL, "EC", "P-256");
+    *certificate = X509_new_ex(identity->library, NULL);
+    identity->accepts = make_context(identity->library, TLS_server_method());
+    identity->connects = make_context(identity->library, TLS_client_method());
+    if (*key == NULL || *certificate == NULL || identity->accepts == NULL ||
+        identity->connects == NULL || !fill(*certificate, *key) ||
+        !hash_key(*key, identity->fingerprint) ||
+        SSL_CTX_use_certificate(identity->accepts, *certificate) != 1 ||
+        SSL_CTX_use_PrivateKey(identity->accepts, *key) != 1) {
+        return false;
+    }
+    SSL_CTX_set_verify(identity->connects, SSL_VERIFY_PEER, NULL);
+    SSL_CTX_set_cert_verify_callback(identity->connects, check_pin, NULL);
+    return true;
+}
+
+ropeway_error_t rw_identity_make(rw_identity_t *identity) {
+    EVP_PKEY *key = NULL;
+    X509 *certificate = NULL;
+    char why[96];
+    bool made;
+
+    pthread_once(&once, make_index);
+    memset(identity, 0, sizeof *identity);
+    ERR_clear_error();
+    made = pin_index >= 0 && make_all(identity, &key, &certificate);
+    EVP_PKEY_free(key);
+    X509_free(certificate);
+    if (made) {
+        return ROPEWAY_OK;
+    }
+    rw_identity_error(why, sizeof why);
+    rw_identity_free(identity);
+    return rw_fail(ROPEWAY_ERR_SYSTEM, "the connector's key can't be made by OpenSSL: %s", why);
+}
+
+void rw_identity_free(rw_identity_t *identity) {
+    SSL_CTX_free(identity->accepts);
+    SSL_CTX_free(identity->connects);
+    OSSL_LIB_CTX_free(identity->library);
+    memset(identity, 0, sizeof *identity);
+}
+
+SSL *rw_identity_connect(rw_identity_t *identity, const uint8_t fingerprint[RW_FINGERPRINT_BYTES]) {
+    uint8_t *pin = malloc(RW_FINGERPRINT_BYTES);
+    SSL *ssl = pin != NULL ? SSL_new(identity->connects) : NULL;
+
+    if (ssl == NULL || SSL_set_ex_data(ssl, pin_index, pin) != 1) {
+        free(pin);
+        SSL_free(ssl);
+        return NULL;
+    }
+    memcpy(pin, fingerprint, RW_FINGERPRINT_BYTES);
+    SSL_set_connect_state(ssl);
+    return ssl;
+}
+
+SSL *rw_identity_accept(rw_identity_t *identity) {
+    SSL *ssl = SSL_new(identity->accepts);
+
+    if (ssl != NULL) {
+        SSL_set_accept_state(ssl);
+    }
+    return ssl;
+}

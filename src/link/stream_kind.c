@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The kind of link that is a TCP connection: a connector's part, and its poller. */
+#include "link/stream.h"
+
+#include "base/assert.h"
+#include "base/error.h"
+#include "base/log.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+static rw_stream_t *state(ropeway_connector_t *connector) {
+    return connector->links->state;
+}
+
+/* ---- turns ---- */
+
+static void close_ended(rw_stream_t *stream) RW_LOCKED {
+    rw_node_t *node;
+
+    while ((node = rw_list_take(&stream->ended)) != NULL) {
+        rw_stream_finish(RW_CONTAINER(node, rw_stream_link_t, ended));
+        stream->moved = true;
+    }
+}
+
+static bool poll_links(rw_poller_t *poller) RW_LOCKED {
+    rw_stream_t *stream = RW_CONTAINER(poller, rw_stream_t, poller);
+    rw_node_t turn, *node;
+
+    stream->moved = false;
+    rw_list_init(&turn);
+    while ((node = rw_list_take(&stream->ready)) != NULL) {
+        rw_list_append(&turn, node);
+    }
+    while ((node = rw_list_take(&turn)) != NULL) { /* one may take another one out */
+        rw_stream_turn(RW_CONTAINER(node, rw_stream_link_t, ready));
+    }
+    rw_events_look(&stream->events);
+    close_ended(stream);
+    return stream->moved;
+}
+
+static rw_rest_t arm(rw_poller_t *poller) RW_LOCKED {
+    const rw_stream_t *stream = RW_CONTAINER(poller, rw_stream_t, poller);
+
+    return rw_list_is_empty(&stream->ready) && rw_list_is_empty(&stream->ended) ? RW_ARMED
+                                                                                : RW_BUSY;
+}
+
+/* The next step looks at it. */
+static void on_ready(rw_watcher_t *watcher) {
+    (void)watcher;
+}
+
+/* ---- life ---- */
+
+static ropeway_error_t choose_encryption(const char *text, rw_encryption_t *encryption) {
+    static const char *const names[] = {"off", "auto", "required"};
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strcmp(text != NULL ? text : "auto", names[i]) == 0) {
+            *encryption = (rw_encryption_t)i;
+            return ROPEWAY_OK;
+        }
+    }
+    return rw_fail(ROPEWAY_ERR_INVALID_ARGUMENT,
+                   "the connector option encryption is \"%s\"; it must be \"auto\", \"off\" or "
+                   "\"required\"",
+                   text);
+}
+
+static ropeway_error_t open_parts(rw_stream_t *stream) RW_LOCKED {
+    ropeway_connector_t *connector = stream->connector;
+    ropeway_error_t error = choose_encryption(connector->options.encryption, &stream->encryption);
+
+    if (error == ROPEWAY_OK) {
+        error = rw_identity_make(&stream->identity);
+    }
+    if (error != ROPEWAY_OK) {
+        return error;
+    }
+    if (!rw_events_open(&stream->events)) {
+        return rw_fail(ROPEWAY_ERR_SYSTEM, "the stream's events can't be watched: %m; raise the "
+                                           "limit on open files (ulimit -n)");
+    }
+    stream->watcher.fd = stream->events.epoll;
+    if (!rw_events_watch(&connector->events, &stream->watcher, EPOLLIN)) {
+        return rw_fail(ROPEWAY_ERR_SYSTEM, "the stream's events can't be watched: %m");
+    }
+    return rw_stream_listen(stream);
+}
+
+static void free_stream(rw_stream_t *stream) RW_LOCKED {
+    ropeway_connector_t *connector = stream->connector;
+
+    rw_stream_unlisten(stream);
+    close_ended(stream);
+    rw_assert(rw_list_is_empty(&stream->links));
+    rw_poller_remove(&stream->poller);
+    rw_events_forget(&connector->events, &stream->watcher);
+    rw_events_close(&stream->events);
+    rw_identity_free(&stream->identity);
+    free(stream);
+}
+
+static ropeway_error_t listen_here(ropeway_connector_t *connector) RW_UNCHECKED {
+    rw_stream_t *stream = calloc(1, sizeof *stream);
+    ropeway_error_t error;
+
+    if (stream == NULL) {
+        return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
+    }
+    stream->connector = connector;
+    stream->events.epoll = -1;
+    stream->watcher = (rw_watcher_t){.fd = -1, .on_event = on_ready};
+    stream->poller = (rw_poller_t){.poll = poll_links, .arm = arm};
+    rw_list_init(&stream->links);
+    rw_list_init(&stream->ready);
+    rw_list_init(&stream->ended);
+    rw_list_init(&stream->pending);
+    rw_poller_add(connector, &stream->poller);
+    error = open_parts(stream);
+    if (error != ROPEWAY_OK) {
+        free_stream(stream);
+        return error;
+    }
+    connector->links->state = stream;
+    return ROPEWAY_OK;
+}
+
+static ropeway_error_t copy_address(ropeway_connector_t *connector, uint8_t **address,
+                                    size_t *length) RW_UNCHECKED {
+    uint8_t bytes[RW_ADDRESS_MAX];
+
+    *length = rw_stream_address_encode(&state(connector)->address, bytes);
+    *address = malloc(*length);
+    if (*address == NULL) {
+        return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
+    }
+    memcpy(*address, bytes, *length);
+    return ROPEWAY_OK;
+}
+
+/* Every frame names its link. */
+static ropeway_error_t refuse(ropeway_connector_t *connector, void *reply, rw_flight_t *flight) {
+    (void)connector, (void)reply, (void)flight;
+    return rw_fail(ROPEWAY_ERR_PEER_LOST, "the frame names no link");
+}
+
+/* It is written when the link opens. */
+static void write_path(rw_link_t *link) {
+    (void)link;
+}
+
+/* What was sent leaves while the links close; nobody new is let in. */
+static void flush(ropeway_connector_t *connector, uint64_t due) RW_LOCKED {
+    (void)due;
+    rw_stream_unlisten(state(connector));
+}
+
+static void settle(ropeway_connector_t *connector, uint64_t due) RW_LOCKED {
+    rw_stream_t *stream = state(connector);
+
+    while (!rw_list_is_empty(&stream->links) && rw_now() < due) {
+        rw_progress_step(connector);
+        rw_lock_yield(&connector->lock);
+    }
+    for (rw_node_t *node = stream->links.next; node != &stream->links; node = node->next) {
+        rw_stream_close(&RW_CONTAINER(node, rw_stream_link_t, node)->base, RW_CLOSE_NOW);
+    }
+    close_ended(stream);
+}
+
+static void end(ropeway_connector_t *connector) RW_UNCHECKED {
+    free_stream(state(connector));
+    connector->links->state = NULL;
+}
+
+const rw_link_kind_t rw_stream_kind = {
+    .name = "stream",
+    .pieces = 1,
+    .frame_max = RW_STREAM_BULK_MAX,
+    .is_private = true,
+    .pushes = true,
+    .host_only = true,
+    .listen = listen_here,
+    .address = copy_address,
+    .open = rw_stream_open,
+    .send = rw_stream_send,
+    .refuse = refuse,
+    .abandon = rw_stream_abandon,
+    .close = rw_stream_close,
+    .path = write_path,
+    .flush = flush,
+    .settle = settle,
+    .end = end,
+};

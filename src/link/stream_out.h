@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a stream link has to send: references to flights, whose memory is not copied. Control frames
+ * go first, in order. Bulk frames take turns by their tags, that is by operations: deficit round
+ * robin, so that each gets the same share in bytes and a small operation does not wait for a large
+ * one. A frame that has begun is finished before another one begins; when its flight is taken back
+ * meanwhile, zeroes stand for the rest of it, and its trailer says so.
+ */
+#ifndef RW_STREAM_OUT_H
+#define RW_STREAM_OUT_H
+
+#include "link/flight.h"
+#include "link/stream_wire.h"
+
+typedef struct rw_out {
+    rw_node_t control;   /* flights */
+    rw_node_t lanes;     /* of tags with bulk flights; the next in turn first */
+    rw_node_t spare;     /* lanes without a tag */
+    rw_table_t by_tag;   /* lanes */
+    size_t count;        /* flights in all */
+    bool begun;          /* a frame is under way */
+    rw_flight_t *flight; /* its flight; NULL: it was taken back */
+    rw_head_t head;      /* the frame's */
+    uint8_t bytes[RW_HEAD_BYTES];
+    uint8_t trailer;
+    size_t at; /* bytes of the frame that the wire has taken */
+} rw_out_t;
+
+/* false: out of memory. */
+bool rw_out_init(rw_out_t *out);
+/* Nothing is left in it. */
+void rw_out_free(rw_out_t *out);
+
+/* Takes a flight. Errors: ERR_LIMIT (longer than a frame may be), ERR_NO_MEMORY. */
+ropeway_error_t rw_out_add(rw_out_t *out, rw_flight_t *flight) RW_LOCKED;
+/* Hands frames to the wire, at most about *budget bytes, which are subtracted. Calls done(). 1: all
+ * are gone; RW_WIRE_AGAIN: the budget or the room on the wire is; or another RW_WIRE_*. */
+int rw_out_work(rw_out_t *out, rw_wire_t *wire, size_t *budget) RW_LOCKED;
+/* Gives back the flights of this tag. */
+void rw_out_abandon(rw_out_t *out, const void *tag) RW_LOCKED;
+/* Gives back all. */
+void rw_out_give_up(rw_out_t *out, ropeway_error_t error, const char *why) RW_LOCKED;
+/* Whether there is anything to send, or to finish. */
+static inline bool rw_out_is_empty(const rw_out_t *out) {
+    return out->count == 0 && !out->begun;
+}
+
+#endif

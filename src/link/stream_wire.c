@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A socket's bytes, in clear or encrypted; stream_wire.h tells how. */
+#include "link/stream_wire.h"
+
+#include "base/assert.h"
+#include "base/env.h"
+
+#include <errno.h>
+#include <openssl/err.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define RECORD 16384               /* bytes of plaintext in one */
+#define RECORD_ROOM (RECORD + 256) /* what a record takes, with all that belongs to it */
+#define OUT_BYTES (2 * (size_t)RECORD_ROOM)
+#define KEY_BYTES ((uint64_t)64 << 30) /* a key is changed after so many */
+
+static int broken(rw_wire_t *wire, int error) {
+    snprintf(wire->why, sizeof wire->why, "%s", strerror(error));
+    return RW_WIRE_BROKEN;
+}
+
+/* ---- what OpenSSL takes for its socket ---- */
+
+static BIO_METHOD *method;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static int bio_write(BIO *bio, const char *data, size_t length, size_t *written) {
+    rw_wire_t *wire = BIO_get_data(bio);
+    size_t room = OUT_BYTES - wire->out_to;
+
+    BIO_clear_retry_flags(bio);
+    *written = length < room ? length : room;
+    if (*written == 0) {
+        BIO_set_retry_write(bio);
+        return 0;
+    }
+    memcpy(wire->out + wire->out_to, data, *written);
+    wire->out_to += *written;
+    return 1;
+}
+
+static int bio_read(BIO *bio, char *data, size_t length, size_t *got) {
+    rw_wire_t *wire = BIO_get_data(bio);
+    ssize_t count = -1;
+
+    BIO_clear_retry_flags(bio);
+    if (!wire->drained) {
+        count = recv(wire->fd, data, length, 0);
+    }
+    if (wire->drained || (count < 0 && (errno == EAGAIN || errno == EINTR))) {
+        wire->drained = true;
+        BIO_set_retry_read(bio);
+        return 0;
+    }
+    wire->drained = count > 0 && count < (ssize_t)length;
+    wire->ended = count == 0;
+    wire->error = count < 0 ? errno : 0;
+    *got = count > 0 ? (size_t)count : 0;
+    return count > 0;
+}
+
+static long bio_control(BIO *bio, int command, long number, void *pointer) {
+    const rw_wire_t *wire = BIO_get_data(bio);
+
+    (void)number, (void)pointer;
+    return command == BIO_CTRL_FLUSH || (command == BIO_CTRL_EOF && wire->ended);
+}
+
+static int bio_create(BIO *bio) {
+    BIO_set_init(bio, 1);
+    return 1;
+}
+
+static void make_method(void) {
+    method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "ropeway");
+    if (method != NULL) {
+        BIO_meth_set_write_ex(method, bio_write);
+        BIO_meth_set_read_ex(method, bio_read);
+        BIO_meth_set_ctrl(method, bio_control);
+        BIO_meth_set_create(method, bio_create);
+    }
+}
+
+/* ---- TLS ---- */
+
+void rw_wire_open(rw_wire_t *wire, int fd) {
+    memset(wire, 0, sizeof *wire);
+    wire->fd = fd;
+    wire->shaken = true;
+}
+
+bool rw_wire_start_tls(rw_wire_t *wire, rw_identity_t *identity, const uint8_t *fingerprint) {
+    BIO *bio;
+
+    pthread_once(&once, make_method);
+    wire->shaken = false;
+    wire->out = malloc(OUT_BYTES);
+    wire->ssl = fingerprint != NULL ? rw_identity_connect(identity, fingerprint)
+                                    : rw_identity_accept(identity);
+    bio = method != NULL && wire->ssl != NULL ? BIO_new(method) : NULL;
+    if (wire->out == NULL || bio == NULL) {
+        BIO_free(bio);
+        return false;
+    }
+    BIO_set_data(bio, wire);
+    SSL_set_bio(wire->ssl, bio, bio);
+    return true;
+}
+
+/* What the result of a call means that did not succeed. */
+static int explain(rw_wire_t *wire, int result) {
+    switch (SSL_get_error(wire->ssl, result)) {
+    case SSL_ERROR_WANT_READ:
+    case SSL_ERROR_WANT_WRITE:
+        return RW_WIRE_AGAIN;
+    case SSL_ERROR_ZERO_RETURN:
+        return RW_WIRE_ENDED;
+    default:
+        if (wire->ended || wire->error != 0) {
+            ERR_clear_error();
+            return wire->ended ? RW_WIRE_ENDED : broken(wire, wire->error);
+        }
+        rw_identity_error(wire->why, sizeof wire->why);
+        return RW_WIRE_BROKEN;
+    }
+}
+
+int rw_wire_shake(rw_wire_t *wire) {
+    int result, sent = rw_wire_flush(wire);
+
+    if (wire->shaken || sent < 0) {
+        return sent;
+    }
+    ERR_clear_error();
+    result = SSL_do_handshake(wire->ssl);
+    wire->shaken = result == 1;
+    result = result == 1 ? 1 : explain(wire, result);
+    sent = rw_wire_flush(wire); /* an alert, too */
+    return result != 1 ? result : sent;
+}
+
+void rw_wire_turn(rw_wire_t *wire) {
+    wire->drained = false;
+}
+
+bool rw_wire_has_more(const rw_wire_t *wire) {
+    return wire->ssl != NULL && SSL_has_pending(wire->ssl) == 1;
+}
+
+static ssize_t read_tls(rw_wire_t *wire, const struct iovec *pieces, int count) {
+    ssize_t total = 0;
+
+    for (int i = 0; i < count; i++) {
+        size_t got = 0;
+        int result;
+
+        for (size_t at = 0; at < pieces[i].iov_len; at += got) {
+            ERR_clear_error();
+            result = SSL_read_ex(wire->ssl, (char *)pieces[i].iov_base + at, pieces[i].iov_len - at,
+                                 &got);
+            if (result != 1) {
+                return total > 0 ? total : explain(wire, result);
+            }
+            total += (ssize_t)got;
+        }
+    }
+    return total;
+}
+
+ssize_t rw_wire_read(rw_wire_t *wire, const struct iovec *pieces, int count) {
+    size_t wanted = 0;
+    ssize_t got;
+
+    if (wire->ssl != NULL) {
+        return read_tls(wire, pieces, count);
+    }
+    if (wire->drained) {
+        return RW_WIRE_AGAIN;
+    }
+    for (int i = 0; i < count; i++) {
+        wanted += pieces[i].iov_len;
+    }
+    got = readv(wire->fd, pieces, count);
+    if (got == 0) {
+        return RW_WIRE_ENDED;
+    }
+    wire->drained = got < (ssize_t)wanted;
+    if (got > 0) {
+        return got;
+    }
+    return errno == EAGAIN || errno == EINTR ? RW_WIRE_AGAIN : broken(wire, errno);
+}
+
+/* ---- out ---- */
+
+static ssize_t send_some(rw_wire_t *wire, const struct iovec *pieces, int count) {
+    struct msghdr message = {.msg_iov = (struct iovec *)pieces, .msg_iovlen = (size_t)count};
+    ssize_t sent = sendmsg(wire->fd, &message, MSG_NOSIGNAL);
+
+    if (sent >= 0) {
+        return sent;
+    }
+    return errno == EAGAIN || errno == EINTR ? RW_WIRE_AGAIN : broken(wire, errno);
+}
+
+int rw_wire_flush(rw_wire_t *wire) {
+    while (wire->out_from < wire->out_to) {
+        struct iovec rest = {.iov_base = wire->out + wire->out_from,
+                             .iov_len = wire->out_to - wire->out_from};
+        ssize_t sent = send_some(wire, &rest, 1);
+
+        if (sent <= 0) {
+            return (int)sent;
+        }
+        wire->out_from += (size_t)sent;
+    }
+    wire->out_from = wire->out_to = 0;
+    return 1;
+}
+
+/* Bytes that lie in pieces. */
+typedef struct rw_pieces {
+    const struct iovec *pieces;
+    int count;
+    size_t within;
+} rw_pieces_t;
+
+/* The next record's plaintext: where it lies, or, when it lies in several pieces, gathered in
+ * record. Returns its length. */
+static size_t take_record(rw_pieces_t *rest, uint8_t record[RECORD], const uint8_t **data) {
+    size_t length = 0;
+
+    while (rest->count > 0 && length < RECORD) {
+        const uint8_t *from = (const uint8_t *)rest->pieces->iov_base + rest->within;
+        size_t left = rest->pieces->iov_len - rest->within;
+        size_t part = left < RECORD - length ? left : RECORD - length;
+
+        if (part == RECORD) {
+            *data = from;
+        } else {
+            memcpy(record + length, from, part);
+            *data = record;
+        }
+        length += part;
+        rest->within += part;
+        if (part == left) {
+            rest->pieces++;
+            rest->count--;
+            rest->within = 0;
+        }
+    }
+    return length;
+}
+
+/* Changes our key in time. */
+static void renew_key(rw_wire_t *wire, size_t more) {
+    wire->encrypted += more;
+    if (wire->encrypted >= KEY_BYTES &&
+        SSL_key_update(wire->ssl, SSL_KEY_UPDATE_NOT_REQUESTED) == 1) {
+        wire->encrypted = 0;
+    }
+}
+
+static ssize_t write_tls(rw_wire_t *wire, const struct iovec *pieces, int count) {
+    rw_pieces_t rest = {.pieces = pieces, .count = count};
+    uint8_t record[RECORD];
+    ssize_t total = 0;
+
+    while (rest.count > 0) {
+        const uint8_t *data = record;
+        size_t length, written;
+        int result;
+
+        if (OUT_BYTES - wire->out_to < RECORD_ROOM) {
+            result = rw_wire_flush(wire);
+            if (result != 1) {
+                return total > 0 ? total : result;
+            }
+        }
+        length = take_record(&rest, record, &data);
+        if (length == 0) {
+            break;
+        }
+        ERR_clear_error();
+        result = SSL_write_ex(wire->ssl, data, length, &written);
+        if (result != 1 || written != length) { /* there was room for all of it */
+            rw_identity_error(wire->why, sizeof wire->why);
+            return RW_WIRE_BROKEN;
+        }
+        renew_key(wire, length);
+        total += (ssize_t)length;
+    }
+    if (rw_wire_flush(wire) == RW_WIRE_BROKEN) {
+        return RW_WIRE_BROKEN;
+    }
+    return total;
+}
+
+ssize_t rw_wire_write(rw_wire_t *wire, const struct iovec *pieces, int count) {
+    return wire->ssl != NULL ? write_tls(wire, pieces, count) : send_some(wire, pieces, count);
+}
+
+void rw_wire_finish(rw_wire_t *wire) {
+    shutdown(wire->fd, SHUT_WR);
+}
+
+void rw_wire_close(rw_wire_t *wire) {
+    if (wire->fd >= 0) {
+        rw_process_close(wire->fd);
+    }
+    SSL_free(wire->ssl);
+    free(wire->out);
+    memset(wire, 0, sizeof *wire);
+    wire->fd = -1;
+}
