@@ -61,9 +61,9 @@ static bool add_key(struct keys *keys, const char *key, size_t keep) {
         keys->left_out = true;
         return true;
     }
-    if (keys->list != NULL && keys->count == keys->capacity && keys->capacity >= 2 * keep) {
+    if (keys->count == keys->capacity && keys->capacity > 0 && keys->capacity >= 2 * keep) {
         drop_largest(keys, keep);
-    } else if (keys->count == keys->capacity) {
+    } else if (keys->list == NULL || keys->count == keys->capacity) {
         size_t capacity = keys->capacity > 0 ? 2 * keys->capacity : 16;
         char **grown = realloc(keys->list, capacity * sizeof *grown);
         if (grown == NULL) {

@@ -154,9 +154,24 @@ static bool may_come(const rw_link_t *link, uint8_t type) RW_LOCKED {
     return link->kind->knows_peer ? type != RW_BYE : type != RW_REQUEST || link->peer->accepted;
 }
 
+/* Of an operation that is under way. */
+static rw_verdict_t on_operation_frame(ropeway_connector_t *connector, rw_frame_t *frame,
+                                       const rw_message_t *message) RW_LOCKED {
+    ropeway_operation_t *operation = recipient(connector, frame, message);
+
+    if (operation == NULL) {
+        connector->stats.messages_dropped++;
+        return RW_FRAME_TAKEN;
+    }
+    if (message->type == RW_DATA) {
+        return rw_receive_data(operation, frame, message);
+    }
+    deliver(operation, message, frame->payload, frame->length);
+    return RW_FRAME_TAKEN;
+}
+
 rw_verdict_t rw_native_on_frame(ropeway_connector_t *connector, rw_frame_t *frame) {
     rw_message_t message;
-    ropeway_operation_t *operation;
     ropeway_error_t error =
         rw_message_decode(frame->header, frame->header_length, frame->length, &message);
 
@@ -173,12 +188,8 @@ rw_verdict_t rw_native_on_frame(ropeway_connector_t *connector, rw_frame_t *fram
         rw_native_on_request(connector, frame, &message);
     } else if (message.type == RW_BYE) {
         on_bye(connector, frame, &message);
-    } else if ((operation = recipient(connector, frame, &message)) == NULL) {
-        connector->stats.messages_dropped++;
-    } else if (message.type == RW_DATA) {
-        return rw_receive_data(operation, frame, &message);
     } else {
-        deliver(operation, &message, frame->payload, frame->length);
+        return on_operation_frame(connector, frame, &message);
     }
     return RW_FRAME_TAKEN;
 }
