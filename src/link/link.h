@@ -112,9 +112,10 @@ struct rw_link {
     const rw_link_kind_t *kind; /* written once */
     struct rw_peer *peer;       /* with a reference; written once */
     unsigned references
-        RW_GUARDED;            /* operations that use it, and 1 of the kind until it is closed */
-    size_t flights RW_GUARDED; /* that it has taken, where the kind counts them */
-    char path[128] RW_GUARDED; /* see rw_link_path() */
+        RW_GUARDED;             /* operations that use it, and 1 of the kind until it is closed */
+    size_t flights RW_GUARDED;  /* that it has taken, where the kind counts them */
+    size_t refusals RW_GUARDED; /* on their way; the protocol counts them */
+    char path[128] RW_GUARDED;  /* see rw_link_path() */
 };
 
 /* Begins a kind's own link, whose first member this is, with the kind's reference. */

@@ -31,6 +31,9 @@ void rw_socket_tune(int fd, uint32_t keepalive_ms) {
 static void note(rw_dial_t *dial, size_t index, const char *why) {
     char text[RW_PLACE_TEXT];
 
+    if (dial->answered) {
+        return; /* what became of that tells more */
+    }
     rw_place_write(&dial->places[index], text);
     snprintf(dial->why, sizeof dial->why, "%s: %s", text, why);
 }
@@ -108,6 +111,7 @@ void rw_dial_next(rw_dial_t *dial) {
 
 void rw_dial_reject(rw_dial_t *dial, const char *why) {
     note(dial, dial->current, why);
+    dial->answered = true;
     rw_dial_next(dial);
 }
 
@@ -124,7 +128,8 @@ static void on_answer(rw_watcher_t *watcher) RW_LOCKED {
         dial->on_connected(dial, fd);
     } else {
         rw_process_close(fd);
-        rw_dial_reject(dial, strerror(error));
+        note(dial, dial->current, strerror(error));
+        rw_dial_next(dial);
     }
 }
 

@@ -26,10 +26,11 @@ typedef struct rw_dial {
     rw_try_t tries[RW_PLACES_MAX];
     size_t count;
     size_t current; /* index of the place that answered last */
-    char why[192];  /* what became of the attempt that failed last, with its address */
+    bool answered;  /* a place was reached and was of no use */
+    char why[192];  /* what became of the first such place, else of the last that was tried */
     /* A connected socket, which is the callee's now. Called from an event of the socket's. */
     void (*on_connected)(struct rw_dial *dial, int fd);
-    /* No address is left; dial->why says why the last one failed. May be called from within
+    /* No address is left; dial->why says why. May be called from within
      * rw_dial_next(). */
     void (*on_failed)(struct rw_dial *dial);
 } rw_dial_t;

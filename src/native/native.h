@@ -24,7 +24,9 @@
 #include "operation/sums.h"
 #include "text/metadata.h"
 
-#define RW_REJECTS_MAX 1024 /* refusals under way to strangers at a time; more are dropped */
+/* Refusals under way at a time: to strangers, and to one link; more are dropped. */
+#define RW_REJECTS_MAX 1024
+#define RW_LINK_REJECTS_MAX 32
 
 /* Where a sender stands. */
 typedef enum rw_sender {

@@ -32,8 +32,34 @@ static void on_message_sent(rw_flight_t *flight, ropeway_error_t error, const ch
 }
 
 static void on_answered(rw_flight_t *flight, ropeway_error_t error, const char *why) RW_LOCKED {
+    rw_link_t *link = flight->tag;
+
+    on_sent(flight, error, why);
+    link->refusals--;
+    rw_link_drop(link);
+}
+
+static void on_answered_nobody(rw_flight_t *flight, ropeway_error_t error,
+                               const char *why) RW_LOCKED {
     flight->connector->native->rejects--;
     on_message_sent(flight, error, why);
+}
+
+/* By the link that the frame names. */
+static ropeway_error_t answer_by(rw_link_t *link, rw_flight_t *flight) RW_LOCKED {
+    flight->done = on_answered;
+    flight->tag = link;
+    link->references++;
+    link->refusals++;
+    return link->kind->send(link, flight);
+}
+
+static ropeway_error_t answer_nobody(void *reply, rw_flight_t *flight) RW_LOCKED {
+    ropeway_connector_t *connector = flight->connector;
+
+    flight->done = on_answered_nobody;
+    connector->native->rejects++;
+    return connector->links->kind->refuse(connector, reply, flight);
 }
 
 /* NULL: out of memory. */
@@ -78,25 +104,22 @@ ropeway_error_t rw_native_send(rw_link_t *link, const rw_message_t *message, con
 
 void rw_native_answer(ropeway_connector_t *connector, const rw_frame_t *frame,
                       const rw_message_t *message, const void *payload, size_t length) {
-    const rw_link_kind_t *kind = connector->links->kind;
+    rw_link_t *link = frame->link;
     rw_flight_t *flight;
     ropeway_error_t error;
 
     connector->stats.requests_rejected++;
-    if ((frame->link == NULL && frame->reply == NULL) ||
-        connector->native->rejects >= RW_REJECTS_MAX) {
+    if (link != NULL ? link->refusals >= RW_LINK_REJECTS_MAX
+                     : frame->reply == NULL || connector->native->rejects >= RW_REJECTS_MAX) {
         return;
     }
     flight = pack(connector, message, payload, length);
     if (flight == NULL) {
         return;
     }
-    flight->done = on_answered;
-    connector->native->rejects++;
-    error = frame->link != NULL ? frame->link->kind->send(frame->link, flight)
-                                : kind->refuse(connector, frame->reply, flight);
+    error = link != NULL ? answer_by(link, flight) : answer_nobody(frame->reply, flight);
     if (error != ROPEWAY_OK) {
-        on_answered(flight, error, "");
+        flight->done(flight, error, "");
     }
 }
 

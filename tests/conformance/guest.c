@@ -3,8 +3,10 @@
 #include "lists.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -172,6 +174,38 @@ static void rule9_a_forked_child_is_refused_and_the_parent_goes_on(void **state)
     assert_int_equal(ts_peer_number(peer, "matches 0 4"), 1);
 }
 
+/* Others would take a child that lives on for us. */
+static int count_tcp_sockets(void) {
+    int count = 0;
+    for (int fd = 3; fd < 1024; fd++) {
+        int protocol = 0;
+        socklen_t size = sizeof protocol;
+        count += getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) == 0 &&
+                 protocol == IPPROTO_TCP;
+    }
+    return count;
+}
+
+static void rule9_a_forked_child_has_no_socket_of_ours(void **state) {
+    (void)state;
+    if (!ts_transport_is_stream()) {
+        skip(); /* UCX's sockets stay */
+    }
+    ropeway_connector_t *connector = ts_connect("");
+    ts_peer_t *peer = ts_new_peer("");
+    ts_assert_works(connector, peer);
+    assert_true(count_tcp_sockets() >= 3); /* one listens, and each side has connected */
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        _exit(count_tcp_sockets());
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    ts_assert_works(connector, peer);
+}
+
 static void rule9_no_signal_handler_is_installed_or_replaced(void **state) {
     (void)state;
     /* In a process of its own, which loads the library by itself. */
@@ -199,6 +233,7 @@ static const struct CMUnitTest tests[] = {
     TS_TEST(rule9_nothing_is_written_to_stdout_or_stderr),
     TS_TEST(rule9_the_log_callback_gets_what_ucx_warns_of),
     TS_TEST(rule9_a_forked_child_is_refused_and_the_parent_goes_on),
+    TS_TEST(rule9_a_forked_child_has_no_socket_of_ours),
     TS_TEST(rule9_no_signal_handler_is_installed_or_replaced),
     TS_TEST(rule7_an_idle_connector_sleeps),
 };

@@ -9,10 +9,11 @@
 #define TS_SLOW "chunk_size=65536 window=1 quiet_ms=500"
 #define TS_BIG "67108869"
 
-extern const ts_list_t ts_list_death;  /* processes that end or freeze */
-extern const ts_list_t ts_list_race;   /* cancels at random moments */
-extern const ts_list_t ts_list_frozen; /* cancels while the other side is stopped */
-extern const ts_list_t ts_list_flood;  /* processes that end or freeze amid many messages */
-extern const ts_list_t ts_list_link;   /* a network that fails */
+extern const ts_list_t ts_list_death;    /* processes that end or freeze */
+extern const ts_list_t ts_list_race;     /* cancels at random moments */
+extern const ts_list_t ts_list_frozen;   /* cancels while the other side is stopped */
+extern const ts_list_t ts_list_flood;    /* processes that end or freeze amid many messages */
+extern const ts_list_t ts_list_link;     /* a network that fails */
+extern const ts_list_t ts_list_stranger; /* rules 10 and 11: who has no key */
 
 #endif
