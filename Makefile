@@ -54,7 +54,7 @@ test-interop: deps all ## test with stock NIXL peers, in an environment under bu
 	$(MESON_TEST) -C $(BUILD) --suite interop
 
 .PHONY: test-rdma
-test-rdma: all ## test over RDMA in software, in a machine of its own (tools/lab)
+test-rdma: deps all ## test over RDMA in software, in a machine of its own (tools/lab)
 	tools/bootstrap rdma
 	tools/interop-env || [ $$? -eq 77 ]
 	tools/interop-site || [ $$? -eq 77 ]
