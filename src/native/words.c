@@ -34,7 +34,7 @@ static void on_message_sent(rw_flight_t *flight, ropeway_error_t error, const ch
 static void on_answered(rw_flight_t *flight, ropeway_error_t error, const char *why) RW_LOCKED {
     rw_link_t *link = flight->tag;
 
-    on_sent(flight, error, why);
+    on_message_sent(flight, error, why);
     link->refusals--;
     rw_link_drop(link);
 }
