@@ -93,7 +93,7 @@ class Dropin:
         self._run(operation.wait_for_completion(timeout=limit))
 
     def path(self, operation):
-        return operation._core.path
+        return operation._native.path
 
     def cancel(self, operation):
         operation.cancel()
