@@ -35,6 +35,9 @@ typedef struct ts_outcome {
     char text[600];
 } ts_outcome_t;
 
+/* Skips the running test where peers are threads; for those that kill or stop one. */
+void ts_peer_need_processes(void);
+
 /* Starts the process, without a connector. */
 ts_peer_t *ts_peer_spawn(void);
 /* Starts it and makes its connector; options: see options.h. */
