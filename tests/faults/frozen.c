@@ -144,8 +144,54 @@ static void rule4_a_reader_leaves_a_connection_that_was_closed_with_bytes_left(v
     ts_assert_works(ts_connect(OPTIONS), owner);
 }
 
+/* Messages of one operation each, more than a socket holds. */
+#define TORN 64
+#define TORN_SIZE "262144"
+
+/* The owner gives up reads whose bytes are on their way, one of them in its middle, and uses the
+ * memory for something else. The reader, which was stopped, has either what was offered, or no
+ * COMPLETE. */
+static void rule3_a_reader_that_wakes_up_completes_with_what_was_offered_or_not(void **state) {
+    (void)state;
+    ts_peer_t *owner = ts_new_peer(OPTIONS), *reader = ts_new_peer(OPTIONS);
+    char *metadata[TORN];
+    size_t length[TORN];
+    int given_up = 0;
+    for (int i = 0; i < TORN; i++) {
+        ts_peer_ask(owner, "readable %d " TORN_SIZE " %d", i, i);
+        metadata[i] = ts_peer_metadata(owner, i, &length[i]);
+    }
+    for (int i = 0; i < TORN; i++) {
+        assert_ok(
+            ts_peer_begin(reader, "read", i, TORN_SIZE, (uint64_t)i, "", metadata[i], length[i]));
+        free(metadata[i]);
+        if (i == 0) { /* connects them */
+            assert_complete(ts_peer_wait(reader, 0));
+            assert_complete(ts_peer_wait(owner, 0));
+            ts_peer_stop(owner);
+        }
+    }
+    ts_peer_stop(reader);
+    ts_peer_continue(owner);
+    for (int i = 0; i < TORN; i++) {
+        ts_peer_ask(owner, "cancel %d 0 0", i);
+    }
+    for (int i = 0; i < TORN; i++) {
+        given_up += ts_peer_wait(owner, i).status == ROPEWAY_STATUS_CANCELLED;
+        ts_peer_ask(owner, "set %d 90", i);
+    }
+    ts_peer_continue(reader);
+    for (int i = 0; i < TORN; i++) {
+        if (ts_peer_wait(reader, i).status == ROPEWAY_STATUS_COMPLETE) {
+            assert_int_equal(ts_peer_number(reader, "matches %d %d", i, i), 1);
+        }
+    }
+    assert_true(given_up > 0);
+}
+
 static const struct CMUnitTest tests[] = {
     TS_TEST(rule4_a_reader_leaves_a_connection_that_was_closed_with_bytes_left),
+    TS_TEST(rule3_a_reader_that_wakes_up_completes_with_what_was_offered_or_not),
     TS_TEST(rule3_a_read_is_cancelled_while_the_owner_is_stopped),
     TS_TEST(rule3_a_write_is_cancelled_while_the_owner_is_stopped),
     TS_TEST(rule3_a_readable_is_cancelled_while_the_reader_is_stopped),
