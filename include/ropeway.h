@@ -182,8 +182,8 @@ typedef void (*ropeway_log_fn)(void *arg, ropeway_log_level_t level, const char 
     NUMBER(uint32_t, max_peers, 4096, 1, UINT32_MAX,                                               \
            "connections at a time; idle ones are closed first")                                    \
     TEXT(const char *, transports, NULL, 0, SIZE_MAX,                                              \
-         "as UCX_TLS, e.g. tcp,self; NULL: UCX_TLS, or all; see ropeway(7) for queues in shared "  \
-         "memory")                                                                                 \
+         "as UCX_TLS, e.g. tcp,self; or stream; NULL: UCX_TLS, or all; see ropeway(7) for "        \
+         "stream, and for queues in shared memory")                                                \
     TEXT(const char *, net_devices, NULL, 0, SIZE_MAX,                                             \
          "as UCX_NET_DEVICES, e.g. eth0; NULL: that, or all")                                      \
     NUMBER(uint32_t, interop, 0, 0, 1,                                                             \
@@ -221,7 +221,8 @@ ROPEWAY_API void ropeway_connector_options_init(ropeway_connector_options_t *opt
 /* Creates a connector and starts its progress thread. options: NULL for the defaults; copied.
  * Environment variables UCX_* override the library's own UCX settings.
  * Errors: ERR_INVALID_ARGUMENT, ERR_NO_MEMORY, ERR_TRANSPORT (UCX can't start: the sentence says
- * which setting or transport), ERR_UNSUPPORTED (the loaded UCX is older than 1.22), ERR_SYSTEM,
+ * which setting or transport), ERR_UNSUPPORTED (the loaded UCX is older than 1.22), ERR_SYSTEM (of
+ * a stream: the port can't be had),
  * ERR_FORKED (the parent had a connector when this process was forked: UCX does not work here). */
 ROPEWAY_API ropeway_error_t ropeway_connector_create(const ropeway_connector_options_t *options,
                                                      ropeway_connector_t **connector);

@@ -17,6 +17,7 @@ extern const ts_list_t ts_list_time;      /* rule 4: deadline and stall limit */
 extern const ts_list_t ts_list_integrity; /* checksums */
 extern const ts_list_t ts_list_threads;   /* any thread, any function */
 extern const ts_list_t ts_list_queue;     /* queues in shared memory for two alone */
+extern const ts_list_t ts_list_stream;    /* what the transport "stream" has of its own */
 extern const ts_list_t ts_list_guest;     /* rules 7 and 9 */
 
 /* What main does in a process that the log test starts: 0 when the log callback was called. */

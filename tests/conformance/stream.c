@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the transport "stream" has of its own: encryption, ports, addresses, and what it refuses. */
+#include "lists.h"
+
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static bool about_streams(void) {
+    if (!ts_transport_is("stream")) {
+        skip();
+        return false;
+    }
+    return true;
+}
+
+static ropeway_connector_options_t of_stream(void) {
+    ropeway_connector_options_t options;
+    char name[256];
+    ts_connector_options("", name, &options);
+    options.encryption = NULL;
+    return options;
+}
+
+/* Lets one read what the other offers, and returns the path. */
+static const char *move_between(ropeway_connector_t *owner, ropeway_connector_t *reader) {
+    static char path[256];
+    const char *metadata;
+    ropeway_operation_t *offer = ts_create(owner, ROPEWAY_OPERATION_READABLE, "70000", 5, "");
+    assert_ok(ropeway_operation_metadata(offer, &metadata));
+    ropeway_operation_t *read =
+        ts_begin(reader, ROPEWAY_OPERATION_READ, "70000", 5, "", metadata, strlen(metadata));
+    assert_complete(ts_wait(read));
+    assert_true(ts_region_matches(ts_region(read), 5));
+    ropeway_operation_path(read, path, sizeof path);
+    ts_release(read);
+    ts_release(offer);
+    return path;
+}
+
+static void rule10_the_stricter_sides_wish_for_encryption_counts(void **state) {
+    (void)state;
+    static const char *const wishes[] = {"off", "auto", "required"};
+    if (!about_streams()) {
+        return;
+    }
+    for (int i = 0; i < 9; i++) {
+        ropeway_connector_options_t mine = of_stream(), theirs = of_stream();
+        ropeway_connector_t *owner, *reader;
+        mine.encryption = wishes[i / 3];
+        theirs.encryption = wishes[i % 3];
+        assert_ok(ropeway_connector_create(&mine, &owner));
+        assert_ok(ropeway_connector_create(&theirs, &reader));
+        /* All is loopback here. */
+        bool encrypted = strstr(move_between(owner, reader), "TLSv1.3") != NULL;
+        assert_int_equal(encrypted, i / 3 == 2 || i % 3 == 2);
+        assert_ok(ropeway_connector_destroy(owner));
+        assert_ok(ropeway_connector_destroy(reader));
+    }
+}
+
+/* Two ports next to each other that are free, as far as can be known. */
+static unsigned find_two_ports(void) {
+    for (unsigned port = 20011 + (unsigned)getpid() % 10000; port < 60000; port += 2) {
+        struct sockaddr_in address = {.sin_family = AF_INET,
+                                      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        int first = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        int second = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        address.sin_port = htons((uint16_t)port);
+        bool free = bind(first, (struct sockaddr *)&address, sizeof address) == 0;
+        address.sin_port = htons((uint16_t)(port + 1));
+        free = free && bind(second, (struct sockaddr *)&address, sizeof address) == 0;
+        close(first);
+        close(second);
+        if (free) {
+            return port;
+        }
+    }
+    fail_msg("no two free ports");
+    return 0;
+}
+
+static void rule8_a_range_of_ports_that_is_used_up_is_named(void **state) {
+    (void)state;
+    if (!about_streams()) {
+        return;
+    }
+    char range[32];
+    unsigned port = find_two_ports();
+    ropeway_connector_options_t options = of_stream();
+    ropeway_connector_t *connectors[3];
+    snprintf(range, sizeof range, "%u-%u", port, port + 1);
+    options.listen = range;
+    assert_ok(ropeway_connector_create(&options, &connectors[0]));
+    assert_ok(ropeway_connector_create(&options, &connectors[1]));
+    assert_fails(ropeway_connector_create(&options, &connectors[2]), ROPEWAY_ERR_SYSTEM);
+    assert_non_null(strstr(ropeway_last_error(), range));
+    move_between(connectors[0], connectors[1]);
+    assert_ok(ropeway_connector_destroy(connectors[0]));
+    /* Its port is free at once, though its connection is remembered by the kernel. */
+    assert_ok(ropeway_connector_create(&options, &connectors[2]));
+    move_between(connectors[2], connectors[1]);
+    assert_ok(ropeway_connector_destroy(connectors[1]));
+    assert_ok(ropeway_connector_destroy(connectors[2]));
+}
+
+static void what_the_options_name_and_does_not_exist_is_refused(void **state) {
+    (void)state;
+    if (!about_streams()) {
+        return;
+    }
+    const struct {
+        const char *encryption, *listen, *advertise, *devices, *said;
+    } cases[] = {{.encryption = "maybe", .said = "maybe"},
+                 {.listen = "port", .said = "port"},
+                 {.advertise = "nowhere", .said = "nowhere"},
+                 {.devices = "lo,nosuchdevice0", .said = "nosuchdevice0"},
+                 {.listen = "192.0.2.77:0", .said = "192.0.2.77"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        ropeway_connector_options_t options = of_stream();
+        ropeway_connector_t *none;
+        options.encryption = cases[i].encryption;
+        options.listen = cases[i].listen;
+        options.advertise = cases[i].advertise;
+        options.net_devices = cases[i].devices;
+        ropeway_error_t error = ropeway_connector_create(&options, &none);
+        assert_true(error == ROPEWAY_ERR_INVALID_ARGUMENT || error == ROPEWAY_ERR_SYSTEM);
+        assert_non_null(strstr(ropeway_last_error(), cases[i].said));
+    }
+}
+
+/* The first address leads to nobody, and the second one to a connector that was not meant. */
+static void the_next_address_is_tried(void **state) {
+    (void)state;
+    if (!about_streams()) {
+        return;
+    }
+    unsigned port = find_two_ports();
+    char own[32], other[32], all[128];
+    ropeway_connector_options_t options = of_stream(), wrong = of_stream();
+    ropeway_connector_t *owner, *third;
+    snprintf(own, sizeof own, "127.0.0.1:%u", port);
+    snprintf(other, sizeof other, "127.0.0.1:%u", port + 1);
+    snprintf(all, sizeof all, "127.0.0.1:1,%s,%s", other, own);
+    options.listen = own;
+    options.advertise = all;
+    wrong.listen = other;
+    assert_ok(ropeway_connector_create(&options, &owner));
+    assert_ok(ropeway_connector_create(&wrong, &third));
+    assert_non_null(strstr(move_between(owner, ts_connect("")), own));
+    assert_ok(ropeway_connector_destroy(third));
+    assert_ok(ropeway_connector_destroy(owner));
+}
+
+static void a_peer_of_another_transport_has_no_path(void **state) {
+    (void)state;
+    if (!about_streams()) {
+        return;
+    }
+    ropeway_connector_options_t by_ucx = of_stream();
+    ropeway_connector_t *ours = ts_connect(""), *other;
+    by_ucx.transports = "tcp,self";
+    assert_ok(ropeway_connector_create(&by_ucx, &other));
+    for (int i = 0; i < 2; i++) {
+        const char *metadata;
+        ropeway_operation_t *none;
+        ts_region_t *region = ts_region_new("9", 0);
+        ropeway_operation_t *offer =
+            ts_create(i == 0 ? ours : other, ROPEWAY_OPERATION_READABLE, "9", 5, "");
+        assert_ok(ropeway_operation_metadata(offer, &metadata));
+        assert_fails(ropeway_begin_read(i == 0 ? other : ours, metadata, strlen(metadata),
+                                        region->descriptors, 1, NULL, &none),
+                     ROPEWAY_ERR_NO_PATH);
+        ts_release(offer);
+        ts_region_free(region);
+    }
+    assert_ok(ropeway_connector_destroy(other));
+}
+
+static void device_memory_is_refused(void **state) {
+    (void)state;
+    if (!about_streams()) {
+        return;
+    }
+    char byte;
+    ropeway_descriptor_t descriptor = {&byte, 1, {ROPEWAY_DEVICE_CUDA, 0}};
+    ropeway_operation_t *none;
+    assert_fails(ropeway_create_readable(ts_connect(""), &descriptor, 1, NULL, &none),
+                 ROPEWAY_ERR_DEVICE);
+    assert_non_null(strstr(ropeway_last_error(), "stream"));
+}
+
+static const struct CMUnitTest tests[] = {
+    TS_TEST(rule10_the_stricter_sides_wish_for_encryption_counts),
+    TS_TEST(rule8_a_range_of_ports_that_is_used_up_is_named),
+    TS_TEST(what_the_options_name_and_does_not_exist_is_refused),
+    TS_TEST(the_next_address_is_tried),
+    TS_TEST(a_peer_of_another_transport_has_no_path),
+    TS_TEST(device_memory_is_refused),
+};
+
+TS_LIST(ts_list_stream, tests);
