@@ -17,9 +17,9 @@ static bool about_streams(void) {
 }
 
 static ropeway_connector_options_t of_stream(void) {
+    static ts_option_texts_t texts;
     ropeway_connector_options_t options;
-    char name[256];
-    ts_connector_options("", name, &options);
+    ts_connector_options("", &texts, &options);
     options.encryption = NULL;
     return options;
 }
