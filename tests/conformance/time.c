@@ -97,6 +97,7 @@ static void rule4_a_stopped_writer_is_found_by_the_stall_limit(void **state) {
 
 static void rule4_the_deadline_ends_a_transfer_that_hangs(void **state) {
     (void)state;
+    ts_peer_need_processes();
     ropeway_connector_t *connector = ts_connect("quiet_ms=200");
     ts_peer_t *peer = ts_new_peer("quiet_ms=200");
     static const ropeway_operation_kind_t kinds[] = {ROPEWAY_OPERATION_READ,
