@@ -84,15 +84,15 @@ static int allow_host(struct cli_hosts *hosts, const char *name) {
 static bool find_time(int option, struct cli_serve_options *options, const char **name,
                       uint32_t *min_ms, uint32_t **ms) {
     const struct {
-        int option;
         const char *name;
-        uint32_t min_ms;
         uint32_t *ms;
+        int option;
+        uint32_t min_ms;
     } times[] = {
-        {'g', "--grace", 0, &options->grace_ms},
-        {'b', "--begin-limit", 1, &options->limits.begin_ms},
-        {'S', "--stall-limit", 1, &options->limits.stall_ms},
-        {'d', "--deadline", 1, &options->deadline_ms},
+        {"--grace", &options->grace_ms, 'g', 0},
+        {"--begin-limit", &options->limits.begin_ms, 'b', 1},
+        {"--stall-limit", &options->limits.stall_ms, 'S', 1},
+        {"--deadline", &options->deadline_ms, 'd', 1},
     };
     for (size_t i = 0; i < sizeof times / sizeof *times; i++) {
         if (times[i].option == option) {

@@ -223,7 +223,7 @@ static ropeway_error_t listen_everywhere(rw_stream_t *stream, const rw_listen_wi
 }
 
 static bool hears_v6(const rw_stream_t *stream) RW_LOCKED {
-    rw_place_t bound;
+    rw_place_t bound = {.any.sa_family = AF_UNSPEC};
     socklen_t size = sizeof bound;
 
     return getsockname(stream->listeners[0].watcher.fd, &bound.any, &size) == 0 &&
