@@ -29,7 +29,7 @@ def test_every_option_is_taken_by_its_name():
     others = {name: value for name, value in _core.OPTIONS.items() if name not in PARAMETERS}
     ropeway.Connector(**others).close()
     for name in PARAMETERS - {"name", "transports", "net_devices", "interop"}:
-        with pytest.raises(TypeError, match=f"no option '{name}'; it has chunk_size, "):
+        with pytest.raises(TypeError, match=f"no option '{name}'; it has advertise, "):
             ropeway.Connector(**{name: 1})
 
 
