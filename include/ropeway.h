@@ -221,9 +221,9 @@ ROPEWAY_API void ropeway_connector_options_init(ropeway_connector_options_t *opt
 /* Creates a connector and starts its progress thread. options: NULL for the defaults; copied.
  * Environment variables UCX_* override the library's own UCX settings.
  * Errors: ERR_INVALID_ARGUMENT, ERR_NO_MEMORY, ERR_TRANSPORT (UCX can't start: the sentence says
- * which setting or transport), ERR_UNSUPPORTED (the loaded UCX is older than 1.22), ERR_SYSTEM (of
- * a stream: the port can't be had),
- * ERR_FORKED (the parent had a connector when this process was forked: UCX does not work here). */
+ * which setting or transport), ERR_UNSUPPORTED (the loaded UCX is older than 1.22), ERR_SYSTEM
+ * (among others, of a stream: the port can't be had), ERR_FORKED (the parent had a connector when
+ * this process was forked: UCX does not work here). */
 ROPEWAY_API ropeway_error_t ropeway_connector_create(const ropeway_connector_options_t *options,
                                                      ropeway_connector_t **connector);
 
