@@ -34,8 +34,6 @@ ropeway_error_t rw_spawn(pthread_t *thread, void *(*run)(void *), void *argument
 /* A descriptor that polls readable once the process has ended; -1, with errno, when there is none.
  */
 int rw_process_open(pid_t process);
-/* Whether a descriptor of the above says that its process has ended. */
-bool rw_process_has_ended(int process);
 
 /* ---- forks (fork.c) ---- */
 

@@ -146,10 +146,6 @@ void rw_wire_turn(rw_wire_t *wire) {
     wire->drained = false;
 }
 
-bool rw_wire_has_more(const rw_wire_t *wire) {
-    return wire->ssl != NULL && SSL_has_pending(wire->ssl) == 1;
-}
-
 static ssize_t read_tls(rw_wire_t *wire, const struct iovec *pieces, int count) {
     ssize_t total = 0;
 

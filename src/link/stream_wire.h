@@ -43,8 +43,6 @@ int rw_wire_shake(rw_wire_t *wire);
 void rw_wire_turn(rw_wire_t *wire);
 /* Fills memory, in order. The number of bytes, or RW_WIRE_*. */
 ssize_t rw_wire_read(rw_wire_t *wire, const struct iovec *pieces, int count);
-/* Whether a read may give bytes though the socket has none. */
-bool rw_wire_has_more(const rw_wire_t *wire);
 /* Takes bytes; the memory is not needed afterwards. The number of bytes, or RW_WIRE_*. */
 ssize_t rw_wire_write(rw_wire_t *wire, const struct iovec *pieces, int count);
 /* Sends what was taken. 1: all has gone to the kernel; else RW_WIRE_*. */
