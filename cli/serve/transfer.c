@@ -166,6 +166,7 @@ bool cli_transfers_start(struct cli_transfers *transfers, struct cli_transfer *t
     if (error == ROPEWAY_OK) {
         transfer->begin_limit_ms = transfers->limits.begin_ms;
         transfer->started_ms = cli_now_ms();
+        transfer->pace.since_ms = transfer->started_ms; /* it may begin before the first look */
         transfer->begin_by_ms = transfer->started_ms + transfer->begin_limit_ms;
         *transfers->last = transfer;
         transfers->last = &transfer->next;
