@@ -43,11 +43,19 @@ class Log(TestCase):
             self.assertRegex(line["time"], r"\A\d{4}-\d\d-\d\dT[\d:.]{12}Z\Z")
             self.assertTrue(line["peer"].startswith("127.0.0.1" if CHANNEL == "http" else "_INBOX."))
 
+    @staticmethod
+    def stopped_amid_a_range(server, getting):
+        getting.send_signal(signal.SIGSTOP)
+        if all(server.metrics()["ropeway_operations_live"] > 0 for _ in range(20)):
+            return True
+        getting.send_signal(signal.SIGCONT)
+        return False
+
     def test_a_client_that_dies_leaves_a_line_with_the_error(self):
         self.write_sparse("big", 4096 * MIB)
-        with Server("--log-format", "json", self.offered) as server:
-            getting = self.start_get("-o", "-", server.url + "big")
-            getting.stdout.read(MIB)
+        with Server("--log-format", "json", "--begin-limit", "1", self.offered) as server:
+            getting = self.start_get("-o", "/dev/null", server.url + "big")
+            wait_for(lambda: self.stopped_amid_a_range(server, getting), "a range on its way")
             getting.kill()
             getting.communicate()
             wait_for(lambda: server.metrics()["ropeway_operations_live"] == 0, "the end")
