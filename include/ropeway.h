@@ -182,8 +182,8 @@ typedef void (*ropeway_log_fn)(void *arg, ropeway_log_level_t level, const char 
     NUMBER(uint32_t, max_peers, 4096, 1, UINT32_MAX,                                               \
            "connections at a time; idle ones are closed first")                                    \
     TEXT(const char *, transports, NULL, 0, SIZE_MAX,                                              \
-         "as UCX_TLS, e.g. tcp,self; or stream; NULL: UCX_TLS, or all; see ropeway(7) for "        \
-         "stream, and for queues in shared memory")                                                \
+         "as UCX_TLS, e.g. tcp,self; or of stream, local and pull; NULL: UCX_TLS, or all; see "    \
+         "ropeway(7) for these, and for queues in shared memory")                                  \
     TEXT(const char *, net_devices, NULL, 0, SIZE_MAX,                                             \
          "as UCX_NET_DEVICES, e.g. eth0; NULL: that, or all")                                      \
     NUMBER(uint32_t, interop, 0, 0, 1,                                                             \
@@ -196,7 +196,7 @@ typedef void (*ropeway_log_fn)(void *arg, ropeway_log_level_t level, const char 
            "takes about 6 MB on either side")                                                      \
     NUMBER(uint32_t, queue_after, 8, 1, UINT32_MAX,                                                \
            "operations begun on a peer and completed before it is asked for a queue")              \
-    /* Of transports "stream" alone: TCP with TLS 1.3 by Ropeway itself, for host memory. */       \
+    /* Of the transport "stream" alone: TCP with TLS 1.3 by Ropeway itself, for host memory. */    \
     TEXT(const char *, encryption, NULL, 0, SIZE_MAX,                                              \
          "auto: except between loopback addresses; off; required. Of two sides the stricter one "  \
          "counts. NULL: auto")                                                                     \

@@ -83,8 +83,7 @@ static ropeway_error_t open_links(ropeway_connector_t *connector) {
     const rw_link_kind_t *kind = rw_links_find_kind(transports);
 
     if (kind == NULL) {
-        kind = transports != NULL && strcmp(transports, rw_stream_kind.name) == 0 ? &rw_stream_kind
-                                                                                  : &rw_ucx_kind;
+        kind = rw_ways_are_named(transports) ? &rw_stream_kind : &rw_ucx_kind;
     }
     return rw_links_open(connector, kind, &rw_native_link_user);
 }

@@ -35,6 +35,7 @@ typedef struct rw_flight {
     bool to_device;  /* out: the other side's memory is not all host memory */
     ropeway_device_t device; /* where the memory is; the pieces of one flight lie in one place */
     void *registration;      /* of the memory with the link or mover; NULL: none */
+    uint64_t loan;           /* the link's name for it while it is lent */
     uint64_t offset;         /* for the owner: where in the operation the bytes belong */
     size_t length;           /* bytes of payload, in all pieces */
     size_t count;            /* pieces; at most what the link says */

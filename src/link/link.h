@@ -62,7 +62,7 @@ typedef struct rw_link_kind {
     size_t frame_max; /* bytes of a bulk frame's payload; 0: any number */
     bool is_private;  /* frames name their link: nobody else can send through it */
     bool knows_peer;  /* private, and each side knows whom it reaches: requests need no hello */
-    bool pushes;      /* bytes go in frames: none are lent */
+    bool pushes;      /* bytes go in frames: none are lent, unless a link says so (lends) */
     bool host_only;   /* it moves host memory alone */
     bool is_quick;    /* see rw_situation_t in operation/decide.h */
 
@@ -113,6 +113,7 @@ struct rw_link {
     struct rw_peer *peer;       /* with a reference; written once */
     unsigned references
         RW_GUARDED;             /* operations that use it, and 1 of the kind until it is closed */
+    bool lends RW_GUARDED;      /* the other side can fetch bytes: any number in one flight */
     size_t flights RW_GUARDED;  /* that it has taken, where the kind counts them */
     size_t refusals RW_GUARDED; /* on their way; the protocol counts them */
     char path[128] RW_GUARDED;  /* see rw_link_path() */

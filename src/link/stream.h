@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Links that are TCP connections, with TLS 1.3 where it is wanted; RFC-like details are in
- * docs/wire.md, the promises in SECURITY.md. The files, each of which knows those before it only:
+ * Links that are connections: of TCP, with TLS 1.3 where it is wanted, or of a Unix socket between
+ * processes of one user on one host. Details are in docs/wire.md, the promises in SECURITY.md. The
+ * files, each of which knows those before it only:
  *
  *   stream_frame      greetings and frames as bytes
  *   stream_address    socket addresses, in a hello and as text
+ *   stream_local      Unix sockets, for peers on this host
  *   stream_identity   the connector's key, and TLS as we use it
  *   stream_wire       a socket's bytes, in clear or encrypted
  *   stream_out        what waits to be sent, and who is next
@@ -12,6 +14,7 @@
  *   stream_dial       attempts to connect
  *   stream_begin      how a connection begins
  *   stream_link       its turns, and its end
+ *   stream_pull       fetching bytes from a process on this host
  *   stream_places     where to listen, and where peers shall connect to
  *   stream_listen     sockets that listen, and strangers
  *   stream_kind       the kind of link, and its poller
@@ -33,6 +36,8 @@
 #include "link/stream_dial.h"
 #include "link/stream_in.h"
 #include "link/stream_out.h"
+#include "link/stream_places.h"
+#include "link/stream_pull.h"
 
 #define RW_STREAM_SLICE ((size_t)256 << 10)
 
@@ -46,11 +51,12 @@ typedef struct rw_listener {
 
 /* A connector's part. */
 typedef struct rw_stream {
-    ropeway_connector_t *connector; /* written once */
-    rw_identity_t identity;         /* written once */
-    rw_encryption_t encryption;     /* written once */
-    rw_stream_address_t address;    /* of our hello; written once */
-    rw_listener_t listeners[RW_PLACES_MAX] RW_GUARDED;
+    ropeway_connector_t *connector;                        /* written once */
+    rw_identity_t identity;                                /* written once */
+    rw_ways_t ways;                                        /* written once */
+    rw_encryption_t encryption;                            /* written once */
+    rw_stream_address_t address;                           /* of our hello; written once */
+    rw_listener_t listeners[RW_PLACES_MAX + 1] RW_GUARDED; /* those of TCP first */
     size_t listener_count RW_GUARDED;
     bool turns_away RW_GUARDED;  /* there are no descriptors to let anybody in */
     rw_timer_t retry RW_GUARDED; /* when to look whether there are some again */
@@ -63,6 +69,7 @@ typedef struct rw_stream {
     rw_node_t pending RW_GUARDED;    /* links of strangers, oldest first */
     size_t pending_count RW_GUARDED;
     bool moved RW_GUARDED; /* something has, in this step */
+    rw_puller_t puller;
 } rw_stream_t;
 
 typedef enum rw_stream_state {
@@ -94,6 +101,13 @@ typedef struct rw_stream_link {
     rw_encryption_t wanted;    /* not accepted: the stricter side's wish; written once */
     uint8_t fingerprint[RW_FINGERPRINT_BYTES]; /* not accepted: the other side's; written once */
     rw_place_t place RW_GUARDED;               /* of the other side, once connected */
+    pid_t pid RW_GUARDED;                      /* by a Unix socket: its process; 0: not seen */
+    int process RW_GUARDED;                    /* shows when that has ended; -1: not open */
+    rw_node_t pulls RW_GUARDED;                /* what is fetched from it */
+    uint8_t nonce[RW_NONCE_BYTES] RW_GUARDED;  /* for it to look at */
+    bool asked RW_GUARDED;                     /* it was asked to */
+    bool answered RW_GUARDED;                  /* it has asked us to look */
+    bool fetches RW_GUARDED;                   /* we can fetch from it */
     uint8_t greeting[RW_GREETING_BYTES] RW_GUARDED; /* what has come of it */
     size_t greeted RW_GUARDED;                      /* bytes of it */
     size_t budget RW_GUARDED;                       /* bytes that may still be sent in this turn */
@@ -118,12 +132,18 @@ ropeway_error_t rw_stream_send(rw_link_t *link, rw_flight_t *flight) RW_LOCKED;
 void rw_stream_abandon(rw_link_t *link, void *tag) RW_LOCKED;
 void rw_stream_close(rw_link_t *link, rw_close_t how) RW_LOCKED;
 
+/* As rw_in_t's on_word. */
+const char *rw_stream_on_word(rw_link_t *link, const rw_head_t *head,
+                              const uint8_t *payload) RW_LOCKED;
 /* Sends a stranger away. */
 void rw_stream_dismiss(rw_stream_link_t *link) RW_LOCKED;
 /* A turn of one that is ready. */
 void rw_stream_turn(rw_stream_link_t *link) RW_LOCKED;
 /* Closes one that has ended. */
 void rw_stream_finish(rw_stream_link_t *link) RW_LOCKED;
+/* Sends a frame of the link's own, unless it is closing. */
+void rw_stream_say(rw_stream_link_t *link, rw_frame_class_t class, const void *payload,
+                   size_t length) RW_LOCKED;
 /* It has a turn in the next step. */
 void rw_stream_call(rw_stream_link_t *link) RW_LOCKED;
 /* Waits for what the link needs of its socket. */

@@ -5,28 +5,38 @@
 #include "base/bytes.h"
 
 #include <arpa/inet.h>
+#include <stddef.h>
 #include <stdio.h>
 
 /* Address: "RWSA" version:1 encryption:1 zero:2, and then fields: tag:1 length:1 value. Fields
  * whose tag is not known are left alone. */
 enum { AT_VERSION = 4, AT_ENCRYPTION = 5, AT_ZERO = 6, ADDRESS_FIXED = 8 };
-enum { TAG_FINGERPRINT = 1, TAG_IPV4 = 2, TAG_IPV6 = 3 };
+enum { TAG_FINGERPRINT = 1, TAG_IPV4 = 2, TAG_IPV6 = 3, TAG_LOCAL = 4 };
 enum { IPV4_BYTES = 6, IPV6_BYTES = 18 }; /* the address, then the port; both as networks have it */
 
 /* ---- socket addresses ---- */
 
 socklen_t rw_place_length(const rw_place_t *place) {
+    const struct sockaddr_un *local = &place->local;
+
+    if (rw_place_is_local(place)) { /* a name in the abstract namespace begins with a NUL */
+        return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 +
+                           strnlen(local->sun_path + 1, sizeof local->sun_path - 1));
+    }
     return place->any.sa_family == AF_INET6 ? sizeof place->v6 : sizeof place->v4;
 }
 
 uint16_t rw_place_port(const rw_place_t *place) {
+    if (rw_place_is_local(place)) {
+        return 0;
+    }
     return ntohs(place->any.sa_family == AF_INET6 ? place->v6.sin6_port : place->v4.sin_port);
 }
 
 void rw_place_set_port(rw_place_t *place, uint16_t port) {
     if (place->any.sa_family == AF_INET6) {
         place->v6.sin6_port = htons(port);
-    } else {
+    } else if (!rw_place_is_local(place)) {
         place->v4.sin_port = htons(port);
     }
 }
@@ -44,6 +54,9 @@ void rw_place_unmap(rw_place_t *place) {
 bool rw_place_is_loopback(const rw_place_t *place) {
     rw_place_t bare = *place;
 
+    if (rw_place_is_local(place)) {
+        return true;
+    }
     rw_place_unmap(&bare);
     return bare.any.sa_family == AF_INET6 ? IN6_IS_ADDR_LOOPBACK(&bare.v6.sin6_addr)
                                           : ntohl(bare.v4.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
@@ -72,7 +85,9 @@ void rw_place_write(const rw_place_t *place, char text[RW_PLACE_TEXT]) {
     rw_place_t bare = *place;
 
     rw_place_unmap(&bare);
-    if (bare.any.sa_family == AF_INET6) {
+    if (rw_place_is_local(&bare)) {
+        snprintf(text, RW_PLACE_TEXT, "a Unix socket");
+    } else if (bare.any.sa_family == AF_INET6) {
         inet_ntop(AF_INET6, &bare.v6.sin6_addr, address, sizeof address);
         snprintf(text, RW_PLACE_TEXT, "[%s]:%u", address, rw_place_port(&bare));
     } else {
@@ -135,6 +150,9 @@ size_t rw_stream_address_encode(const rw_stream_address_t *address, uint8_t byte
     for (size_t i = 0; i < address->count; i++) {
         at = put_place(at, &address->places[i]);
     }
+    if (address->local) {
+        at = put_field(at, TAG_LOCAL, "", 0);
+    }
     return (size_t)(at - bytes);
 }
 
@@ -174,6 +192,9 @@ static bool take_field(uint8_t tag, const uint8_t *value, size_t length,
         return length == IPV4_BYTES && take_place(value, length, address);
     case TAG_IPV6:
         return length == IPV6_BYTES && take_place(value, length, address);
+    case TAG_LOCAL:
+        address->local = true;
+        return length == 0;
     default:
         return true;
     }
@@ -204,6 +225,7 @@ const char *rw_stream_address_decode(const uint8_t *bytes, size_t length,
         }
         at += 2 + size;
     }
-    return at == length && has_fingerprint && address->count > 0 ? NULL
-                                                                 : "its addresses are malformed";
+    return at == length && has_fingerprint && (address->count > 0 || address->local)
+               ? NULL
+               : "its addresses are malformed";
 }

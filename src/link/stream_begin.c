@@ -3,6 +3,7 @@
 #include "link/stream.h"
 
 #include "base/error.h"
+#include "link/stream_local.h"
 
 #include <errno.h>
 #include <sodium.h>
@@ -41,7 +42,7 @@ static bool wants_tls(rw_encryption_t wanted, int fd, const rw_place_t *place) {
     socklen_t size = sizeof own;
 
     return wanted == RW_ENCRYPT_REQUIRED ||
-           (wanted == RW_ENCRYPT_AUTO &&
+           (wanted == RW_ENCRYPT_AUTO && !rw_place_is_local(place) &&
             !(rw_place_is_loopback(place) && getsockname(fd, &own.any, &size) == 0 &&
               rw_place_is_loopback(&own)));
 }
@@ -65,10 +66,15 @@ static void open_now(rw_stream_link_t *link) RW_LOCKED {
         return;
     }
     link->state = RW_STREAM_OPEN;
-    rw_place_write(&link->place, place);
-    snprintf(link->base.path, sizeof link->base.path, "tcp/%s%s%s", place,
-             link->wire.ssl != NULL ? " " : "",
-             link->wire.ssl != NULL ? SSL_get_version(link->wire.ssl) : "");
+    if (rw_place_is_local(&link->place)) {
+        snprintf(link->base.path, sizeof link->base.path, "local");
+        rw_pull_ask(link);
+    } else {
+        rw_place_write(&link->place, place);
+        snprintf(link->base.path, sizeof link->base.path, "tcp/%s%s%s", place,
+                 link->wire.ssl != NULL ? " " : "",
+                 link->wire.ssl != NULL ? SSL_get_version(link->wire.ssl) : "");
+    }
     rw_stream_call(link);
 }
 
@@ -98,6 +104,10 @@ static void on_connected(rw_dial_t *dial, int fd) RW_LOCKED {
     link->watched = 0;
     rw_wire_open(&link->wire, fd);
     link->watcher.fd = fd;
+    if (rw_place_is_local(&link->place) && !rw_local_is_ours(fd, &link->pid)) {
+        reject_place(link, "it belongs to another user");
+        return;
+    }
     call.tls = wants_tls(link->wanted, fd, &link->place);
     if (!send_greeting(link, &call) ||
         (call.tls && !rw_wire_start_tls(&link->wire, &link->stream->identity, link->fingerprint))) {
@@ -239,14 +249,17 @@ static rw_stream_link_t *make(rw_stream_t *stream, bool accepted) RW_LOCKED {
     link->accepted = accepted;
     link->watcher = (rw_watcher_t){.fd = -1, .on_event = rw_stream_on_ready};
     link->wire.fd = -1;
+    link->process = -1;
     link->timer.run = rw_stream_on_late;
     link->budget = RW_STREAM_SLICE;
     rw_list_init(&link->node);
     rw_list_init(&link->ready);
     rw_list_init(&link->ended);
     rw_list_init(&link->pending);
+    rw_list_init(&link->pulls);
     has_out = rw_out_init(&link->out);
     has_in = rw_in_init(&link->in, &link->base);
+    link->in.on_word = rw_stream_on_word;
     has_timer = rw_timer_promise(&stream->connector->timers);
     if (has_out && has_in && has_timer) {
         rw_list_append(&stream->links, &link->node);
@@ -273,6 +286,9 @@ void rw_stream_accept(rw_stream_t *stream, int fd, const rw_place_t *from) {
     link->watcher.fd = fd;
     link->place = *from;
     link->state = RW_STREAM_GREETING;
+    if (rw_place_is_local(from) && !rw_local_is_ours(fd, &link->pid)) {
+        rw_stream_end(link); /* it comes by TCP, where it has to prove more */
+    }
     rw_list_append(&stream->pending, &link->pending);
     stream->pending_count++;
     rw_stream_set_timer(link, rw_now() + STRANGER_PATIENCE);
@@ -283,19 +299,30 @@ void rw_stream_accept(rw_stream_t *stream, int fd, const rw_place_t *from) {
     rw_stream_call(link);
 }
 
-/* Loopback addresses are for peers on this host; others can hardly be meant by them. */
-static void sort_places(rw_stream_address_t *address, bool local_first) {
-    rw_place_t sorted[RW_PLACES_MAX];
+/* Where to try to connect, in order. Loopback addresses are for peers on this host; others can
+ * hardly be meant by them. Returns how many there are. */
+static size_t choose_places(const rw_stream_t *stream, const rw_stream_address_t *address,
+                            bool on_this_host, rw_place_t places[RW_DIAL_MAX]) {
+    bool encrypt =
+        address->encryption == RW_ENCRYPT_REQUIRED || stream->encryption == RW_ENCRYPT_REQUIRED;
     size_t count = 0;
 
-    for (int pass = 0; pass < 2; pass++) {
+    if (stream->ways.local && address->local && on_this_host && !encrypt) {
+        rw_local_place(address->fingerprint, &places[count++]);
+    }
+    for (int pass = 0; pass < 2 && stream->ways.tcp; pass++) {
         for (size_t i = 0; i < address->count; i++) {
-            if (rw_place_is_loopback(&address->places[i]) == (local_first == (pass == 0))) {
-                sorted[count++] = address->places[i];
+            if (rw_place_is_loopback(&address->places[i]) == (on_this_host == (pass == 0))) {
+                places[count++] = address->places[i];
             }
         }
     }
-    memcpy(address->places, sorted, sizeof sorted);
+    return count;
+}
+
+static bool is_on_this_host(const ropeway_connector_t *connector, const rw_hello_t *hello) {
+    return !sodium_is_zero(hello->scope, RW_ID_BYTES) &&
+           memcmp(hello->scope, connector->peers->scope, RW_ID_BYTES) == 0;
 }
 
 ropeway_error_t rw_stream_open(rw_peer_t *peer, const rw_hello_t *hello, rw_link_t **result) {
@@ -303,18 +330,22 @@ ropeway_error_t rw_stream_open(rw_peer_t *peer, const rw_hello_t *hello, rw_link
     rw_stream_t *stream = connector->links->state;
     rw_stream_address_t address;
     const char *wrong = rw_stream_address_decode(hello->address, hello->address_length, &address);
+    rw_place_t places[RW_DIAL_MAX];
     rw_stream_link_t *link;
+    size_t count = 0;
 
+    if (wrong == NULL) {
+        count = choose_places(stream, &address, is_on_this_host(connector, hello), places);
+        wrong = count == 0 ? "both sides have no way in common" : NULL;
+    }
     if (wrong != NULL) {
         return rw_fail(ROPEWAY_ERR_NO_PATH,
-                       "the peer \"%s\" can't be reached by the transport \"stream\": %s",
-                       hello->name, wrong);
+                       "the peer \"%s\" can't be reached by the transport \"%s\": %s", hello->name,
+                       connector->options.transports, wrong);
     }
-    sort_places(&address, !sodium_is_zero(hello->scope, RW_ID_BYTES) &&
-                              memcmp(hello->scope, connector->peers->scope, RW_ID_BYTES) == 0);
     link = make(stream, false);
-    if (link != NULL && !rw_dial_init(&link->dial, &connector->timers, &stream->events,
-                                      address.places, address.count)) {
+    if (link != NULL &&
+        !rw_dial_init(&link->dial, &connector->timers, &stream->events, places, count)) {
         rw_stream_end(link);
         link = NULL;
     }

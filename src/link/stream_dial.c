@@ -140,7 +140,7 @@ static void on_delay(rw_timer_t *timer, uint64_t now) RW_LOCKED {
 
 bool rw_dial_init(rw_dial_t *dial, rw_timers_t *timers, rw_events_t *events,
                   const rw_place_t *places, size_t count) {
-    rw_assert(count > 0 && count <= RW_PLACES_MAX);
+    rw_assert(count > 0 && count <= RW_DIAL_MAX);
     if (!rw_timer_promise(timers)) {
         return false;
     }

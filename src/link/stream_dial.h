@@ -9,6 +9,8 @@
 #include "base/connector.h"
 #include "link/stream_address.h"
 
+#define RW_DIAL_MAX (RW_PLACES_MAX + 1) /* addresses of a peer, and its Unix socket */
+
 struct rw_dial;
 
 /* An attempt. */
@@ -22,8 +24,8 @@ typedef struct rw_dial {
     rw_timers_t *timers;
     rw_events_t *events;
     rw_timer_t timer; /* when to try the next */
-    rw_place_t places[RW_PLACES_MAX];
-    rw_try_t tries[RW_PLACES_MAX];
+    rw_place_t places[RW_DIAL_MAX];
+    rw_try_t tries[RW_DIAL_MAX];
     size_t count;
     size_t current; /* index of the place that answered last */
     bool answered;  /* a place was reached and was of no use */
@@ -45,7 +47,8 @@ void rw_dial_reject(rw_dial_t *dial, const char *why) RW_LOCKED;
 /* Ends what is under way. Also on zeroes. */
 void rw_dial_stop(rw_dial_t *dial) RW_LOCKED;
 
-/* How every socket of ours is set. keepalive_ms: how soon a dead host is asked for a sign. */
+/* How every TCP socket of ours is set; others are left as they are. keepalive_ms: how soon a dead
+ * host is asked for a sign. */
 void rw_socket_tune(int fd, uint32_t keepalive_ms);
 
 #endif

@@ -59,23 +59,70 @@ void rw_head_encode(const rw_head_t *head, uint8_t bytes[RW_HEAD_BYTES]) {
     memcpy(bytes + AT_HEADER, head->header, head->header_length);
 }
 
+/* Payloads, by class; those of the last four have just this length. */
+static const size_t longest[] = {[RW_FRAME_CONTROL] = RW_STREAM_CONTROL_MAX,
+                                 [RW_FRAME_BULK] = RW_STREAM_BULK_MAX,
+                                 [RW_FRAME_LENT] = RW_LOAN_BYTES,
+                                 [RW_FRAME_FETCHED] = RW_FETCHED_BYTES,
+                                 [RW_FRAME_PROBE] = RW_PROBE_BYTES,
+                                 [RW_FRAME_PROBED] = 0};
+
 const char *rw_head_decode(const uint8_t bytes[RW_HEAD_BYTES], rw_head_t *head) {
     head->length = rw_get32(bytes);
     head->class = bytes[AT_CLASS];
     head->header_length = bytes[AT_HEADER_LENGTH];
-    if (head->class != RW_FRAME_CONTROL && head->class != RW_FRAME_BULK) {
+    if (head->class == 0 || head->class > RW_FRAME_CLASSES) {
         return "a frame of a class that does not exist";
     }
-    if (head->length >
-        (head->class == RW_FRAME_BULK ? RW_STREAM_BULK_MAX : RW_STREAM_CONTROL_MAX)) {
+    if (head->length > longest[head->class]) {
         return "a frame that is longer than any may be";
     }
-    if (head->header_length == 0 || head->header_length > RW_HEAD_HEADER ||
-        !all_zero(bytes + AT_PAD, AT_HEADER - AT_PAD) ||
+    if (head->class >= RW_FRAME_LENT && head->length < longest[head->class]) {
+        return "a frame that is shorter than those of its class are";
+    }
+    if ((head->header_length == 0) != (head->class >= RW_FRAME_FETCHED) ||
+        head->header_length > RW_HEAD_HEADER || !all_zero(bytes + AT_PAD, AT_HEADER - AT_PAD) ||
         !all_zero(bytes + AT_HEADER + head->header_length,
                   (size_t)RW_HEAD_HEADER - head->header_length)) {
         return "a frame whose head is malformed";
     }
     memcpy(head->header, bytes + AT_HEADER, RW_HEAD_HEADER);
     return NULL;
+}
+
+/* ---- payloads of the link's own ---- */
+
+/* Loan: id:8 address:8 length:8; fetched: id:8 failed:1; probe: address:8 nonce:32 */
+enum { AT_ADDRESS = 8, AT_LENGTH = 16, AT_FAILED = 8, AT_NONCE = 8 };
+
+void rw_loan_encode(const rw_loan_t *loan, uint8_t bytes[RW_LOAN_BYTES]) {
+    rw_put64(bytes, loan->id);
+    rw_put64(bytes + AT_ADDRESS, loan->address);
+    rw_put64(bytes + AT_LENGTH, loan->length);
+}
+
+void rw_loan_decode(const uint8_t bytes[RW_LOAN_BYTES], rw_loan_t *loan) {
+    loan->id = rw_get64(bytes);
+    loan->address = rw_get64(bytes + AT_ADDRESS);
+    loan->length = rw_get64(bytes + AT_LENGTH);
+}
+
+void rw_fetched_encode(const rw_fetched_t *fetched, uint8_t bytes[RW_FETCHED_BYTES]) {
+    rw_put64(bytes, fetched->id);
+    bytes[AT_FAILED] = fetched->failed;
+}
+
+void rw_fetched_decode(const uint8_t bytes[RW_FETCHED_BYTES], rw_fetched_t *fetched) {
+    fetched->id = rw_get64(bytes);
+    fetched->failed = bytes[AT_FAILED] != 0;
+}
+
+void rw_probe_encode(const rw_probe_t *probe, uint8_t bytes[RW_PROBE_BYTES]) {
+    rw_put64(bytes, probe->address);
+    memcpy(bytes + AT_NONCE, probe->nonce, RW_NONCE_BYTES);
+}
+
+void rw_probe_decode(const uint8_t bytes[RW_PROBE_BYTES], rw_probe_t *probe) {
+    probe->address = rw_get64(bytes);
+    memcpy(probe->nonce, bytes + AT_NONCE, RW_NONCE_BYTES);
 }

@@ -56,7 +56,16 @@ bool rw_greeting_decode(const uint8_t bytes[RW_GREETING_BYTES], rw_greeting_kind
 #define RW_STREAM_CONTROL_MAX ((size_t)15 << 10)
 #define RW_STREAM_BULK_MAX ((size_t)256 << 10)
 
-typedef enum rw_frame_class { RW_FRAME_CONTROL = 1, RW_FRAME_BULK = 2 } rw_frame_class_t;
+typedef enum rw_frame_class {
+    RW_FRAME_CONTROL = 1,
+    RW_FRAME_BULK = 2,
+    /* Between processes of one user on one host only; see stream_pull.h. */
+    RW_FRAME_LENT = 3,    /* a bulk frame whose bytes are to be fetched: rw_loan_t */
+    RW_FRAME_FETCHED = 4, /* what became of one: rw_fetched_t */
+    RW_FRAME_PROBE = 5,   /* look whether you can fetch: rw_probe_t */
+    RW_FRAME_PROBED = 6   /* you can lend: nothing */
+} rw_frame_class_t;
+#define RW_FRAME_CLASSES 6
 
 /* Behind the payload of a bulk frame, if it has one. */
 typedef enum rw_trailer {
@@ -67,13 +76,43 @@ typedef enum rw_trailer {
 typedef struct rw_head {
     uint32_t length;       /* of the payload */
     uint8_t class;         /* rw_frame_class_t */
-    uint8_t header_length; /* 1 to RW_HEAD_HEADER */
+    uint8_t header_length; /* 1 to RW_HEAD_HEADER; 0 from RW_FRAME_FETCHED on */
     uint8_t header[RW_HEAD_HEADER];
 } rw_head_t;
 
 void rw_head_encode(const rw_head_t *head, uint8_t bytes[RW_HEAD_BYTES]);
 /* NULL, or what is wrong with it, as a phrase. */
 const char *rw_head_decode(const uint8_t bytes[RW_HEAD_BYTES], rw_head_t *head);
+
+/* Bytes to be fetched. */
+typedef struct rw_loan {
+    uint64_t id; /* the lender's name for it */
+    uint64_t address;
+    uint64_t length;
+} rw_loan_t;
+
+typedef struct rw_fetched {
+    uint64_t id;
+    uint8_t failed; /* 1: the memory can't be read; no more should be lent */
+} rw_fetched_t;
+
+#define RW_NONCE_BYTES 32
+typedef struct rw_probe {
+    uint64_t address;
+    uint8_t nonce[RW_NONCE_BYTES]; /* what is there */
+} rw_probe_t;
+
+#define RW_LOAN_BYTES 24
+#define RW_FETCHED_BYTES 9
+#define RW_PROBE_BYTES 40
+#define RW_WORD_MAX 40 /* the longest of these */
+
+void rw_loan_encode(const rw_loan_t *loan, uint8_t bytes[RW_LOAN_BYTES]);
+void rw_loan_decode(const uint8_t bytes[RW_LOAN_BYTES], rw_loan_t *loan);
+void rw_fetched_encode(const rw_fetched_t *fetched, uint8_t bytes[RW_FETCHED_BYTES]);
+void rw_fetched_decode(const uint8_t bytes[RW_FETCHED_BYTES], rw_fetched_t *fetched);
+void rw_probe_encode(const rw_probe_t *probe, uint8_t bytes[RW_PROBE_BYTES]);
+void rw_probe_decode(const uint8_t bytes[RW_PROBE_BYTES], rw_probe_t *probe);
 
 static inline bool rw_head_has_trailer(const rw_head_t *head) {
     return head->class == RW_FRAME_BULK && head->length > 0;

@@ -53,7 +53,9 @@ static void show_whole(rw_in_t *in, const rw_head_t *head, size_t length) RW_LOC
     rw_frame_t frame = describe(in, head, bytes + RW_HEAD_BYTES);
 
     in->from += length;
-    if (rw_head_has_trailer(head) && bytes[length - 1] != RW_TRAILER_WHOLE) {
+    if (head->class >= RW_FRAME_LENT) {
+        in->wrong = in->on_word(in->link, head, bytes + RW_HEAD_BYTES);
+    } else if (rw_head_has_trailer(head) && bytes[length - 1] != RW_TRAILER_WHOLE) {
         in->wrong = bytes[length - 1] == RW_TRAILER_VOID ? NULL : "a trailer that does not exist";
     } else {
         rw_assert(!show(in, &frame));

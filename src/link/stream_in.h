@@ -19,6 +19,8 @@ typedef enum rw_in_state {
 
 typedef struct rw_in {
     rw_link_t *link;
+    /* A frame that is neither control nor bulk. NULL, or what is wrong with it, as a phrase. */
+    const char *(*on_word)(rw_link_t *link, const rw_head_t *head, const uint8_t *payload);
     uint8_t *staging; /* bytes that were read and not looked at: from `from` to `to` */
     size_t from, to;
     rw_in_state_t state;

@@ -30,6 +30,7 @@ static bool poll_links(rw_poller_t *poller) RW_LOCKED {
     rw_node_t turn, *node;
 
     stream->moved = false;
+    rw_puller_collect(stream);
     rw_list_init(&turn);
     while ((node = rw_list_take(&stream->ready)) != NULL) {
         rw_list_append(&turn, node);
@@ -45,8 +46,10 @@ static bool poll_links(rw_poller_t *poller) RW_LOCKED {
 static rw_rest_t arm(rw_poller_t *poller) RW_LOCKED {
     const rw_stream_t *stream = RW_CONTAINER(poller, rw_stream_t, poller);
 
-    return rw_list_is_empty(&stream->ready) && rw_list_is_empty(&stream->ended) ? RW_ARMED
-                                                                                : RW_BUSY;
+    bool idle = rw_list_is_empty(&stream->ready) && rw_list_is_empty(&stream->ended) &&
+                !rw_puller_has_any(&stream->puller);
+
+    return idle ? RW_ARMED : RW_BUSY;
 }
 
 /* The next step looks at it. */
@@ -76,6 +79,9 @@ static ropeway_error_t open_parts(rw_stream_t *stream) RW_LOCKED {
     ropeway_error_t error = choose_encryption(connector->options.encryption, &stream->encryption);
 
     if (error == ROPEWAY_OK) {
+        error = rw_ways_read(connector->options.transports, &stream->ways);
+    }
+    if (error == ROPEWAY_OK) {
         error = rw_identity_make(&stream->identity);
     }
     if (error != ROPEWAY_OK) {
@@ -98,6 +104,7 @@ static void free_stream(rw_stream_t *stream) RW_LOCKED {
     rw_stream_unlisten(stream);
     close_ended(stream);
     rw_assert(rw_list_is_empty(&stream->links));
+    rw_puller_stop(stream);
     rw_poller_remove(&stream->poller);
     rw_events_forget(&connector->events, &stream->watcher);
     rw_events_close(&stream->events);
@@ -116,6 +123,7 @@ static ropeway_error_t listen_here(ropeway_connector_t *connector) RW_UNCHECKED 
     stream->events.epoll = -1;
     stream->watcher = (rw_watcher_t){.fd = -1, .on_event = on_ready};
     stream->poller = (rw_poller_t){.poll = poll_links, .arm = arm};
+    rw_puller_init(&stream->puller);
     rw_list_init(&stream->links);
     rw_list_init(&stream->ready);
     rw_list_init(&stream->ended);

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/log.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 
@@ -175,12 +176,87 @@ ropeway_error_t rw_stream_send(rw_link_t *base, rw_flight_t *flight) {
     return error;
 }
 
+void rw_stream_say(rw_stream_link_t *link, rw_frame_class_t class, const void *payload,
+                   size_t length) {
+    if (link->state != RW_STREAM_OPEN) {
+        return;
+    }
+    if (!rw_out_say(&link->out, class, payload, length)) {
+        rw_stream_lose(link, ROPEWAY_ERR_NO_MEMORY, "out of memory");
+    } else if (!link->writing && !link->failed && !link->blocked) {
+        write_some(link);
+        rw_stream_watch(link);
+    }
+}
+
+/* ---- loans ---- */
+
+static const char *take_loan(rw_stream_link_t *link, const rw_head_t *head,
+                             const rw_loan_t *loan) RW_LOCKED {
+    ropeway_connector_t *connector = link->stream->connector;
+    rw_frame_t frame = {.link = &link->base,
+                        .header = head->header,
+                        .header_length = head->header_length,
+                        .length = (size_t)loan->length,
+                        .lent = true};
+
+    if (!link->fetches || loan->length < RW_LOAN_MIN) {
+        return link->fetches ? "a loan of too few bytes" : "a loan that can't be fetched";
+    }
+    if (connector->links->user->on_frame(connector, &frame) == RW_FRAME_TAKEN) {
+        rw_pull_refuse(link, loan);
+    } else if (!rw_pull_fetch(link, loan, frame.place)) {
+        frame.place->done(frame.place, ROPEWAY_ERR_NO_MEMORY, "out of memory");
+        rw_pull_refuse(link, loan);
+    }
+    return NULL;
+}
+
+static void take_fetched(rw_stream_link_t *link, const rw_fetched_t *fetched) RW_LOCKED {
+    if (fetched->failed) {
+        link->base.lends = false;
+    }
+    rw_out_regain(&link->out, fetched->id, fetched->failed ? ROPEWAY_ERR_TRANSPORT : ROPEWAY_OK,
+                  fetched->failed ? "the other side can't read this memory" : "");
+}
+
+const char *rw_stream_on_word(rw_link_t *base, const rw_head_t *head, const uint8_t *payload) {
+    rw_stream_link_t *link = rw_stream_link(base);
+    rw_loan_t loan;
+    rw_fetched_t fetched;
+    rw_probe_t probe;
+
+    if (!rw_place_is_local(&link->place)) {
+        return "a frame of a class that is for one host only";
+    }
+    switch (head->class) {
+    case RW_FRAME_LENT:
+        rw_loan_decode(payload, &loan);
+        return take_loan(link, head, &loan);
+    case RW_FRAME_FETCHED:
+        rw_fetched_decode(payload, &fetched);
+        take_fetched(link, &fetched);
+        return NULL;
+    case RW_FRAME_PROBE:
+        rw_probe_decode(payload, &probe);
+        return rw_pull_answer(link, &probe);
+    default:
+        if (!link->asked) {
+            return "an answer to what was not asked";
+        }
+        link->base.lends = true;
+        snprintf(link->base.path, sizeof link->base.path, "local pull");
+        return NULL;
+    }
+}
+
 void rw_stream_abandon(rw_link_t *base, void *tag) {
     rw_stream_link_t *link = rw_stream_link(base);
 
     if (link->state < RW_STREAM_CLOSED) {
         rw_out_abandon(&link->out, tag);
         rw_in_abandon(&link->in, tag);
+        rw_pull_abandon(link, tag);
         if (link->out.begun) { /* zeroes are to be sent */
             rw_stream_call(link);
         }
@@ -196,6 +272,8 @@ void rw_stream_close(rw_link_t *base, rw_close_t how) {
     if (link->state == RW_STREAM_OPEN && how != RW_CLOSE_NOW) {
         link->state = RW_STREAM_LEAVING;
         rw_in_stop(&link->in, ROPEWAY_ERR_PEER_LOST, "the connection was closed");
+        rw_pull_abandon(link, NULL);
+        rw_out_recall(&link->out, ROPEWAY_ERR_PEER_LOST, "the connection was closed");
         rw_stream_set_timer(link, rw_now() + quiet);
         rw_stream_call(link);
     } else if (link->state != RW_STREAM_LEAVING || how == RW_CLOSE_NOW) {
@@ -233,6 +311,10 @@ void rw_stream_finish(rw_stream_link_t *link) {
     }
     rw_out_give_up(&link->out, ROPEWAY_ERR_PEER_LOST, "the connection was closed");
     rw_in_stop(&link->in, ROPEWAY_ERR_PEER_LOST, "the connection was closed");
+    if (peer != NULL) { /* a stranger was lent nothing */
+        rw_pull_abandon(link, NULL);
+    }
+    rw_pull_forget(link);
     rw_wire_close(&link->wire);
     rw_out_free(&link->out);
     rw_in_free(&link->in);

@@ -8,7 +8,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
-#include "link/stream_places.h"
+#include "link/stream_local.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -23,10 +23,13 @@
 
 /* ---- strangers ---- */
 
-/* Whether both come from the same network: /24, or /48 of IPv6. */
+/* Whether both come from the same network: this host, /24, or /48 of IPv6. */
 static bool are_neighbours(const rw_place_t *one, const rw_place_t *other) {
     if (one->any.sa_family != other->any.sa_family) {
         return false;
+    }
+    if (rw_place_is_local(one)) {
+        return true;
     }
     return one->any.sa_family == AF_INET6 ? memcmp(&one->v6.sin6_addr, &other->v6.sin6_addr, 6) == 0
                                           : memcmp(&one->v4.sin_addr, &other->v4.sin_addr, 3) == 0;
@@ -249,24 +252,56 @@ static ropeway_error_t open_door(rw_stream_t *stream, uint16_t *port) RW_LOCKED 
     return error;
 }
 
+/* Opens the Unix socket, for peers on this host. */
+static ropeway_error_t open_side_door(rw_stream_t *stream) RW_LOCKED {
+    rw_place_t place;
+    uint16_t none = 0;
+
+    rw_local_place(stream->identity.fingerprint, &place);
+    stream->address.local = listen_at(stream, &place, &none);
+    if (!stream->address.local && stream->listener_count == 0) {
+        return rw_fail(ROPEWAY_ERR_SYSTEM, "no Unix socket can be listened to: %m");
+    }
+    if (!stream->address.local) {
+        rw_log(stream->connector, ROPEWAY_LOG_WARN,
+               "no Unix socket can be listened to: %m; peers on this host come by TCP");
+    }
+    return ROPEWAY_OK;
+}
+
+/* Opens what the options ask for, and says where peers shall come. */
+static ropeway_error_t open_doors(rw_stream_t *stream) RW_LOCKED {
+    const char *advertised = stream->connector->options.advertise;
+    uint16_t port = 0;
+    ropeway_error_t error = stream->ways.tcp ? open_door(stream, &port) : ROPEWAY_OK;
+
+    for (size_t i = 0; i < stream->address.count; i++) {
+        rw_place_set_port(&stream->address.places[i], port);
+    }
+    if (error == ROPEWAY_OK && advertised != NULL && stream->ways.tcp) {
+        error = rw_places_read_advertised(advertised, port, &stream->address);
+    }
+    if (error == ROPEWAY_OK && stream->ways.local && stream->encryption != RW_ENCRYPT_REQUIRED) {
+        error = open_side_door(stream);
+    }
+    if (error == ROPEWAY_OK && stream->listener_count == 0) {
+        error = rw_fail(ROPEWAY_ERR_INVALID_ARGUMENT,
+                        "the connector option encryption is \"required\", which the transport "
+                        "\"local\" does not have; name \"stream\" beside it");
+    }
+    return error;
+}
+
 ropeway_error_t rw_stream_listen(rw_stream_t *stream) {
     ropeway_connector_t *connector = stream->connector;
-    const char *advertised = connector->options.advertise;
     char place[RW_PLACE_TEXT];
-    uint16_t port = 0;
     ropeway_error_t error;
 
     if (!rw_timer_promise(&connector->timers)) {
         return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
     }
     stream->retry.run = on_retry;
-    error = open_door(stream, &port);
-    for (size_t i = 0; i < stream->address.count; i++) {
-        rw_place_set_port(&stream->address.places[i], port);
-    }
-    if (error == ROPEWAY_OK && advertised != NULL) {
-        error = rw_places_read_advertised(advertised, port, &stream->address);
-    }
+    error = open_doors(stream);
     if (error != ROPEWAY_OK) {
         return error;
     }

@@ -18,10 +18,20 @@ typedef struct rw_lane {
     size_t credit; /* bytes that it may still send in this turn */
 } rw_lane_t;
 
+/* A frame of the link's own. */
+typedef struct rw_word {
+    rw_node_t node; /* in out->words */
+    rw_frame_class_t class;
+    size_t length;
+    uint8_t payload[RW_WORD_MAX];
+} rw_word_t;
+
 static const uint8_t zeroes[16384];
 
 bool rw_out_init(rw_out_t *out) {
     memset(out, 0, sizeof *out);
+    rw_list_init(&out->words);
+    rw_list_init(&out->lent);
     rw_list_init(&out->control);
     rw_list_init(&out->lanes);
     rw_list_init(&out->spare);
@@ -31,7 +41,7 @@ bool rw_out_init(rw_out_t *out) {
 void rw_out_free(rw_out_t *out) {
     rw_node_t *node;
 
-    rw_assert(out->count == 0 && rw_list_is_empty(&out->lanes));
+    rw_assert(out->count == 0 && rw_list_is_empty(&out->lanes) && rw_list_is_empty(&out->lent));
     while ((node = rw_list_take(&out->spare)) != NULL) {
         free(RW_CONTAINER(node, rw_lane_t, node));
     }
@@ -102,7 +112,7 @@ ropeway_error_t rw_out_add(rw_out_t *out, rw_flight_t *flight) {
     rw_lane_t *lane;
 
     rw_assert(flight->count <= 1 && rw_list_is_empty(&flight->node));
-    if (flight->length > most || flight->header_length > RW_HEAD_HEADER) {
+    if ((flight->length > most && !flight->lends) || flight->header_length > RW_HEAD_HEADER) {
         return rw_fail(ROPEWAY_ERR_LIMIT, "a message of %zu bytes is longer than a stream's frame",
                        flight->length);
     }
@@ -119,6 +129,21 @@ ropeway_error_t rw_out_add(rw_out_t *out, rw_flight_t *flight) {
     return ROPEWAY_OK;
 }
 
+bool rw_out_say(rw_out_t *out, rw_frame_class_t class, const void *payload, size_t length) {
+    rw_word_t *word = calloc(1, sizeof *word);
+
+    rw_assert(length <= sizeof word->payload);
+    if (word == NULL) {
+        return false;
+    }
+    word->class = class;
+    word->length = length;
+    memcpy(word->payload, payload, length);
+    rw_list_append(&out->words, &word->node);
+    out->count++;
+    return true;
+}
+
 /* The next flight in turn; NULL: there is none. */
 static rw_flight_t *choose(rw_out_t *out) {
     rw_node_t *node = rw_list_take(&out->control);
@@ -129,7 +154,7 @@ static rw_flight_t *choose(rw_out_t *out) {
     while (!rw_list_is_empty(&out->lanes)) {
         rw_lane_t *lane = RW_CONTAINER(out->lanes.next, rw_lane_t, node);
         const rw_flight_t *first = RW_CONTAINER(lane->flights.next, rw_flight_t, node);
-        size_t cost = RW_HEAD_BYTES + first->length;
+        size_t cost = RW_HEAD_BYTES + (first->lends ? RW_LOAN_BYTES : first->length);
 
         if (cost <= lane->credit) {
             lane->credit -= cost;
@@ -142,22 +167,60 @@ static rw_flight_t *choose(rw_out_t *out) {
     return NULL;
 }
 
-static bool begin_frame(rw_out_t *out) RW_LOCKED {
-    rw_flight_t *flight = choose(out);
+/* own: bytes of the payload that lie behind the head already. */
+static void write_head(rw_out_t *out, rw_frame_class_t class, size_t length, size_t own) {
+    out->head.class = (uint8_t) class;
+    out->head.length = (uint32_t)length;
+    rw_head_encode(&out->head, out->bytes);
+    out->lead = RW_HEAD_BYTES + own;
+    out->trailer = RW_TRAILER_WHOLE;
+    out->at = 0;
+    out->begun = true;
+}
 
+static bool begin_word(rw_out_t *out) {
+    rw_node_t *node = rw_list_take(&out->words);
+    rw_word_t *word;
+
+    if (node == NULL) {
+        return false;
+    }
+    word = RW_CONTAINER(node, rw_word_t, node);
+    memset(&out->head, 0, sizeof out->head);
+    memcpy(out->bytes + RW_HEAD_BYTES, word->payload, word->length);
+    out->flight = NULL;
+    write_head(out, word->class, word->length, word->length);
+    out->count--;
+    free(word);
+    return true;
+}
+
+static bool begin_frame(rw_out_t *out) RW_LOCKED {
+    rw_flight_t *flight;
+
+    if (begin_word(out)) {
+        return true;
+    }
+    flight = choose(out);
     if (flight == NULL) {
         return false;
     }
     memset(&out->head, 0, sizeof out->head);
-    out->head.length = (uint32_t)flight->length;
-    out->head.class = flight->class == RW_BULK ? RW_FRAME_BULK : RW_FRAME_CONTROL;
     out->head.header_length = (uint8_t)flight->header_length;
     memcpy(out->head.header, flight->header, flight->header_length);
-    rw_head_encode(&out->head, out->bytes);
     out->flight = flight;
-    out->trailer = RW_TRAILER_WHOLE;
-    out->at = 0;
-    out->begun = true;
+    if (flight->lends) {
+        rw_loan_t loan = {.id = ++out->loans,
+                          .address = (uint64_t)(uintptr_t)flight->pieces[0].iov_base,
+                          .length = flight->length};
+
+        flight->loan = loan.id;
+        rw_loan_encode(&loan, out->bytes + RW_HEAD_BYTES);
+        write_head(out, RW_FRAME_LENT, RW_LOAN_BYTES, RW_LOAN_BYTES);
+    } else {
+        write_head(out, flight->class == RW_BULK ? RW_FRAME_BULK : RW_FRAME_CONTROL, flight->length,
+                   0);
+    }
     return true;
 }
 
@@ -166,8 +229,8 @@ static int rest_of_frame(rw_out_t *out, struct iovec pieces[3]) RW_LOCKED {
     size_t at = out->at, end = RW_HEAD_BYTES + out->head.length, part;
     int count = 0;
 
-    if (at < RW_HEAD_BYTES) {
-        part = RW_HEAD_BYTES - at;
+    if (at < out->lead) {
+        part = out->lead - at;
         pieces[count++] = (struct iovec){.iov_base = out->bytes + at, .iov_len = part};
         at += part;
     }
@@ -175,7 +238,7 @@ static int rest_of_frame(rw_out_t *out, struct iovec pieces[3]) RW_LOCKED {
         uint8_t *data = out->flight->pieces[0].iov_base;
 
         part = end - at;
-        pieces[count++] = (struct iovec){.iov_base = data + (at - RW_HEAD_BYTES), .iov_len = part};
+        pieces[count++] = (struct iovec){.iov_base = data + (at - out->lead), .iov_len = part};
         at += part;
     } else if (at < end) {
         part = end - at < sizeof zeroes ? end - at : sizeof zeroes;
@@ -195,6 +258,10 @@ static void end_frame(rw_out_t *out) RW_LOCKED {
     out->flight = NULL;
     if (flight != NULL) {
         out->count--;
+    }
+    if (flight != NULL && flight->lends) {
+        rw_list_append(&out->lent, &flight->node);
+    } else if (flight != NULL) {
         flight->done(flight, ROPEWAY_OK, "");
     }
 }
@@ -243,10 +310,50 @@ static void give_back_begun(rw_out_t *out, ropeway_error_t error, const char *wh
     give_back(out, flight, error, why);
 }
 
+/* Takes it out of what is lent. */
+static void take_back(rw_flight_t *flight, ropeway_error_t error, const char *why) RW_LOCKED {
+    rw_list_remove(&flight->node);
+    flight->done(flight, error, why);
+}
+
+void rw_out_regain(rw_out_t *out, uint64_t loan, ropeway_error_t error, const char *why) {
+    for (rw_node_t *node = out->lent.next; node != &out->lent; node = node->next) {
+        rw_flight_t *flight = RW_CONTAINER(node, rw_flight_t, node);
+
+        if (flight->loan == loan) {
+            take_back(flight, error, why);
+            return;
+        }
+    }
+}
+
+void rw_out_recall(rw_out_t *out, ropeway_error_t error, const char *why) {
+    while (!rw_list_is_empty(&out->lent)) {
+        take_back(RW_CONTAINER(out->lent.next, rw_flight_t, node), error, why);
+    }
+}
+
+/* What the other side still reads of it can't complete an operation: the sender has the last word
+ * on what was lent. */
+static void recall_of(rw_out_t *out, const void *tag) RW_LOCKED {
+    rw_node_t *node = out->lent.next;
+
+    while (node != &out->lent) {
+        rw_flight_t *flight = RW_CONTAINER(node, rw_flight_t, node);
+
+        node = node->next;
+        if (flight->tag == tag) {
+            take_back(flight, ROPEWAY_ERR_CANCELLED, "it was given up");
+            node = out->lent.next; /* others may have gone with it */
+        }
+    }
+}
+
 void rw_out_abandon(rw_out_t *out, const void *tag) {
     rw_lane_t *lane;
 
-    if (out->flight != NULL && out->flight->tag == tag && out->head.class == RW_FRAME_BULK) {
+    recall_of(out, tag);
+    if (out->flight != NULL && out->flight->tag == tag && out->flight->class == RW_BULK) {
         give_back_begun(out, ROPEWAY_ERR_CANCELLED, "it was given up");
     }
     while ((lane = find_lane(out, tag)) != NULL) {
@@ -256,9 +363,15 @@ void rw_out_abandon(rw_out_t *out, const void *tag) {
 
 void rw_out_give_up(rw_out_t *out, ropeway_error_t error, const char *why) {
     rw_flight_t *flight;
+    rw_node_t *word;
 
+    rw_out_recall(out, error, why);
     if (out->flight != NULL) {
         give_back_begun(out, error, why);
+    }
+    while ((word = rw_list_take(&out->words)) != NULL) {
+        out->count--;
+        free(RW_CONTAINER(word, rw_word_t, node));
     }
     while ((flight = choose(out)) != NULL) {
         give_back(out, flight, error, why);

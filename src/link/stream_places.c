@@ -14,6 +14,67 @@
 
 /* ---- what was asked for ---- */
 
+static bool *find_way(rw_ways_t *ways, const char *name, size_t length) {
+    const struct {
+        const char *name;
+        bool *way;
+    } all[] = {{"stream", &ways->tcp}, {"local", &ways->local}, {"pull", &ways->pull}};
+
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        if (strlen(all[i].name) == length && strncmp(all[i].name, name, length) == 0) {
+            return all[i].way;
+        }
+    }
+    return NULL;
+}
+
+/* Notes what is named. Returns how many names there are; *unknown: how many of them are not ways.
+ */
+static size_t read_ways(const char *text, rw_ways_t *ways, size_t *unknown) {
+    size_t count = 0;
+
+    *unknown = 0;
+    *ways = (rw_ways_t){0};
+    while (text != NULL && *text != '\0') {
+        size_t length = strcspn(text, ",");
+        bool *way = find_way(ways, text, length);
+
+        count++;
+        *unknown += way == NULL;
+        if (way != NULL) {
+            *way = true;
+        }
+        text += length;
+        text += *text == ',';
+    }
+    return count;
+}
+
+bool rw_ways_are_named(const char *text) {
+    rw_ways_t ways;
+    size_t unknown;
+
+    return read_ways(text, &ways, &unknown) > unknown;
+}
+
+ropeway_error_t rw_ways_read(const char *text, rw_ways_t *ways) {
+    size_t unknown;
+
+    if (read_ways(text, ways, &unknown) == 0 || unknown > 0) {
+        return rw_fail(ROPEWAY_ERR_INVALID_ARGUMENT,
+                       "the connector option transports is \"%s\"; \"stream\", \"local\" and "
+                       "\"pull\" can't be mixed with transports of UCX",
+                       text);
+    }
+    if (!ways->tcp && !ways->local) {
+        return rw_fail(ROPEWAY_ERR_INVALID_ARGUMENT,
+                       "the connector option transports is \"%s\"; \"pull\" needs \"local\" "
+                       "beside it",
+                       text);
+    }
+    return ROPEWAY_OK;
+}
+
 static ropeway_error_t refuse_listen(const char *text) {
     return rw_fail(
         ROPEWAY_ERR_INVALID_ARGUMENT,

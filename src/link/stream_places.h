@@ -12,7 +12,19 @@ typedef struct rw_listen_wish {
     uint16_t first, last; /* ports; 0, 0: any */
 } rw_listen_wish_t;
 
-/* Reads that option; text: NULL: any port. Errors: ERR_INVALID_ARGUMENT. */
+/* What the option transports says. */
+typedef struct rw_ways {
+    bool tcp;   /* "stream" */
+    bool local; /* "local" */
+    bool pull;  /* "pull": bytes are fetched from the other side's memory, where that can be done */
+} rw_ways_t;
+
+/* Whether all of that option, or some of it, names ways of a stream link. text: NULL: none. */
+bool rw_ways_are_named(const char *text);
+/* Reads it. Errors: ERR_INVALID_ARGUMENT. */
+ropeway_error_t rw_ways_read(const char *text, rw_ways_t *ways);
+
+/* Reads the option listen; text: NULL: any port. Errors: ERR_INVALID_ARGUMENT. */
 ropeway_error_t rw_places_read_listen(const char *text, rw_listen_wish_t *wish);
 /* Fills in address->places, without ports: where to listen, by the wish, or else at the interfaces
  * that devices names, NULL: all. *everywhere: at the unspecified address instead, which stands for

@@ -55,10 +55,11 @@ static bool load(ropeway_operation_t *operation, rw_flight_t *flight) RW_LOCKED 
     rw_side_t *side = rw_side(operation);
     const rw_layout_t *layout = &operation->layout;
     rw_cursor_t *cursor = &side->out.cursor;
+    bool lends = operation->link->lends;
     rw_situation_t situation = {.layout = layout,
                                 .chunk_size = operation->connector->options.chunk_size,
-                                .frame_max = operation->link->kind->frame_max,
-                                .pushes = operation->link->kind->pushes,
+                                .frame_max = lends ? 0 : operation->link->kind->frame_max,
+                                .pushes = operation->link->kind->pushes && !lends,
                                 .remote_device = side->out.remote_device,
                                 .quick = operation->link->kind->is_quick,
                                 .remote_grain = side->out.remote_grain};

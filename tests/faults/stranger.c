@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 enum { GREETING = 64, HEAD = 72, FINGERPRINT = 32, MOST_STRANGERS = 128, REQUESTS = 60000 };
@@ -27,32 +28,36 @@ static void skip_without_stream(void) {
 
 /* ---- a stranger's means ---- */
 
+typedef struct door {
+    struct sockaddr_storage address;
+    socklen_t length;
+} door_t;
+
 /* Where the only connector of this process listens. */
-static struct sockaddr_storage find_door(void) {
+static door_t find_door(void) {
     for (int fd = 3; fd < 1024; fd++) {
-        struct sockaddr_storage address;
-        socklen_t length = sizeof address, size = sizeof(int);
+        door_t door = {.length = sizeof door.address};
+        socklen_t size = sizeof(int);
         int listens = 0;
         if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 && listens != 0 &&
-            getsockname(fd, (struct sockaddr *)&address, &length) == 0 &&
-            (address.ss_family == AF_INET || address.ss_family == AF_INET6)) {
-            return address;
+            getsockname(fd, (struct sockaddr *)&door.address, &door.length) == 0 &&
+            (door.address.ss_family != AF_UNIX ||
+             strncmp(((struct sockaddr_un *)&door.address)->sun_path + 1, "ropeway-", 8) == 0)) {
+            return door;
         }
     }
     fail_msg("the connector does not listen");
-    return (struct sockaddr_storage){0};
+    return (door_t){0};
 }
 
 /* A connected socket whose reads end in time; -1: it was turned away. */
-static int knock(const struct sockaddr_storage *door) {
+static int knock(const door_t *door) {
     struct timeval patience = {.tv_sec = TS_BOUND_MS / 1000};
-    int fd = socket(door->ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = socket(door->address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_true(fd >= 0);
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
-    socklen_t length =
-        door->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
-    if (connect(fd, (const struct sockaddr *)door, length) != 0) {
+    if (connect(fd, (const struct sockaddr *)&door->address, door->length) != 0) {
         close(fd);
         return -1;
     }
@@ -87,7 +92,7 @@ typedef struct stranger {
     SSL *ssl;
 } stranger_t;
 
-static stranger_t enter(const struct sockaddr_storage *door) {
+static stranger_t enter(const door_t *door) {
     uint8_t fingerprint[FINGERPRINT];
     stranger_t stranger = {.fd = knock(door), .context = SSL_CTX_new(TLS_client_method())};
     assert_true(stranger.fd >= 0 && greet(stranger.fd, fingerprint));
@@ -126,7 +131,7 @@ static void rule10_strangers_who_send_anything_are_sent_away(void **state) {
     (void)state;
     skip_without_stream();
     ropeway_connector_t *connector = ts_connect("");
-    struct sockaddr_storage door = find_door();
+    door_t door = find_door();
     ts_peer_t *peer = ts_new_peer("");
     ts_assert_works(connector, peer);
     size_t before = ts_usage(0).descriptors;
@@ -161,7 +166,7 @@ static void rule10_strangers_who_say_nothing_hold_little_and_not_for_long(void *
     enum { COUNT = 2 * MOST_STRANGERS };
     static int sockets[COUNT];
     ropeway_connector_t *connector = ts_connect("");
-    struct sockaddr_storage door = find_door();
+    door_t door = find_door();
     ts_peer_t *peer = ts_new_peer("");
     ts_assert_works(connector, peer);
     size_t before = ts_usage(0).descriptors;
@@ -189,8 +194,12 @@ static size_t write_frame(uint8_t *bytes, int which, uint64_t *random) {
     uint32_t length = which == 1 ? 0xFFFFFFFFu : which == 2 ? (256u << 10) + 1 : 100;
     memset(bytes, 0, HEAD + 101);
     memcpy(bytes, &length, sizeof length);
-    bytes[4] = (uint8_t)(which == 3 ? 9 : which == 4 ? 1 : 2); /* 3: a class that does not exist */
+    bytes[4] = (uint8_t)(which == 3 ? 99 : which == 4 ? 1 : 2); /* 3: a class that does not exist */
     bytes[5] = (uint8_t)(which == 5 ? 65 : which == 6 ? 0 : 64);
+    if (which == 10) { /* bytes to be fetched, of which nobody has shown that it can be done */
+        bytes[0] = 24;
+        bytes[4] = 3;
+    }
     bytes[6] = which == 7;
     for (size_t i = 8; i < HEAD + 101; i++) {
         bytes[i] = (uint8_t)ts_random(random);
@@ -201,19 +210,19 @@ static size_t write_frame(uint8_t *bytes, int which, uint64_t *random) {
         memcpy(bytes + 8, start, sizeof start);
         bytes[10] = (uint8_t)(1 + ts_random(random) % 7);
     }
-    return which == 4 ? HEAD + 100 : HEAD + 101;
+    return which == 10 ? HEAD + 24 : which == 4 ? HEAD + 100 : HEAD + 101;
 }
 
 static void rule10_a_strangers_frames_do_no_harm(void **state) {
     (void)state;
     skip_without_stream();
     ropeway_connector_t *connector = ts_connect("");
-    struct sockaddr_storage door = find_door();
+    door_t door = find_door();
     ts_peer_t *peer = ts_new_peer("");
     uint64_t random = ts_seed();
     ts_assert_works(connector, peer);
     ts_pair_t pair = ts_pair_make(connector, peer, 0, ROPEWAY_OPERATION_READ, TS_BIG, "");
-    for (int which = 1; which <= 9; which++) {
+    for (int which = 1; which <= 10; which++) {
         uint8_t bytes[HEAD + 101];
         stranger_t stranger = enter(&door);
         bool lasts = which == 4 || which == 9;
@@ -236,7 +245,7 @@ static void rule11_a_stranger_who_reads_nothing_keeps_nobody_from_an_answer(void
     (void)state;
     skip_without_stream();
     ropeway_connector_t *connector = ts_connect("");
-    struct sockaddr_storage door = find_door();
+    door_t door = find_door();
     ts_peer_t *peer = ts_new_peer("");
     stranger_t stranger = enter(&door);
     uint8_t request[HEAD + 16] = {16, 0, 0, 0, 1, 64};
@@ -343,15 +352,12 @@ static void *pretend(void *arg) {
     return NULL;
 }
 
-static void begin_impostor(impostor_t *impostor, const struct sockaddr_storage *door) {
+static void begin_impostor(impostor_t *impostor, const door_t *door) {
     int one = 1;
     impostor->context = make_context();
-    impostor->fd = socket(door->ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    impostor->fd = socket(door->address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     setsockopt(impostor->fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    assert_int_equal(bind(impostor->fd, (const struct sockaddr *)door,
-                          door->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6)
-                                                      : sizeof(struct sockaddr_in)),
-                     0);
+    assert_int_equal(bind(impostor->fd, (const struct sockaddr *)&door->address, door->length), 0);
     assert_int_equal(listen(impostor->fd, 8), 0);
     assert_int_equal(pthread_create(&impostor->thread, NULL, pretend, impostor), 0);
 }
@@ -366,9 +372,12 @@ static void end_impostor(impostor_t *impostor) {
 static void rule10_who_has_another_key_than_the_metadata_says_gets_no_secret(void **state) {
     (void)state;
     skip_without_stream();
+    if (ts_transport_is("pull")) {
+        skip(); /* the kernel says whose process it is, and the key is not asked for */
+    }
     impostor_t impostor = {0};
     ropeway_connector_t *owner = ts_connect("");
-    struct sockaddr_storage door = find_door();
+    door_t door = find_door();
     int fd = knock(&door);
     assert_true(fd >= 0 && greet(fd, impostor.claim));
     close(fd);

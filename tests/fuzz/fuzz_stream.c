@@ -22,6 +22,8 @@ static void read_head(const uint8_t *bytes, size_t length) {
 
     if (length >= RW_HEAD_BYTES && rw_head_decode(bytes, &head) == NULL) {
         FUZZ_CHECK(head.length <= RW_STREAM_BULK_MAX);
+        FUZZ_CHECK(head.class >= RW_FRAME_CONTROL && head.class <= RW_FRAME_CLASSES);
+        FUZZ_CHECK(head.class < RW_FRAME_LENT || head.length <= RW_WORD_MAX);
         FUZZ_CHECK(head.class == RW_FRAME_BULK || head.length <= RW_STREAM_CONTROL_MAX);
         rw_head_encode(&head, again);
         FUZZ_CHECK(memcmp(again, bytes, sizeof again) == 0);
@@ -36,7 +38,7 @@ static void read_address(const uint8_t *bytes, size_t length) {
     if (rw_stream_address_decode(bytes, length, &address) != NULL) {
         return;
     }
-    FUZZ_CHECK(address.count >= 1 && address.count <= RW_PLACES_MAX);
+    FUZZ_CHECK(address.count + address.local >= 1 && address.count <= RW_PLACES_MAX);
     for (size_t i = 0; i < address.count; i++) {
         FUZZ_CHECK(rw_place_is_host(&address.places[i]));
         rw_place_write(&address.places[i], text);
@@ -44,6 +46,7 @@ static void read_address(const uint8_t *bytes, size_t length) {
     }
     FUZZ_CHECK(rw_stream_address_decode(again, rw_stream_address_encode(&address, again), &same) ==
                NULL);
+    FUZZ_CHECK(same.local == address.local);
     FUZZ_CHECK(same.encryption == address.encryption && same.count == address.count);
     FUZZ_CHECK(memcmp(same.fingerprint, address.fingerprint, sizeof same.fingerprint) == 0);
     for (size_t i = 0; i < address.count; i++) {

@@ -15,6 +15,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <stdio.h>
@@ -245,6 +246,12 @@ static void run_exit(slot_t *slot, char *arguments) {
     _exit(atoi(arguments));
 }
 
+/* Other processes can't read this one's memory any more. */
+static void run_close_memory(slot_t *slot, char *arguments) {
+    (void)slot, (void)arguments;
+    fprintf(out, prctl(PR_SET_DUMPABLE, 0) == 0 ? "ok\n" : "failed: %m\n");
+}
+
 static const command_t commands[] = {
     {"open", run_open},
     {"destroy", run_destroy},
@@ -264,12 +271,13 @@ static const command_t commands[] = {
     {"peer", run_peer},
     {"stats", run_stats},
     {"exit", run_exit},
+    {"close-memory", run_close_memory},
 };
 
 /* Some commands are about the connector; the others name an operation first. */
 static bool names_operation(const command_t *command) {
     return command->run != run_open && command->run != run_destroy && command->run != run_stats &&
-           command->run != run_exit;
+           command->run != run_exit && command->run != run_close_memory;
 }
 
 static bool run_line(char *line) {

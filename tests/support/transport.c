@@ -26,6 +26,8 @@ static const transport_t transports[] = {
     {.name = "stream", .tls = "stream", .devices = "lo", .encryption = "required"},
     {.name = "stream-plain", .tls = "stream", .devices = "lo", .encryption = "off"},
     {.name = "stream-ipv6", .tls = "stream", .listen = "[::1]:0"},
+    {.name = "local", .tls = "local"},
+    {.name = "pull", .tls = "local,pull"},
     {.name = "stream-netns", .tls = "stream", .devices = TS_VETH ",lo", .is_apart = true},
     {.name = "rc", .tls = "rc,self", .devices = "rxe0:1", .peer_devices = "rxe1:1"},
     {.name = "ud", .tls = "ud,self", .devices = "rxe0:1", .peer_devices = "rxe1:1"},
@@ -89,7 +91,7 @@ bool ts_transport_is_apart(void) {
 }
 
 bool ts_transport_is_stream(void) {
-    return strcmp(chosen->tls, "stream") == 0;
+    return strcmp(chosen->tls, "stream") == 0 || strncmp(chosen->tls, "local", 5) == 0;
 }
 
 uint64_t ts_transport_connections(void) {

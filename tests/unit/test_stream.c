@@ -46,6 +46,10 @@ static void a_head_comes_back_as_it_went(void **state) {
         {.length = 0, .class = RW_FRAME_CONTROL, .header_length = 64, .header = "abc"},
         {.length = RW_STREAM_CONTROL_MAX, .class = RW_FRAME_CONTROL, .header_length = 1},
         {.length = RW_STREAM_BULK_MAX, .class = RW_FRAME_BULK, .header_length = 64},
+        {.length = RW_LOAN_BYTES, .class = RW_FRAME_LENT, .header_length = 64},
+        {.length = RW_FETCHED_BYTES, .class = RW_FRAME_FETCHED},
+        {.length = RW_PROBE_BYTES, .class = RW_FRAME_PROBE},
+        {.length = 0, .class = RW_FRAME_PROBED},
     };
 
     for (size_t i = 0; i < UNIT_COUNT(heads); i++) {
@@ -66,7 +70,8 @@ static void a_head_that_is_wrong_in_one_way_is_refused(void **state) {
     static const struct {
         size_t at;
         uint8_t value;
-    } changes[] = {{3, 1}, {1, 64}, {4, 0}, {4, 3}, {5, 0}, {5, 65}, {6, 1}, {7, 1}, {71, 1}};
+    } changes[] = {{3, 1}, {1, 64}, {4, 0}, {4, 3}, {4, 4}, {4, 7},
+                   {5, 0}, {5, 65}, {6, 1}, {7, 1}, {71, 1}};
     rw_head_t head = {.length = 100, .class = RW_FRAME_CONTROL, .header_length = 60};
     uint8_t bytes[RW_HEAD_BYTES];
 
@@ -75,6 +80,26 @@ static void a_head_that_is_wrong_in_one_way_is_refused(void **state) {
         bytes[changes[i].at] = changes[i].value;
         assert_non_null(rw_head_decode(bytes, &(rw_head_t){0}));
     }
+}
+
+static void words_come_back_as_they_went(void **state) {
+    (void)state;
+    rw_loan_t loan = {.id = 0x0102030405060708, .address = UINT64_MAX, .length = 1}, same_loan;
+    rw_fetched_t fetched = {.id = UINT64_MAX - 1, .failed = 1}, same_fetched;
+    rw_probe_t probe = {.address = 0xFEDCBA9876543210, .nonce = {1, 2, 3}}, same_probe;
+    uint8_t bytes[RW_WORD_MAX];
+
+    rw_loan_encode(&loan, bytes);
+    assert_int_equal(bytes[0], 8);
+    rw_loan_decode(bytes, &same_loan);
+    assert_memory_equal(&same_loan, &loan, sizeof loan);
+    rw_fetched_encode(&fetched, bytes);
+    rw_fetched_decode(bytes, &same_fetched);
+    assert_true(same_fetched.id == fetched.id && same_fetched.failed == 1);
+    rw_probe_encode(&probe, bytes);
+    rw_probe_decode(bytes, &same_probe);
+    assert_true(same_probe.address == probe.address);
+    assert_memory_equal(same_probe.nonce, probe.nonce, sizeof probe.nonce);
 }
 
 static rw_place_t place(const char *text, uint16_t port) {
@@ -207,6 +232,7 @@ int main(void) {
         cmocka_unit_test(a_greeting_comes_back_as_it_went),
         cmocka_unit_test(of_another_version_only_the_version_is_read),
         cmocka_unit_test(a_head_comes_back_as_it_went),
+        cmocka_unit_test(words_come_back_as_they_went),
         cmocka_unit_test(a_head_that_is_wrong_in_one_way_is_refused),
         cmocka_unit_test(an_address_comes_back_as_it_went),
         cmocka_unit_test(an_address_where_nobody_can_be_is_refused),

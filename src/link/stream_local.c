@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Unix sockets: their names, and who is at the other end. */
+#include "link/stream_local.h"
+
+#include <sodium.h>
+#include <string.h>
+#include <unistd.h>
+
+#define PREFIX "ropeway-"
+#define NAMED 16 /* bytes of the fingerprint in the name */
+
+void rw_local_place(const uint8_t fingerprint[RW_FINGERPRINT_BYTES], rw_place_t *place) {
+    char *name;
+
+    memset(place, 0, sizeof *place);
+    place->local.sun_family = AF_UNIX;
+    name = place->local.sun_path + 1;
+    memcpy(name, PREFIX, sizeof PREFIX - 1);
+    sodium_bin2hex(name + sizeof PREFIX - 1, 2 * (size_t)NAMED + 1, fingerprint, NAMED);
+}
+
+bool rw_local_is_ours(int fd, pid_t *pid) {
+    struct ucred other;
+    socklen_t size = sizeof other;
+
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &other, &size) != 0 || size != sizeof other) {
+        return false;
+    }
+    *pid = other.pid;
+    return other.uid == geteuid();
+}

@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Fetching from the other process's memory; stream_pull.h tells when, and why not. */
+#include "link/stream_pull.h"
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "link/stream.h"
+
+#include <errno.h>
+#include <linux/capability.h>
+#include <poll.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define PIECE                                                                                      \
+    ((size_t)1 << 20) /* bytes that are fetched in one call: what a release may wait for */
+
+/* Something to fetch. */
+typedef struct rw_pull {
+    rw_node_t node;         /* in the puller's lists; guarded by its mutex */
+    bool begun;             /* by a thread; guarded by the mutex */
+    rw_node_t of_link;      /* in link->pulls; guarded by the connector's lock */
+    rw_stream_link_t *link; /* with a reference; this and what follows: written once */
+    rw_flight_t *place;     /* NULL: to see whether it can be done */
+    uint64_t loan;
+    pid_t pid;
+    int process; /* see rw_process_open() */
+    uint64_t address;
+    size_t length;
+    uint8_t *into;
+    uint8_t nonce[RW_NONCE_BYTES]; /* without a place: what should be there */
+    uint8_t found[RW_NONCE_BYTES]; /* and what is */
+    atomic_bool unwanted;
+    int error; /* errno; written by the thread */
+} rw_pull_t;
+
+/* ---- threads ---- */
+
+/* false: this thread might read more than its user may. */
+static bool give_up_ptrace(void) {
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+
+    if (syscall(SYS_capget, &header, data) != 0) {
+        return false;
+    }
+    data[CAP_TO_INDEX(CAP_SYS_PTRACE)].effective &= ~CAP_TO_MASK(CAP_SYS_PTRACE);
+    return syscall(SYS_capset, &header, data) == 0;
+}
+
+static bool has_ended(int process) {
+    struct pollfd look = {.fd = process, .events = POLLIN};
+
+    return poll(&look, 1, 0) != 0;
+}
+
+/* errno; 0: it is there. */
+static int fetch(const rw_pull_t *pull) {
+    for (size_t at = 0; at < pull->length && !atomic_load(&pull->unwanted);) {
+        size_t part = pull->length - at < PIECE ? pull->length - at : PIECE;
+        struct iovec into = {.iov_base = pull->into + at, .iov_len = part};
+        struct iovec from = {.iov_base = (void *)(uintptr_t)(pull->address + at), .iov_len = part};
+        ssize_t got = process_vm_readv(pull->pid, &into, 1, &from, 1, 0);
+
+        if (got <= 0) {
+            return got < 0 ? errno : EFAULT;
+        }
+        at += (size_t)got;
+    }
+    return has_ended(pull->process) ? ESRCH : 0; /* else its number was its own all the time */
+}
+
+static void tell(rw_puller_t *puller) {
+    uint64_t one = 1;
+
+    if (write(puller->watcher.fd, &one, sizeof one) < 0) {
+        rw_assert(errno == EAGAIN); /* it is readable */
+    }
+}
+
+static void *run(void *argument) {
+    rw_puller_t *puller = argument;
+    bool fit = give_up_ptrace();
+
+    pthread_mutex_lock(&puller->mutex);
+    while (!puller->stopping) {
+        rw_node_t *node = rw_list_take(&puller->todo);
+        rw_pull_t *pull;
+        bool first;
+
+        if (node == NULL) {
+            pthread_cond_wait(&puller->more, &puller->mutex);
+            continue;
+        }
+        pull = RW_CONTAINER(node, rw_pull_t, node);
+        pull->begun = true;
+        pthread_mutex_unlock(&puller->mutex);
+        pull->error = fit ? fetch(pull) : EPERM;
+        pthread_mutex_lock(&puller->mutex);
+        first = rw_list_is_empty(&puller->done);
+        rw_list_append(&puller->done, &pull->node);
+        atomic_store_explicit(&puller->any, true, memory_order_release);
+        if (first) {
+            tell(puller);
+        }
+    }
+    pthread_mutex_unlock(&puller->mutex);
+    return NULL;
+}
+
+/* ---- what comes back ---- */
+
+static void say_fetched(rw_stream_link_t *link, uint64_t loan, bool failed) RW_LOCKED {
+    rw_fetched_t fetched = {.id = loan, .failed = failed};
+    uint8_t bytes[RW_FETCHED_BYTES];
+
+    rw_fetched_encode(&fetched, bytes);
+    rw_stream_say(link, RW_FRAME_FETCHED, bytes, sizeof bytes);
+}
+
+static void finish_probe(rw_stream_link_t *link, const rw_pull_t *pull) RW_LOCKED {
+    ropeway_connector_t *connector = link->stream->connector;
+
+    if (pull->error != 0 || memcmp(pull->found, pull->nonce, RW_NONCE_BYTES) != 0) {
+        rw_log(connector, ROPEWAY_LOG_DEBUG,
+               "memory of process %ld can't be read (%s); its bytes come through the socket",
+               (long)pull->pid, pull->error != 0 ? strerror(pull->error) : "it is another one");
+    } else if (link->state == RW_STREAM_OPEN) {
+        link->fetches = true;
+        snprintf(link->base.path, sizeof link->base.path, "local pull");
+        rw_stream_say(link, RW_FRAME_PROBED, "", 0);
+    }
+}
+
+static void finish(rw_pull_t *pull) RW_LOCKED {
+    rw_stream_link_t *link = pull->link;
+    rw_flight_t *place = pull->place;
+    bool unwanted = atomic_load(&pull->unwanted), failed = pull->error != 0 && !unwanted;
+    char why[128] = "it was given up";
+
+    rw_list_remove(&pull->of_link);
+    if (place == NULL) {
+        finish_probe(link, pull);
+    } else {
+        say_fetched(link, pull->loan, failed);
+        if (failed) {
+            snprintf(why, sizeof why, "its memory can't be read: %s", strerror(pull->error));
+        }
+        place->done(place,
+                    unwanted ? ROPEWAY_ERR_CANCELLED
+                    : failed ? ROPEWAY_ERR_TRANSPORT
+                             : ROPEWAY_OK,
+                    why);
+    }
+    free(pull);
+    rw_pull_forget(link);
+    rw_link_drop(&link->base);
+}
+
+void rw_puller_collect(rw_stream_t *stream) {
+    rw_puller_t *puller = &stream->puller;
+    rw_node_t done, *node;
+
+    if (!rw_puller_has_any(puller)) {
+        return;
+    }
+    rw_list_init(&done);
+    pthread_mutex_lock(&puller->mutex);
+    atomic_store(&puller->any, false);
+    while ((node = rw_list_take(&puller->done)) != NULL) {
+        rw_list_append(&done, node);
+    }
+    pthread_mutex_unlock(&puller->mutex);
+    while ((node = rw_list_take(&done)) != NULL) {
+        stream->moved = true;
+        finish(RW_CONTAINER(node, rw_pull_t, node));
+    }
+}
+
+static void on_done(rw_watcher_t *watcher) RW_LOCKED {
+    uint64_t count;
+
+    if (read(watcher->fd, &count, sizeof count) > 0) {
+        rw_puller_collect(RW_CONTAINER(watcher, rw_stream_t, puller.watcher));
+    }
+}
+
+/* ---- life ---- */
+
+void rw_puller_init(rw_puller_t *puller) RW_UNCHECKED {
+    pthread_mutex_init(&puller->mutex, NULL);
+    pthread_cond_init(&puller->more, NULL);
+    rw_list_init(&puller->todo);
+    rw_list_init(&puller->done);
+    puller->watcher = (rw_watcher_t){.fd = -1, .on_event = on_done};
+}
+
+static bool start(rw_stream_t *stream) RW_LOCKED {
+    rw_puller_t *puller = &stream->puller;
+
+    puller->watcher.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (puller->watcher.fd < 0 || !rw_process_own(puller->watcher.fd) ||
+        !rw_events_watch(&stream->events, &puller->watcher, EPOLLIN)) {
+        return false;
+    }
+    while (puller->count < RW_PULLERS && rw_spawn(&puller->threads[puller->count], run, puller,
+                                                  "a thread that fetches bytes") == ROPEWAY_OK) {
+        puller->count++;
+    }
+    return puller->count > 0;
+}
+
+static bool is_started(rw_stream_t *stream) RW_LOCKED {
+    rw_puller_t *puller = &stream->puller;
+
+    if (puller->count == 0 && !puller->useless) {
+        puller->useless = !start(stream);
+    }
+    return puller->count > 0;
+}
+
+void rw_puller_stop(rw_stream_t *stream) {
+    rw_puller_t *puller = &stream->puller;
+
+    pthread_mutex_lock(&puller->mutex);
+    puller->stopping = true;
+    pthread_cond_broadcast(&puller->more);
+    pthread_mutex_unlock(&puller->mutex);
+    for (size_t i = 0; i < puller->count; i++) {
+        pthread_join(puller->threads[i], NULL); /* they never take the connector's lock */
+    }
+    rw_puller_collect(stream);
+    rw_assert(rw_list_is_empty(&puller->todo) && rw_list_is_empty(&puller->done));
+    if (puller->watcher.fd >= 0) {
+        rw_events_forget(&stream->events, &puller->watcher);
+        rw_process_close(puller->watcher.fd);
+    }
+    pthread_cond_destroy(&puller->more);
+    pthread_mutex_destroy(&puller->mutex);
+}
+
+/* ---- a link's ---- */
+
+/* NULL: out of memory. */
+static rw_pull_t *make(rw_stream_link_t *link, uint64_t address, size_t length) RW_LOCKED {
+    rw_pull_t *pull = calloc(1, sizeof *pull);
+
+    if (pull != NULL) {
+        pull->link = link;
+        pull->pid = link->pid;
+        pull->process = link->process;
+        pull->address = address;
+        pull->length = length;
+        pull->into = pull->found;
+        link->base.references++;
+        rw_list_init(&pull->node);
+        rw_list_init(&pull->of_link);
+        rw_list_append(&link->pulls, &pull->of_link);
+    }
+    return pull;
+}
+
+static void enqueue(rw_pull_t *pull) RW_LOCKED {
+    rw_puller_t *puller = &pull->link->stream->puller;
+
+    pthread_mutex_lock(&puller->mutex);
+    rw_list_append(&puller->todo, &pull->node);
+    pthread_cond_signal(&puller->more);
+    pthread_mutex_unlock(&puller->mutex);
+}
+
+static bool may_pull(const rw_stream_link_t *link) RW_LOCKED {
+    return link->stream->ways.pull && rw_place_is_local(&link->place) && link->pid > 0;
+}
+
+void rw_pull_ask(rw_stream_link_t *link) {
+    rw_probe_t probe = {.address = (uint64_t)(uintptr_t)link->nonce};
+    uint8_t bytes[RW_PROBE_BYTES];
+
+    if (may_pull(link)) {
+        rw_random(link->nonce, sizeof link->nonce);
+        memcpy(probe.nonce, link->nonce, sizeof probe.nonce);
+        rw_probe_encode(&probe, bytes);
+        link->asked = true;
+        rw_stream_say(link, RW_FRAME_PROBE, bytes, sizeof bytes);
+    }
+}
+
+const char *rw_pull_answer(rw_stream_link_t *link, const rw_probe_t *probe) {
+    rw_pull_t *pull;
+
+    if (link->answered) {
+        return "a question that was asked before";
+    }
+    link->answered = true;
+    if (!may_pull(link) || !is_started(link->stream)) {
+        return NULL;
+    }
+    link->process = rw_process_open(link->pid);
+    if (link->process < 0 || !rw_process_own(link->process)) {
+        return NULL;
+    }
+    pull = make(link, probe->address, RW_NONCE_BYTES);
+    if (pull != NULL) {
+        memcpy(pull->nonce, probe->nonce, sizeof pull->nonce);
+        enqueue(pull);
+    }
+    return NULL;
+}
+
+bool rw_pull_fetch(rw_stream_link_t *link, const rw_loan_t *loan, rw_flight_t *place) {
+    rw_pull_t *pull = make(link, loan->address, place->length);
+
+    if (pull == NULL) {
+        return false;
+    }
+    pull->place = place;
+    pull->loan = loan->id;
+    pull->into = place->pieces[0].iov_base;
+    enqueue(pull);
+    return true;
+}
+
+void rw_pull_refuse(rw_stream_link_t *link, const rw_loan_t *loan) {
+    say_fetched(link, loan->id, false);
+}
+
+/* Takes it out of what the threads shall do. false: one of them is at it. */
+static bool withdraw(rw_puller_t *puller, rw_pull_t *pull) {
+    bool begun;
+
+    atomic_store(&pull->unwanted, true);
+    pthread_mutex_lock(&puller->mutex);
+    begun = pull->begun;
+    if (!begun) {
+        rw_list_remove(&pull->node);
+    }
+    pthread_mutex_unlock(&puller->mutex);
+    return !begun;
+}
+
+void rw_pull_abandon(rw_stream_link_t *link, const void *tag) {
+    rw_node_t *node = link->pulls.next;
+
+    link->base.references++; /* its pulls let it go */
+    while (node != &link->pulls) {
+        rw_pull_t *pull = RW_CONTAINER(node, rw_pull_t, of_link);
+        bool meant = tag == NULL || (pull->place != NULL && pull->place->tag == tag);
+
+        node = node->next;
+        if (meant && !atomic_load(&pull->unwanted) && withdraw(&link->stream->puller, pull)) {
+            finish(pull);
+            node = link->pulls.next; /* others may have gone with it */
+        }
+    }
+    rw_link_drop(&link->base);
+}
+
+void rw_pull_forget(rw_stream_link_t *link) {
+    if (link->state == RW_STREAM_CLOSED && rw_list_is_empty(&link->pulls) && link->process >= 0) {
+        rw_process_close(link->process);
+        link->process = -1;
+    }
+}

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the transports "local" and "pull" have of their own: who comes by them, and who does not. */
+#include "lists.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#define BIG "8388608"
+#define ALL "transports=stream,local,pull net_devices=lo "
+
+static bool about_pulls(void) {
+    if (!ts_transport_is("pull")) {
+        skip();
+        return false;
+    }
+    return true;
+}
+
+/* One operation of many bytes with the peer; by which path it went. */
+static const char *move(ropeway_connector_t *connector, ts_peer_t *peer,
+                        ropeway_operation_kind_t kind) {
+    static char path[256];
+    ts_pair_t pair = ts_pair_make(connector, peer, 0, kind, BIG, "");
+    ts_outcome_t mine = ts_wait(pair.operation);
+    assert_complete(mine);
+    ropeway_operation_path(pair.operation, path, sizeof path);
+    ts_pair_finish(&pair);
+    return path;
+}
+
+static void a_peer_on_this_host_comes_by_the_unix_socket(void **state) {
+    (void)state;
+    if (!about_pulls()) {
+        return;
+    }
+    static const struct {
+        const char *mine, *theirs, *path;
+    } cases[] = {
+        {"stream,local,pull", "stream,local,pull", "local pull"},
+        {"stream,local,pull", "local", "local"},
+        {"local", "local,pull", "local"},
+        {"stream,local", "stream", "tcp/127.0.0.1"},
+        {"stream", "pull,local,stream", "tcp/127.0.0.1"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char options[100];
+        snprintf(options, sizeof options, "net_devices=lo transports=%s", cases[i].mine);
+        ropeway_connector_t *connector = ts_connect(options);
+        snprintf(options, sizeof options, "net_devices=lo transports=%s", cases[i].theirs);
+        ts_peer_t *peer = ts_new_peer(options);
+        for (int kind = ROPEWAY_OPERATION_READABLE; kind <= ROPEWAY_OPERATION_WRITE; kind++) {
+            const char *path = move(connector, peer, (ropeway_operation_kind_t)kind);
+            if (strncmp(path, cases[i].path, strlen(cases[i].path)) != 0) {
+                fail_msg("%s and %s: %s", cases[i].mine, cases[i].theirs, path);
+            }
+        }
+        ts_drop_peer(peer);
+        ts_disconnect(connector);
+    }
+}
+
+static void without_a_way_in_common_there_is_no_path(void **state) {
+    (void)state;
+    if (!about_pulls()) {
+        return;
+    }
+    const char *metadata;
+    ropeway_connector_t *owner = ts_connect("transports=stream net_devices=lo");
+    ropeway_connector_t *reader = ts_connect("transports=local");
+    ropeway_operation_t *offer = ts_create(owner, ROPEWAY_OPERATION_READABLE, "9", 5, ""), *read;
+    assert_ok(ropeway_operation_metadata(offer, &metadata));
+    uint8_t room[9];
+    ropeway_descriptor_t to = {room, sizeof room, {ROPEWAY_DEVICE_HOST, 0}};
+    assert_int_equal(ropeway_begin_read(reader, metadata, strlen(metadata), &to, 1, NULL, &read),
+                     ROPEWAY_ERR_NO_PATH);
+    assert_non_null(strstr(ropeway_last_error(), "no way in common"));
+}
+
+static void lists_that_can_not_be_are_refused(void **state) {
+    (void)state;
+    if (!about_pulls()) {
+        return;
+    }
+    static const char *const lists[] = {"pull", "stream,tcp", "local,posix", "pull,self"};
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+        ropeway_connector_options_t options;
+        ropeway_connector_t *connector;
+        ropeway_connector_options_init(&options, sizeof options);
+        options.transports = lists[i];
+        assert_int_equal(ropeway_connector_create(&options, &connector),
+                         ROPEWAY_ERR_INVALID_ARGUMENT);
+        assert_non_null(strstr(ropeway_last_error(), lists[i]));
+    }
+    ropeway_connector_options_t options;
+    ropeway_connector_t *connector;
+    ropeway_connector_options_init(&options, sizeof options);
+    options.transports = "local";
+    options.encryption = "required";
+    assert_int_equal(ropeway_connector_create(&options, &connector), ROPEWAY_ERR_INVALID_ARGUMENT);
+}
+
+static void rule10_encryption_that_is_required_goes_by_no_unix_socket(void **state) {
+    (void)state;
+    if (!about_pulls()) {
+        return;
+    }
+    for (int i = 0; i < 2; i++) {
+        ropeway_connector_t *connector = ts_connect(i == 0 ? ALL "encryption=required" : ALL);
+        ts_peer_t *peer = ts_new_peer(i == 1 ? ALL "encryption=required" : ALL);
+        assert_non_null(strstr(move(connector, peer, ROPEWAY_OPERATION_READ), "TLSv1.3"));
+        assert_non_null(strstr(move(connector, peer, ROPEWAY_OPERATION_READABLE), "TLSv1.3"));
+        ts_drop_peer(peer);
+        ts_disconnect(connector);
+    }
+}
+
+static void rule10_another_users_process_comes_by_tcp(void **state) {
+    (void)state;
+    if (!about_pulls()) {
+        return;
+    }
+    if (geteuid() != 0) {
+        skip();
+    }
+    ropeway_connector_t *connector = ts_connect(ALL);
+    ts_peer_t *peer = ts_new_peer(ALL "user=65534");
+    for (int kind = ROPEWAY_OPERATION_READABLE; kind <= ROPEWAY_OPERATION_WRITE; kind++) {
+        assert_non_null(strstr(move(connector, peer, (ropeway_operation_kind_t)kind), "tcp/"));
+    }
+}
+
+/* The kernel lets nobody without CAP_SYS_PTRACE read it any more, and our threads have none. */
+static void a_peer_that_can_be_read_no_more_sends_its_bytes(void **state) {
+    (void)state;
+    if (!about_pulls()) {
+        return;
+    }
+    ts_peer_need_processes();
+    ropeway_connector_t *connector = ts_connect("");
+    ts_peer_t *peer = ts_new_peer("");
+    assert_string_equal(move(connector, peer, ROPEWAY_OPERATION_READ), "local pull");
+    ts_peer_ask(peer, "close-memory");
+    ts_pair_t pair = ts_pair_make(connector, peer, 1, ROPEWAY_OPERATION_READ, BIG, "");
+    ts_outcome_t mine = ts_wait(pair.operation), theirs = ts_peer_wait(peer, 1);
+    assert_ended(mine, ROPEWAY_STATUS_ERRORED, mine.error);
+    assert_non_null(strstr(mine.text, "can't be read"));
+    assert_int_equal(theirs.status, ROPEWAY_STATUS_ERRORED);
+    ts_pair_release(&pair);
+    for (int i = 0; i < 3; i++) { /* that operation alone */
+        move(connector, peer, ROPEWAY_OPERATION_READ);
+        move(connector, peer, ROPEWAY_OPERATION_WRITE);
+        move(connector, peer, ROPEWAY_OPERATION_WRITABLE);
+    }
+    /* And from the beginning. */
+    ropeway_connector_t *other = ts_connect("");
+    move(other, peer, ROPEWAY_OPERATION_READ);
+    move(other, peer, ROPEWAY_OPERATION_WRITE);
+}
+
+static const struct CMUnitTest tests[] = {
+    TS_TEST(a_peer_on_this_host_comes_by_the_unix_socket),
+    TS_TEST(without_a_way_in_common_there_is_no_path),
+    TS_TEST(lists_that_can_not_be_are_refused),
+    TS_TEST(rule10_encryption_that_is_required_goes_by_no_unix_socket),
+    TS_TEST(rule10_another_users_process_comes_by_tcp),
+    TS_TEST(a_peer_that_can_be_read_no_more_sends_its_bytes),
+};
+
+TS_LIST(ts_list_local, tests);
