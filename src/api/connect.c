@@ -85,7 +85,10 @@ static ropeway_error_t open_links(ropeway_connector_t *connector) {
     if (kind == NULL) {
         kind = rw_ways_are_named(transports) ? &rw_stream_kind : &rw_ucx_kind;
     }
-    return rw_links_open(connector, kind, &rw_native_link_user);
+    /* Whoever has named no transport reaches also those who listen by a port of ours. */
+    return rw_links_open(connector, kind,
+                         kind == &rw_ucx_kind && transports == NULL ? &rw_stream_kind : NULL,
+                         &rw_native_link_user);
 }
 
 /* From below to above; each layer finds those below it ready. */

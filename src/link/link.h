@@ -66,8 +66,14 @@ typedef struct rw_link_kind {
     bool host_only;   /* it moves host memory alone */
     bool is_quick;    /* see rw_situation_t in operation/decide.h */
 
-    /* Makes ready for peers to come: called once, before everything else. */
+    /* Makes ready for peers to come: called once, before everything else. Errors are those of a
+     * connector's creation. */
     ropeway_error_t (*listen)(ropeway_connector_t *connector);
+    /* The same for the kind of a connector that listens by another one: only to connect. NULL: this
+     * kind can't. Errors: ERR_INVALID_ARGUMENT, ERR_SYSTEM, ERR_NO_MEMORY. */
+    ropeway_error_t (*dial)(ropeway_connector_t *connector) RW_LOCKED;
+    /* Whether the hello's address is one of this kind. NULL: of any that no other kind knows. */
+    bool (*knows_address)(const rw_hello_t *hello);
     /* What peers need to come here, as *length bytes for a hello; to be freed. */
     ropeway_error_t (*address)(ropeway_connector_t *connector, uint8_t **address, size_t *length);
     /* Starts to connect to where the hello says, and returns at once; that nobody can be reached
@@ -128,12 +134,14 @@ const char *rw_link_path(rw_link_t *link) RW_LOCKED;
 
 /* A connector's links. */
 struct rw_links {
-    const rw_link_kind_t *kind; /* of the links to peers that speak our protocol; written once */
-    const rw_link_user_t *user; /* written once, by the protocol */
-    uint8_t id[RW_ID_BYTES];    /* of our hello; written once, by the protocol */
-    void *state;                /* the kind's; written once, by listen() */
-    struct rw_queues *queues;   /* link/queue.h; NULL: none; written once, by listen() */
-    bool has_cuda;              /* the kind moves CUDA memory; written once, by listen() */
+    const rw_link_kind_t *kind; /* by which peers that speak our protocol come; written once */
+    const rw_link_kind_t *dial; /* by which they can be reached as well; NULL: none; written once */
+    void *dial_state RW_GUARDED; /* that kind's, once it has been needed */
+    const rw_link_user_t *user;  /* written once, by the protocol */
+    uint8_t id[RW_ID_BYTES];     /* of our hello; written once, by the protocol */
+    void *state;                 /* kind's; written once, by listen() */
+    struct rw_queues *queues;    /* link/queue.h; NULL: none; written once, by listen() */
+    bool has_cuda;               /* the kind moves CUDA memory; written once, by listen() */
     rw_node_t spare_flights RW_GUARDED;
     size_t spare_count RW_GUARDED;
 };
@@ -143,9 +151,21 @@ void rw_links_add_kind(const rw_link_kind_t *kind);
 /* The kind that these transports ask for; NULL: none of those that were added. */
 const rw_link_kind_t *rw_links_find_kind(const char *transports);
 
-/* Errors: those of the kind's listen(). */
+/* dial: a kind by which to connect only; NULL: none. Errors: those of the kind's listen(). */
 ropeway_error_t rw_links_open(ropeway_connector_t *connector, const rw_link_kind_t *kind,
-                              const rw_link_user_t *user);
+                              const rw_link_kind_t *dial, const rw_link_user_t *user);
+/* By which kind to connect to whoever this hello is of, ready to be used. Errors: those of its
+ * dial(). */
+ropeway_error_t rw_links_choose(ropeway_connector_t *connector, const rw_hello_t *hello,
+                                const rw_link_kind_t **kind) RW_LOCKED;
+/* Whether our protocol is spoken by links of this kind. */
+static inline bool rw_links_are_native(const ropeway_connector_t *connector,
+                                       const rw_link_kind_t *kind) {
+    return kind == connector->links->kind || kind == connector->links->dial;
+}
+/* At the end of a connector, of both kinds; see rw_link_kind_t. */
+void rw_links_flush(ropeway_connector_t *connector, uint64_t due) RW_LOCKED;
+void rw_links_settle(ropeway_connector_t *connector, uint64_t due) RW_LOCKED;
 /* Also after rw_links_open() has failed. */
 void rw_links_free(ropeway_connector_t *connector);
 

@@ -31,14 +31,16 @@ const rw_link_kind_t *rw_links_find_kind(const char *transports) {
 }
 
 ropeway_error_t rw_links_open(ropeway_connector_t *connector, const rw_link_kind_t *kind,
-                              const rw_link_user_t *user) RW_UNCHECKED {
+                              const rw_link_kind_t *dial, const rw_link_user_t *user) RW_UNCHECKED {
     struct rw_links *links = calloc(1, sizeof *links);
 
     if (links == NULL) {
         return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
     }
     rw_list_init(&links->spare_flights);
+    rw_assert(dial != kind && (dial == NULL || dial->knows_address != NULL));
     links->kind = kind;
+    links->dial = dial;
     links->user = user;
     connector->links = links;
     return kind->listen(connector);
@@ -51,6 +53,9 @@ void rw_links_free(ropeway_connector_t *connector) RW_UNCHECKED {
     if (links == NULL) {
         return;
     }
+    if (links->dial_state != NULL) {
+        links->dial->end(connector);
+    }
     if (links->state != NULL) {
         links->kind->end(connector);
     }
@@ -59,6 +64,36 @@ void rw_links_free(ropeway_connector_t *connector) RW_UNCHECKED {
     }
     free(links);
     connector->links = NULL;
+}
+
+ropeway_error_t rw_links_choose(ropeway_connector_t *connector, const rw_hello_t *hello,
+                                const rw_link_kind_t **kind) {
+    struct rw_links *links = connector->links;
+
+    *kind = links->kind;
+    if (links->dial == NULL || !links->dial->knows_address(hello)) {
+        return ROPEWAY_OK;
+    }
+    *kind = links->dial;
+    return links->dial_state != NULL ? ROPEWAY_OK : links->dial->dial(connector);
+}
+
+void rw_links_flush(ropeway_connector_t *connector, uint64_t due) {
+    struct rw_links *links = connector->links;
+
+    links->kind->flush(connector, due);
+    if (links->dial_state != NULL) {
+        links->dial->flush(connector, due);
+    }
+}
+
+void rw_links_settle(ropeway_connector_t *connector, uint64_t due) {
+    struct rw_links *links = connector->links;
+
+    if (links->dial_state != NULL) {
+        links->dial->settle(connector, due);
+    }
+    links->kind->settle(connector, due);
 }
 
 void rw_link_init(rw_link_t *link, const rw_link_kind_t *kind, rw_peer_t *peer) {

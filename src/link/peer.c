@@ -247,12 +247,11 @@ ropeway_error_t rw_peer_get(ropeway_connector_t *connector, const uint8_t id[RW_
 }
 
 void rw_peers_close(ropeway_connector_t *connector) {
-    const rw_link_kind_t *kind = connector->links->kind;
     rw_node_t *used = &connector->peers->used;
     uint64_t quiet = (uint64_t)connector->options.quiet_ms * RW_NANOSECONDS_PER_MS;
     uint64_t due = rw_now() + quiet;
 
-    kind->flush(connector, due - quiet / 2);
+    rw_links_flush(connector, due - quiet / 2);
     while (!rw_list_is_empty(used)) {
         rw_peer_t *peer = RW_CONTAINER(used->next, rw_peer_t, node_used);
 
@@ -264,7 +263,7 @@ void rw_peers_close(ropeway_connector_t *connector) {
         }
         rw_peer_drop(peer);
     }
-    kind->settle(connector, due);
+    rw_links_settle(connector, due);
 }
 
 ropeway_error_t rw_peers_open(ropeway_connector_t *connector) RW_UNCHECKED {

@@ -49,9 +49,10 @@ typedef struct rw_listener {
     struct rw_stream *stream;
 } rw_listener_t;
 
-/* A connector's part. */
+/* A connector's part: of one whose peers come by it, or of one that only connects by it. */
 typedef struct rw_stream {
     ropeway_connector_t *connector;                        /* written once */
+    bool dials_only;                                       /* written once */
     rw_identity_t identity;                                /* written once */
     rw_ways_t ways;                                        /* written once */
     rw_encryption_t encryption;                            /* written once */
@@ -119,8 +120,17 @@ typedef struct rw_stream_link {
     bool heard_out RW_GUARDED; /* leaving: the other side has ended */
 } rw_stream_link_t;
 
+extern const rw_link_kind_t rw_stream_kind;
+
 static inline rw_stream_link_t *rw_stream_link(rw_link_t *link) {
     return (rw_stream_link_t *)link;
+}
+
+/* A connector's part; NULL: it has none. */
+static inline rw_stream_t *rw_stream_of(const ropeway_connector_t *connector) RW_LOCKED {
+    const struct rw_links *links = connector->links;
+
+    return links->kind == &rw_stream_kind ? links->state : links->dial_state;
 }
 
 /* ---- stream_link.c ---- */
@@ -176,7 +186,5 @@ void rw_stream_give_up(rw_stream_link_t *link) RW_LOCKED;
 ropeway_error_t rw_stream_listen(rw_stream_t *stream) RW_LOCKED;
 /* Closes them, and sends strangers away. */
 void rw_stream_unlisten(rw_stream_t *stream) RW_LOCKED;
-
-extern const rw_link_kind_t rw_stream_kind;
 
 #endif

@@ -200,13 +200,17 @@ static bool take_field(uint8_t tag, const uint8_t *value, size_t length,
     }
 }
 
+bool rw_stream_address_is_meant(const uint8_t *bytes, size_t length) {
+    return length >= ADDRESS_FIXED && memcmp(bytes, "RWSA", 4) == 0;
+}
+
 const char *rw_stream_address_decode(const uint8_t *bytes, size_t length,
                                      rw_stream_address_t *address) {
     bool has_fingerprint = false;
     size_t at = ADDRESS_FIXED;
 
     memset(address, 0, sizeof *address);
-    if (length < ADDRESS_FIXED || length > RW_ADDRESS_MAX || memcmp(bytes, "RWSA", 4) != 0) {
+    if (!rw_stream_address_is_meant(bytes, length) || length > RW_ADDRESS_MAX) {
         return "it uses another kind of transport";
     }
     if (bytes[AT_VERSION] != RW_STREAM_VERSION) {

@@ -43,6 +43,8 @@ typedef struct rw_stream_address {
 
 /* Returns the length. */
 size_t rw_stream_address_encode(const rw_stream_address_t *address, uint8_t bytes[RW_ADDRESS_MAX]);
+/* Whether these bytes begin as those of such an address do. */
+bool rw_stream_address_is_meant(const uint8_t *bytes, size_t length);
 /* NULL, or what is wrong, as a phrase. Addresses that no connection may go to (multicast,
  * unspecified, port 0) are an error. */
 const char *rw_stream_address_decode(const uint8_t *bytes, size_t length,

@@ -60,8 +60,7 @@ static void open_now(rw_stream_link_t *link) RW_LOCKED {
     char place[RW_PLACE_TEXT];
 
     rw_stream_set_timer(link, RW_NEVER);
-    if (link->accepted &&
-        rw_peer_accept(connector, connector->links->kind, &link->base) != ROPEWAY_OK) {
+    if (link->accepted && rw_peer_accept(connector, &rw_stream_kind, &link->base) != ROPEWAY_OK) {
         rw_stream_lose(link, ROPEWAY_ERR_LIMIT, ropeway_last_error());
         return;
     }
@@ -327,7 +326,7 @@ static bool is_on_this_host(const ropeway_connector_t *connector, const rw_hello
 
 ropeway_error_t rw_stream_open(rw_peer_t *peer, const rw_hello_t *hello, rw_link_t **result) {
     ropeway_connector_t *connector = peer->connector;
-    rw_stream_t *stream = connector->links->state;
+    rw_stream_t *stream = rw_stream_of(connector);
     rw_stream_address_t address;
     const char *wrong = rw_stream_address_decode(hello->address, hello->address_length, &address);
     rw_place_t places[RW_DIAL_MAX];
@@ -341,7 +340,8 @@ ropeway_error_t rw_stream_open(rw_peer_t *peer, const rw_hello_t *hello, rw_link
     if (wrong != NULL) {
         return rw_fail(ROPEWAY_ERR_NO_PATH,
                        "the peer \"%s\" can't be reached by the transport \"%s\": %s", hello->name,
-                       connector->options.transports, wrong);
+                       stream->dials_only ? rw_stream_kind.name : connector->options.transports,
+                       wrong);
     }
     link = make(stream, false);
     if (link != NULL &&
@@ -357,7 +357,7 @@ ropeway_error_t rw_stream_open(rw_peer_t *peer, const rw_hello_t *hello, rw_link
     link->wanted =
         address.encryption > stream->encryption ? address.encryption : stream->encryption;
     memcpy(link->fingerprint, address.fingerprint, RW_FINGERPRINT_BYTES);
-    rw_link_init(&link->base, connector->links->kind, peer);
+    rw_link_init(&link->base, &rw_stream_kind, peer);
     rw_stream_set_timer(link, rw_now() + CONNECT_PATIENCE);
     rw_dial_next(&link->dial);
     *result = &link->base;

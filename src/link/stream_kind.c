@@ -10,10 +10,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 
-static rw_stream_t *state(ropeway_connector_t *connector) {
-    return connector->links->state;
-}
-
 /* ---- turns ---- */
 
 static void close_ended(rw_stream_t *stream) RW_LOCKED {
@@ -78,7 +74,8 @@ static ropeway_error_t open_parts(rw_stream_t *stream) RW_LOCKED {
     ropeway_connector_t *connector = stream->connector;
     ropeway_error_t error = choose_encryption(connector->options.encryption, &stream->encryption);
 
-    if (error == ROPEWAY_OK) {
+    stream->ways = (rw_ways_t){.tcp = true, .local = true, .pull = true};
+    if (error == ROPEWAY_OK && !stream->dials_only) {
         error = rw_ways_read(connector->options.transports, &stream->ways);
     }
     if (error == ROPEWAY_OK) {
@@ -95,7 +92,7 @@ static ropeway_error_t open_parts(rw_stream_t *stream) RW_LOCKED {
     if (!rw_events_watch(&connector->events, &stream->watcher, EPOLLIN)) {
         return rw_fail(ROPEWAY_ERR_SYSTEM, "the stream's events can't be watched: %m");
     }
-    return rw_stream_listen(stream);
+    return stream->dials_only ? ROPEWAY_OK : rw_stream_listen(stream);
 }
 
 static void free_stream(rw_stream_t *stream) RW_LOCKED {
@@ -112,7 +109,8 @@ static void free_stream(rw_stream_t *stream) RW_LOCKED {
     free(stream);
 }
 
-static ropeway_error_t listen_here(ropeway_connector_t *connector) RW_UNCHECKED {
+static ropeway_error_t make(ropeway_connector_t *connector, bool dials_only,
+                            rw_stream_t **result) RW_LOCKED {
     rw_stream_t *stream = calloc(1, sizeof *stream);
     ropeway_error_t error;
 
@@ -120,6 +118,7 @@ static ropeway_error_t listen_here(ropeway_connector_t *connector) RW_UNCHECKED 
         return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
     }
     stream->connector = connector;
+    stream->dials_only = dials_only;
     stream->events.epoll = -1;
     stream->watcher = (rw_watcher_t){.fd = -1, .on_event = on_ready};
     stream->poller = (rw_poller_t){.poll = poll_links, .arm = arm};
@@ -134,15 +133,35 @@ static ropeway_error_t listen_here(ropeway_connector_t *connector) RW_UNCHECKED 
         free_stream(stream);
         return error;
     }
-    connector->links->state = stream;
+    *result = stream;
     return ROPEWAY_OK;
+}
+
+static ropeway_error_t listen_here(ropeway_connector_t *connector) RW_UNCHECKED {
+    rw_stream_t *stream = NULL;
+    ropeway_error_t error = make(connector, false, &stream);
+
+    connector->links->state = stream;
+    return error;
+}
+
+static ropeway_error_t dial_from_here(ropeway_connector_t *connector) RW_LOCKED {
+    rw_stream_t *stream = NULL;
+    ropeway_error_t error = make(connector, true, &stream);
+
+    connector->links->dial_state = stream;
+    return error;
+}
+
+static bool knows_address(const rw_hello_t *hello) {
+    return rw_stream_address_is_meant(hello->address, hello->address_length);
 }
 
 static ropeway_error_t copy_address(ropeway_connector_t *connector, uint8_t **address,
                                     size_t *length) RW_UNCHECKED {
     uint8_t bytes[RW_ADDRESS_MAX];
 
-    *length = rw_stream_address_encode(&state(connector)->address, bytes);
+    *length = rw_stream_address_encode(&rw_stream_of(connector)->address, bytes);
     *address = malloc(*length);
     if (*address == NULL) {
         return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
@@ -165,11 +184,11 @@ static void write_path(rw_link_t *link) {
 /* What was sent leaves while the links close; nobody new is let in. */
 static void flush(ropeway_connector_t *connector, uint64_t due) RW_LOCKED {
     (void)due;
-    rw_stream_unlisten(state(connector));
+    rw_stream_unlisten(rw_stream_of(connector));
 }
 
 static void settle(ropeway_connector_t *connector, uint64_t due) RW_LOCKED {
-    rw_stream_t *stream = state(connector);
+    rw_stream_t *stream = rw_stream_of(connector);
 
     while (!rw_list_is_empty(&stream->links) && rw_now() < due) {
         rw_progress_step(connector);
@@ -182,8 +201,14 @@ static void settle(ropeway_connector_t *connector, uint64_t due) RW_LOCKED {
 }
 
 static void end(ropeway_connector_t *connector) RW_UNCHECKED {
-    free_stream(state(connector));
-    connector->links->state = NULL;
+    struct rw_links *links = connector->links;
+
+    free_stream(rw_stream_of(connector));
+    if (links->kind == &rw_stream_kind) {
+        links->state = NULL;
+    } else {
+        links->dial_state = NULL;
+    }
 }
 
 const rw_link_kind_t rw_stream_kind = {
@@ -194,6 +219,8 @@ const rw_link_kind_t rw_stream_kind = {
     .pushes = true,
     .host_only = true,
     .listen = listen_here,
+    .dial = dial_from_here,
+    .knows_address = knows_address,
     .address = copy_address,
     .open = rw_stream_open,
     .send = rw_stream_send,

@@ -102,12 +102,21 @@ static rw_link_t *choose_link(const ropeway_operation_t *operation, const rw_pee
 ropeway_error_t rw_native_begin(ropeway_operation_t *operation, const ropeway_metadata_t *metadata,
                                 const rw_hello_t *hello) {
     ropeway_connector_t *connector = operation->connector;
+    const rw_link_kind_t *kind;
     uint8_t id[RW_ID_BYTES];
     rw_peer_t *peer;
-    ropeway_error_t error;
+    ropeway_error_t error = rw_links_choose(connector, hello, &kind);
 
+    if (error == ROPEWAY_OK && kind->host_only && operation->layout.any_device) {
+        return rw_fail(ROPEWAY_ERR_DEVICE,
+                       "the peer \"%s\" is reached by the transport \"%s\", which moves host "
+                       "memory only",
+                       hello->name, kind->name);
+    }
     rw_hello_id(metadata->native, metadata->native_length, id);
-    error = rw_peer_get(connector, id, hello, connector->links->kind, &peer);
+    if (error == ROPEWAY_OK) {
+        error = rw_peer_get(connector, id, hello, kind, &peer);
+    }
     if (error == ROPEWAY_OK) {
         error = rw_operation_start(operation);
     }

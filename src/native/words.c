@@ -156,7 +156,7 @@ void rw_native_leave(rw_peer_t *peer, bool for_good) {
     rw_message_t message = {
         .type = RW_BYE, .version = RW_PROTOCOL_VERSION, .flags = for_good ? RW_FLAG_GONE : 0};
 
-    if (peer->link == NULL || peer->link->kind != connector->links->kind) {
+    if (peer->link == NULL || !rw_links_are_native(connector, peer->link->kind)) {
         return; /* a NIXL agent knows no such word */
     }
     memcpy(message.from, connector->links->id, RW_ID_BYTES);

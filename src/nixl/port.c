@@ -2,6 +2,7 @@
 /* The port to stock NIXL agents: its notifications, its links, its life. */
 #include "base/assert.h"
 #include "base/error.h"
+#include "link/ucx_kind.h"
 #include "nixl/nixl.h"
 #include "text/serdes.h"
 
@@ -129,8 +130,8 @@ ropeway_error_t rw_nixl_find_peer(ropeway_connector_t *connector, const rw_agent
 
 static ropeway_error_t open_port(ropeway_connector_t *connector, struct rw_nixl *nixl) RW_LOCKED {
     const ropeway_connector_options_t *options = &connector->options;
-    bool is_named = options->transports != NULL && /* a kind of link: UCX may choose for itself */
-                    strcmp(options->transports, connector->links->kind->name) == 0;
+    /* They name another kind of link: UCX may choose for itself. */
+    bool is_named = connector->links->kind != &rw_ucx_kind;
     rw_ucx_wish_t wish = {.purpose = RW_UCX_STOCK,
                           .transports = is_named ? NULL : options->transports,
                           .net_devices = options->net_devices,

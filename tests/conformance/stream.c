@@ -179,6 +179,31 @@ static void a_peer_of_another_transport_has_no_path(void **state) {
     assert_ok(ropeway_connector_destroy(other));
 }
 
+/* It listens by UCX, and connects as those want it who don't. */
+static void who_names_no_transport_reaches_a_stream(void **state) {
+    (void)state;
+    if (!about_streams()) {
+        return;
+    }
+    static const char *const owners[] = {"stream", "stream,local,pull", "local"};
+    static const char *const paths[] = {"tcp/127.0.0.1", "local pull", "local"};
+    for (int i = 0; i < 3; i++) {
+        ropeway_connector_options_t mine = of_stream(), theirs = of_stream();
+        ropeway_connector_t *owner, *reader;
+        mine.transports = owners[i];
+        theirs.transports = NULL;
+        theirs.net_devices = NULL;
+        assert_ok(ropeway_connector_create(&mine, &owner));
+        assert_ok(ropeway_connector_create(&theirs, &reader));
+        for (int k = 0; k < 3; k++) {
+            assert_int_equal(strncmp(move_between(owner, reader), paths[i], strlen(paths[i])), 0);
+        }
+        assert_int_equal(ts_stats(reader).peers, 1);
+        assert_ok(ropeway_connector_destroy(i % 2 == 0 ? owner : reader));
+        assert_ok(ropeway_connector_destroy(i % 2 == 0 ? reader : owner));
+    }
+}
+
 static void device_memory_is_refused(void **state) {
     (void)state;
     if (!about_streams()) {
@@ -198,6 +223,7 @@ static const struct CMUnitTest tests[] = {
     TS_TEST(what_the_options_name_and_does_not_exist_is_refused),
     TS_TEST(the_next_address_is_tried),
     TS_TEST(a_peer_of_another_transport_has_no_path),
+    TS_TEST(who_names_no_transport_reaches_a_stream),
     TS_TEST(device_memory_is_refused),
 };
 
