@@ -111,6 +111,18 @@ static int first_socket(const struct addrinfo *list,
     return -1;
 }
 
+bool cli_address_host_of(const char *address, char host[CLI_ADDRESS_SIZE],
+                         char text[CLI_SENTENCE_SIZE]) {
+    struct addrinfo *list = resolve(address, AI_PASSIVE, text);
+    if (list == NULL) {
+        return false;
+    }
+    cli_address_name(list->ai_addr, host, CLI_ADDRESS_SIZE);
+    *strrchr(host, ':') = '\0';
+    freeaddrinfo(list);
+    return true;
+}
+
 int cli_address_listen(const char *address, struct cli_bound *bound, char text[CLI_SENTENCE_SIZE]) {
     struct addrinfo *list = resolve(address, AI_PASSIVE, text);
     if (list == NULL) {

@@ -18,6 +18,11 @@ struct cli_bound {
 /* Listens; an empty host means every address. Returns the socket; -1: text says why. */
 int cli_address_listen(const char *address, struct cli_bound *bound, char text[CLI_SENTENCE_SIZE]);
 
+/* The first address that a socket listens at which is given this one: the host in numbers, an IPv6
+ * one in brackets. false: text says why. */
+bool cli_address_host_of(const char *address, char host[CLI_ADDRESS_SIZE],
+                         char text[CLI_SENTENCE_SIZE]);
+
 /* Connects. server: what should run there, for the text. As above. */
 int cli_address_connect(const char *address, const char *server, char text[CLI_SENTENCE_SIZE]);
 

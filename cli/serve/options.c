@@ -33,6 +33,11 @@ static void print_help(void) {
         "      --allow-host NAME      a further name that requests may call the server by, and "
         "whose\n"
         "                             pages may use it; '*': all\n"
+        "      --data-port PORT       move the bytes by one TCP port of this address, encrypted\n"
+        "                             except on this host, and not by UCX's many; PORT-PORT: by\n"
+        "                             the first that is free, 0: by any\n"
+        "      --data-advertise LIST  clients connect to these for it: ADDR or ADDR:PORT, with\n"
+        "                             commas (for NAT, and in containers)\n"
         "  -n, --nats URL             take requests from the NATS server at\n"
         "                             nats://[USER:PASSWORD@|TOKEN@]HOST[:PORT]; tls:// asks for "
         "TLS\n"
@@ -166,6 +171,12 @@ static int parse_option(int option, struct cli_serve_options *options) {
     case 'T':
         options->transports = optarg;
         break;
+    case 'P':
+        options->data_port = optarg;
+        break;
+    case 'A':
+        options->data_advertise = optarg;
+        break;
     default:
         return parse_value(option, options);
     }
@@ -197,6 +208,36 @@ static int check_nats(struct cli_serve_options *options) {
     return CLI_GO_ON;
 }
 
+/* "PORT" or "PORT-PORT". */
+static bool is_port_range(const char *text) {
+    char first[8];
+    const char *dash = strchr(text, '-');
+    size_t length = dash != NULL ? (size_t)(dash - text) : strlen(text);
+    uint64_t low, high;
+    if (length >= sizeof first) {
+        return false;
+    }
+    snprintf(first, sizeof first, "%.*s", (int)length, text);
+    return cli_parse_number(first, dash != NULL, 65535, &low) &&
+           (dash == NULL || (cli_parse_number(dash + 1, 1, 65535, &high) && low <= high));
+}
+
+static int check_data(const struct cli_serve_options *options) {
+    if (options->data_port == NULL) {
+        return options->data_advertise == NULL
+                   ? CLI_GO_ON
+                   : cli_usage("serve", "--data-advertise is for --data-port, which is missing");
+    }
+    if (!is_port_range(options->data_port)) {
+        return cli_usage("serve", "--data-port '%s' is neither a port nor PORT-PORT",
+                         options->data_port);
+    }
+    if (options->transports != NULL) {
+        return cli_usage("serve", "--data-port has transports of its own; leave --transports out");
+    }
+    return CLI_GO_ON;
+}
+
 int cli_serve_options(int argc, char **argv, struct cli_serve_options *options) {
     static const struct option known[] = {{"listen", required_argument, NULL, 'l'},
                                           {"nats", required_argument, NULL, 'n'},
@@ -212,6 +253,8 @@ int cli_serve_options(int argc, char **argv, struct cli_serve_options *options) 
                                           {"deadline", required_argument, NULL, 'd'},
                                           {"interop", no_argument, NULL, 'i'},
                                           {"transports", required_argument, NULL, 'T'},
+                                          {"data-port", required_argument, NULL, 'P'},
+                                          {"data-advertise", required_argument, NULL, 'A'},
                                           {"allow-host", required_argument, NULL, 'H'},
                                           {"log-format", required_argument, NULL, 'L'},
                                           {"help", no_argument, NULL, 'h'},
@@ -234,6 +277,9 @@ int cli_serve_options(int argc, char **argv, struct cli_serve_options *options) 
     }
     if (code == CLI_GO_ON && optind == argc && options->writable == NULL) {
         return cli_usage("serve", "a PATH to offer is missing");
+    }
+    if (code == CLI_GO_ON) {
+        code = check_data(options);
     }
     return code == CLI_GO_ON ? check_nats(options) : code;
 }

@@ -26,6 +26,7 @@
 
 #define REPORT_LIMIT_MS 2000 /* how long an end waits for clients to ask for outcomes */
 #define STOP_LIMIT_MS 5000
+#define CLI_DATA_LISTEN_SIZE (CLI_ADDRESS_SIZE + 16)
 
 /* ---- Start ----------------------------------------------------------------------- */
 
@@ -56,13 +57,40 @@ static bool open_writable(struct cli_server *server, const char *path) {
     return false;
 }
 
+/* Lets the bytes go by one port of the address that requests come to. false: it said why. */
+static bool choose_data_port(const struct cli_serve_options *options,
+                             ropeway_connector_options_t *settings,
+                             char listen[CLI_DATA_LISTEN_SIZE]) {
+    char host[CLI_ADDRESS_SIZE], text[CLI_SENTENCE_SIZE];
+    if (options->data_port == NULL) {
+        return true;
+    }
+    settings->transports = "stream,local,pull";
+    settings->advertise = options->data_advertise;
+    if (options->http.listen != NULL) {
+        if (!cli_address_host_of(options->http.listen, host, text)) {
+            cli_fail("%s", text);
+            return false;
+        }
+        snprintf(listen, CLI_DATA_LISTEN_SIZE, "%s:%s", host, options->data_port);
+        settings->listen = listen;
+    } else if (strcmp(options->data_port, "0") != 0) { /* requests come by NATS alone */
+        settings->listen = options->data_port;
+    }
+    return true;
+}
+
 static bool open_connector(struct cli_server *server, const struct cli_serve_options *options) {
     ropeway_connector_options_t settings;
+    char listen[CLI_DATA_LISTEN_SIZE];
     ropeway_connector_options_init(&settings, sizeof settings);
     settings.log = cli_log_line;
     settings.stall_ms = options->limits.stall_ms;
     settings.transports = options->transports;
     settings.interop = options->interop;
+    if (!choose_data_port(options, &settings, listen)) {
+        return false;
+    }
     if (ropeway_connector_create(&settings, &server->connector) == ROPEWAY_OK) {
         return true;
     }

@@ -12,6 +12,24 @@ READ = "/v1/objects/%s/read"
 WRITE = "/v1/objects/%s/write"
 
 
+def listening_ports(pid):
+    """The TCP addresses, (host, port), that a process listens at; its IPv6 ones as ("::", port)."""
+    inodes = set()
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        match = re.fullmatch(r"socket:\[(\d+)\]", os.readlink(f"/proc/{pid}/fd/{name}"))
+        if match:
+            inodes.add(match[1])
+    found = set()
+    for table in ("tcp", "tcp6"):
+        with open(f"/proc/{pid}/net/{table}", encoding="ascii") as lines:
+            for fields in map(str.split, lines.readlines()[1:]):
+                if fields[3] == "0A" and fields[9] in inodes:
+                    host, port = fields[1].split(":")
+                    found.add((socket.inet_ntoa(bytes.fromhex(host)[::-1]) if table == "tcp" else "::",
+                               int(port, 16)))
+    return found
+
+
 class Interface(TestCase):
     @http_only
     def test_prints_one_line_and_ends_quietly(self):
@@ -225,6 +243,36 @@ class Interface(TestCase):
             self.assertEqual(outcome["state"], "failed")
             self.assertIn("not begun", outcome["error"])
             self.assertGreaterEqual(server.metrics()["ropeway_transfers_refused_total"], 2)
+
+    def test_bytes_go_by_one_port_that_is_chosen(self):
+        source = self.write("file", 4 * MIB + 1)
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            self.assert_failed(run("serve", "--listen", "127.0.0.1:0", "--data-port", str(port), self.offered),
+                               says=f"port {port} ")
+            # Of a range the first free one.
+            options = ["--writable", self.uploads, "--data-port", f"{port}-{min(port + 50, 65535)}"]
+            with Server(*options, self.offered) as server:
+                ports = sorted(listening_ports(server.process.pid))
+                self.assertEqual(len(ports), 2)  # one for requests, one for bytes
+                self.assertIn(("127.0.0.1", server.address[1]), ports)
+                ports.remove(("127.0.0.1", server.address[1]))
+                self.assertEqual(ports[0][0], "127.0.0.1")
+                self.assertTrue(port < ports[0][1] <= port + 50)
+                for transports, path in (([], "local pull"),
+                                         (["--transports", "stream"], f"tcp/127.0.0.1:{ports[0][1]}")):
+                    got = run("get", "--json", *transports, server.url + "file", "-o", "got", cwd=self.here)
+                    self.assert_done(got)
+                    self.assertEqual(json.loads(got.stdout)["path"], path)
+                    self.assert_same(source, os.path.join(self.here, "got"))
+                    self.assert_done(run("put", *transports, source, server.url + "sent"))
+                    self.assert_same(source, os.path.join(self.uploads, "sent"))
+                self.assertEqual(server.end(), (0, ""))
+
+    def test_a_data_port_that_can_not_be(self):
+        for options in (["--data-port", "x"], ["--data-port", "2-1"], ["--data-port", "65536"],
+                        ["--data-port", "1", "--transports", "tcp"], ["--data-advertise", "10.0.0.1"]):
+            self.assert_failed(run("serve", *options, self.offered), code=2, says="--data-")
 
     def test_many_clients_at_once(self):
         data = [self.write(f"file{i}", 200000 + i) for i in range(8)]
