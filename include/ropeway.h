@@ -105,10 +105,10 @@ ROPEWAY_API const char *ropeway_ucx_version(void);
 /* ---- Devices and descriptors -------------------------------------------- */
 
 typedef enum ropeway_device_kind {
-    ROPEWAY_DEVICE_UNSPECIFIED = 0,
-    ROPEWAY_DEVICE_HOST = 1, /* "cpu" */
-    ROPEWAY_DEVICE_CUDA = 2, /* "cuda:N" */
-    ROPEWAY_DEVICE_XPU = 3   /* "xpu:N"; known by name, not usable yet */
+    ROPEWAY_DEVICE_UNSPECIFIED = 0, /* in a descriptor: the host */
+    ROPEWAY_DEVICE_HOST = 1,        /* "cpu" */
+    ROPEWAY_DEVICE_CUDA = 2,        /* "cuda:N" */
+    ROPEWAY_DEVICE_XPU = 3          /* "xpu:N"; known by name, not usable yet */
 } ropeway_device_kind_t;
 
 typedef struct ropeway_device {
@@ -394,11 +394,11 @@ typedef struct ropeway_operation_options {
 ROPEWAY_API void ropeway_operation_options_init(ropeway_operation_options_t *options, size_t size);
 
 /* Offer memory to one peer, for one read (readable) or one write (writable). The descriptors are
- * copied; their memory must stay valid until the operation is released. options: NULL for the
- * defaults.
- * Errors: ERR_INVALID_ARGUMENT, ERR_EMPTY_LIST, ERR_NULL_POINTER, ERR_TOO_LARGE, ERR_DEVICE,
- * ERR_LIMIT (descriptors, pieces or operations), ERR_UNSUPPORTED (integrity on, or groups of,
- * device memory), ERR_NO_MEMORY. */
+ * copied; their memory must stay valid until the operation is released. Those that are written
+ * (writable, read) may not overlap. options: NULL for the defaults.
+ * Errors: ERR_INVALID_ARGUMENT (also: they overlap), ERR_EMPTY_LIST, ERR_NULL_POINTER,
+ * ERR_TOO_LARGE, ERR_DEVICE, ERR_LIMIT (descriptors, pieces or operations), ERR_UNSUPPORTED
+ * (integrity on, or groups of, device memory), ERR_NO_MEMORY. */
 ROPEWAY_API ropeway_error_t ropeway_create_readable(ropeway_connector_t *connector,
                                                     const ropeway_descriptor_t *descriptors,
                                                     size_t count,

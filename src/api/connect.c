@@ -211,7 +211,7 @@ const char *ropeway_connector_name(const ropeway_connector_t *connector) {
 }
 
 int ropeway_connector_fd(const ropeway_connector_t *connector) {
-    return connector->operations->event_fd;
+    return connector != NULL ? connector->operations->event_fd : -1;
 }
 
 size_t ropeway_connector_drain(ropeway_connector_t *connector, ropeway_operation_t **operations,

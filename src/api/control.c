@@ -68,7 +68,7 @@ void ropeway_operation_progress(const ropeway_operation_t *operation, uint64_t *
 }
 
 ropeway_operation_kind_t ropeway_operation_kind(const ropeway_operation_t *operation) {
-    return operation->kind;
+    return operation != NULL ? operation->kind : (ropeway_operation_kind_t)0;
 }
 
 void *ropeway_operation_user_data(const ropeway_operation_t *operation) {

@@ -9,7 +9,7 @@
 ropeway_error_t ropeway_memory_register(ropeway_connector_t *connector, void *ptr, size_t size,
                                         ropeway_device_t device,
                                         ropeway_memory_t **result) RW_UNCHECKED {
-    ropeway_descriptor_t place = {.ptr = ptr, .size = size, .device = device};
+    ropeway_descriptor_t place = {.ptr = ptr, .size = size, .device = rw_device_meant(device)};
     ropeway_error_t error;
 
     if (result == NULL || size == 0) {
@@ -26,7 +26,7 @@ ropeway_error_t ropeway_memory_register(ropeway_connector_t *connector, void *pt
     if (error != ROPEWAY_OK) {
         return error;
     }
-    error = rw_device_check(connector, device);
+    error = rw_device_check(connector, place.device);
     if (error == ROPEWAY_OK) {
         error = rw_memory_add(connector, &place, result);
     }

@@ -71,7 +71,7 @@ typedef struct rw_link_kind {
     ropeway_error_t (*listen)(ropeway_connector_t *connector);
     /* The same for the kind of a connector that listens by another one: only to connect. NULL: this
      * kind can't. Errors: ERR_INVALID_ARGUMENT, ERR_SYSTEM, ERR_NO_MEMORY. */
-    ropeway_error_t (*dial)(ropeway_connector_t *connector) RW_LOCKED;
+    ropeway_error_t (*dial)(ropeway_connector_t *connector);
     /* Whether the hello's address is one of this kind. NULL: of any that no other kind knows. */
     bool (*knows_address)(const rw_hello_t *hello);
     /* What peers need to come here, as *length bytes for a hello; to be freed. */

@@ -158,9 +158,10 @@ ropeway_error_t rw_layout_make(rw_layout_t *layout, const ropeway_descriptor_t *
     if (layout->pieces == NULL || layout->piece_starts == NULL) {
         return no_memory(count);
     }
-    memcpy(layout->pieces, list, count * sizeof *list);
     for (size_t i = 0; i < count; i++) {
-        layout->any_device |= list[i].device.kind != ROPEWAY_DEVICE_HOST;
+        layout->pieces[i] = list[i];
+        layout->pieces[i].device = rw_device_meant(list[i].device);
+        layout->any_device |= layout->pieces[i].device.kind != ROPEWAY_DEVICE_HOST;
     }
     if (options->group_sizes != NULL) {
         return group(layout, options);

@@ -4,6 +4,7 @@
 
 #include "base/assert.h"
 #include "base/error.h"
+#include "text/descriptor.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -195,6 +196,9 @@ ropeway_error_t rw_operation_new(ropeway_connector_t *connector, ropeway_operati
     }
     if (error == ROPEWAY_OK) {
         error = check_devices(operation);
+    }
+    if (error == ROPEWAY_OK && !operation->is_sender) {
+        error = rw_descriptors_check_apart(operation->layout.pieces, operation->layout.piece_count);
     }
     if (error != ROPEWAY_OK) {
         rw_operation_discard(operation);

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define SIZE_LIMIT ((size_t)(SIZE_MAX / 2)) /* SSIZE_MAX */
@@ -95,6 +96,7 @@ size_t ropeway_device_format(ropeway_device_t device, char *buffer, size_t size)
 
 static ropeway_error_t check_device(ropeway_device_t device, size_t index) {
     switch (device.kind) {
+    case ROPEWAY_DEVICE_UNSPECIFIED:
     case ROPEWAY_DEVICE_HOST:
         if (device.id == 0) {
             return ROPEWAY_OK;
@@ -166,5 +168,74 @@ ropeway_error_t rw_descriptors_check(const ropeway_descriptor_t *list, size_t co
     if (total != NULL) {
         *total = sum;
     }
+    return ROPEWAY_OK;
+}
+
+/* ---- memory that is written once ---- */
+
+static bool lies_behind(const ropeway_descriptor_t *one, const ropeway_descriptor_t *other) {
+    ropeway_device_t a = rw_device_meant(one->device), b = rw_device_meant(other->device);
+
+    if (a.kind != b.kind || a.id != b.id) {
+        return a.kind != b.kind ? a.kind < b.kind : a.id < b.id;
+    }
+    return (uintptr_t)one->ptr + one->size <= (uintptr_t)other->ptr;
+}
+
+static int compare(const void *one, const void *other) {
+    const ropeway_descriptor_t *a = *(const ropeway_descriptor_t *const *)one;
+    const ropeway_descriptor_t *b = *(const ropeway_descriptor_t *const *)other;
+    ropeway_device_t at = rw_device_meant(a->device), bt = rw_device_meant(b->device);
+
+    if (at.kind != bt.kind || at.id != bt.id) {
+        return at.kind != bt.kind ? (at.kind > bt.kind) - (at.kind < bt.kind)
+                                  : (at.id > bt.id) - (at.id < bt.id);
+    }
+    return (a->ptr > b->ptr) - (a->ptr < b->ptr);
+}
+
+/* In the order of the list most are. */
+static bool are_in_order(const ropeway_descriptor_t *list, size_t count) {
+    const ropeway_descriptor_t *last = NULL;
+
+    for (size_t i = 0; i < count; i++) {
+        if (list[i].size > 0) {
+            if (last != NULL && !lies_behind(last, &list[i])) {
+                return false;
+            }
+            last = &list[i];
+        }
+    }
+    return true;
+}
+
+ropeway_error_t rw_descriptors_check_apart(const ropeway_descriptor_t *list, size_t count) {
+    const ropeway_descriptor_t **sorted;
+    size_t used = 0, first, second;
+
+    if (are_in_order(list, count)) {
+        return ROPEWAY_OK;
+    }
+    sorted = malloc(count * sizeof(*sorted));
+    if (sorted == NULL) {
+        return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory for %zu descriptors", count);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (list[i].size > 0) {
+            sorted[used++] = &list[i];
+        }
+    }
+    qsort(sorted, used, sizeof(*sorted), compare);
+    for (size_t i = 1; i < used; i++) {
+        if (!lies_behind(sorted[i - 1], sorted[i])) {
+            first = (size_t)(sorted[i - 1] - list);
+            second = (size_t)(sorted[i] - list);
+            free(sorted);
+            return rw_fail(ROPEWAY_ERR_INVALID_ARGUMENT,
+                           "descriptors %zu and %zu overlap, and both would be written",
+                           first < second ? first : second, first < second ? second : first);
+        }
+    }
+    free(sorted);
     return ROPEWAY_OK;
 }

@@ -15,4 +15,16 @@
 ropeway_error_t rw_descriptors_check(const ropeway_descriptor_t *list, size_t count,
                                      size_t max_count, uint64_t *total);
 
+/* Whether two of them, or parts of two, are the same memory: what is received would be written
+ * twice. Errors: ERR_INVALID_ARGUMENT (they are), ERR_NO_MEMORY. */
+ropeway_error_t rw_descriptors_check_apart(const ropeway_descriptor_t *list, size_t count);
+
+/* A device that is all zeroes means the host. */
+static inline ropeway_device_t rw_device_meant(ropeway_device_t device) {
+    if (device.kind == ROPEWAY_DEVICE_UNSPECIFIED) {
+        device.kind = ROPEWAY_DEVICE_HOST;
+    }
+    return device;
+}
+
 #endif

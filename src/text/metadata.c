@@ -263,32 +263,32 @@ void ropeway_metadata_release(ropeway_metadata_t *metadata) {
 }
 
 ropeway_operation_kind_t ropeway_metadata_kind(const ropeway_metadata_t *metadata) {
-    return metadata->kind;
+    return metadata != NULL ? metadata->kind : (ropeway_operation_kind_t)0;
 }
 
 size_t ropeway_metadata_count(const ropeway_metadata_t *metadata) {
-    return metadata->count;
+    return metadata != NULL ? metadata->count : 0;
 }
 
 ropeway_descriptor_t ropeway_metadata_descriptor(const ropeway_metadata_t *metadata, size_t index) {
-    if (index >= metadata->count) {
+    if (metadata == NULL || index >= metadata->count) {
         return (ropeway_descriptor_t){0};
     }
     return metadata->descriptors[index];
 }
 
 uint64_t ropeway_metadata_total(const ropeway_metadata_t *metadata) {
-    return metadata->total;
+    return metadata != NULL ? metadata->total : 0;
 }
 
 const char *ropeway_metadata_peer(const ropeway_metadata_t *metadata) {
-    return metadata->agent;
+    return metadata != NULL ? metadata->agent : "";
 }
 
 const char *ropeway_metadata_key(const ropeway_metadata_t *metadata) {
-    return metadata->key;
+    return metadata != NULL ? metadata->key : "";
 }
 
 int ropeway_metadata_is_native(const ropeway_metadata_t *metadata) {
-    return metadata->native != NULL;
+    return metadata != NULL && metadata->native != NULL;
 }

@@ -68,6 +68,83 @@ static void sizes_past_the_address_space_are_refused(void **state) {
     assert_refused(connector, two, 2, NULL, ROPEWAY_ERR_TOO_LARGE);
 }
 
+/* What is received would land twice; what is sent may be sent twice. */
+static void targets_that_overlap_are_refused(void **state) {
+    (void)state;
+    static uint8_t room[64];
+    ropeway_connector_t *connector = ts_connect("");
+    const struct {
+        ropeway_descriptor_t list[3];
+        bool fine;
+    } cases[] = {
+        {{{room, 8, host}, {room + 8, 8, host}, {room + 16, 1, host}}, true},
+        {{{room + 16, 8, host}, {room + 8, 8, host}, {room, 8, host}}, true},
+        {{{room, 8, host}, {room, 0, host}, {room + 4, 0, host}}, true},
+        {{{room, 8, host}, {room + 7, 1, host}, {room + 32, 8, host}}, false},
+        {{{room + 32, 8, host}, {room, 8, host}, {room + 31, 2, host}}, false},
+        {{{room, 8, host}, {room + 16, 8, host}, {room, 8, {0, 0}}}, false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        ropeway_operation_t *operation;
+        assert_ok(ropeway_create_readable(connector, cases[i].list, 3, NULL, &operation));
+        ropeway_operation_release(operation);
+        ropeway_error_t error =
+            ropeway_create_writable(connector, cases[i].list, 3, NULL, &operation);
+        assert_int_equal(error, cases[i].fine ? ROPEWAY_OK : ROPEWAY_ERR_INVALID_ARGUMENT);
+        if (cases[i].fine) {
+            ropeway_operation_release(operation);
+        } else {
+            assert_sentence("descriptors", "overlap");
+        }
+    }
+}
+
+static void a_device_of_zeroes_is_the_host(void **state) {
+    (void)state;
+    ropeway_connector_t *connector = ts_connect("");
+    ropeway_descriptor_t zeroed = {.ptr = memory, .size = 1};
+    ropeway_operation_t *operation;
+    ropeway_memory_t *registration;
+    const char *json;
+    ropeway_metadata_t *metadata;
+    assert_ok(ropeway_memory_register(connector, memory, 1, zeroed.device, &registration));
+    assert_ok(ropeway_create_readable(connector, &zeroed, 1, NULL, &operation));
+    assert_ok(ropeway_operation_metadata(operation, &json));
+    assert_ok(ropeway_metadata_parse(json, strlen(json), 0, &metadata));
+    assert_int_equal(ropeway_metadata_descriptor(metadata, 0).device.kind, ROPEWAY_DEVICE_HOST);
+    ropeway_metadata_release(metadata);
+    ropeway_operation_release(operation);
+    ropeway_memory_release(registration);
+}
+
+/* Every function that is told of no object says nothing of it, and does nothing. */
+static void no_object_is_no_crash(void **state) {
+    (void)state;
+    char text[8] = "";
+    assert_int_equal(ropeway_connector_fd(NULL), -1);
+    assert_int_equal(ropeway_connector_drain(NULL, NULL, 0), 0);
+    assert_int_equal(ropeway_metadata_kind(NULL), 0);
+    assert_int_equal(ropeway_metadata_count(NULL), 0);
+    assert_int_equal(ropeway_metadata_total(NULL), 0);
+    assert_null(ropeway_metadata_descriptor(NULL, 0).ptr);
+    assert_string_equal(ropeway_metadata_peer(NULL), "");
+    assert_string_equal(ropeway_metadata_key(NULL), "");
+    assert_int_equal(ropeway_metadata_is_native(NULL), 0);
+    assert_int_equal(ropeway_operation_kind(NULL), 0);
+    assert_null(ropeway_operation_user_data(NULL));
+    assert_int_equal(ropeway_operation_path(NULL, text, sizeof text), 0);
+    ropeway_operation_status(NULL);
+    ropeway_operation_error(NULL);
+    assert_non_null(ropeway_operation_error_text(NULL));
+    assert_non_null(ropeway_operation_peer(NULL));
+    assert_non_null(ropeway_connector_name(NULL));
+    ropeway_operation_release(NULL);
+    ropeway_memory_release(NULL);
+    ropeway_metadata_release(NULL);
+    ropeway_text_free(NULL);
+    assert_ok(ropeway_connector_destroy(NULL));
+}
+
 static void devices_that_are_not_here_are_refused(void **state) {
     (void)state;
     ropeway_connector_t *connector = ts_connect("");
@@ -267,6 +344,9 @@ static const struct CMUnitTest tests[] = {
     TS_TEST(an_empty_list_is_refused),
     TS_TEST(a_null_pointer_is_refused_and_its_index_named),
     TS_TEST(sizes_past_the_address_space_are_refused),
+    TS_TEST(targets_that_overlap_are_refused),
+    TS_TEST(a_device_of_zeroes_is_the_host),
+    TS_TEST(no_object_is_no_crash),
     TS_TEST(devices_that_are_not_here_are_refused),
     TS_TEST(device_texts_are_read_and_written),
     TS_TEST(null_arguments_are_refused),

@@ -5,6 +5,8 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 static void move_with_flags(int mine, int theirs, const char *spec) {
     ropeway_connector_t *connector = ts.connectors[0] ? ts.connectors[0] : ts_connect("");
@@ -40,18 +42,30 @@ static void checksums_agree_whichever_side_asks(void **state) {
     }
 }
 
+/* Two addresses of the same memory. */
+static void map_twice(size_t size, uint8_t *views[2]) {
+    int fd = memfd_create("shared", MFD_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(ftruncate(fd, (off_t)size), 0);
+    for (int i = 0; i < 2; i++) {
+        views[i] = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        assert_true(views[i] != MAP_FAILED);
+    }
+    close(fd);
+}
+
 /* The receiver's two descriptors lie on the same bytes and the sender's hold different ones, so few
  * that one message brings both: when they have arrived, the second has spoiled the first. */
 static void receive_on_shared_bytes(bool read, size_t size, uint32_t flags, ropeway_error_t want) {
     ropeway_connector_t *owner = ts_connect(""), *user = ts_connect("");
-    uint8_t *sent = malloc(2 * size), *shared = calloc(1, size);
+    uint8_t *sent = malloc(2 * size), *shared[2];
     assert_non_null(sent);
-    assert_non_null(shared);
+    map_twice(size, shared);
     memset(sent, 1, size);
     memset(sent + size, 2, size);
     ropeway_device_t host = {ROPEWAY_DEVICE_HOST, 0};
     ropeway_descriptor_t from[] = {{sent, size, host}, {sent + size, size, host}};
-    ropeway_descriptor_t to[] = {{shared, size, host}, {shared, size, host}};
+    ropeway_descriptor_t to[] = {{shared[0], size, host}, {shared[1], size, host}};
     ropeway_operation_options_t options;
     ropeway_operation_t *passive, *active;
     const char *metadata;
@@ -72,7 +86,8 @@ static void receive_on_shared_bytes(bool read, size_t size, uint32_t flags, rope
     ropeway_operation_release(active);
     ropeway_operation_release(passive);
     free(sent);
-    free(shared);
+    munmap(shared[0], size);
+    munmap(shared[1], size);
     ts_disconnect(owner);
     ts_disconnect(user);
 }
