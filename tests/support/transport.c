@@ -14,21 +14,34 @@ typedef struct transport {
     const char *devices;
     const char *peer_devices; /* NULL: the same */
     const char *encryption, *listen;
-    bool is_apart; /* peers live in another network namespace */
+    const char *variant_of; /* whose code it shares; NULL: nobody's */
+    bool is_apart;          /* peers live in another network namespace */
 } transport_t;
 
 static const transport_t transports[] = {
     {.name = "host", .tls = "tcp,cma,self"},
-    {.name = "queue", .tls = "posix,sysv,cma,self"},
+    {.name = "queue", .tls = "posix,sysv,cma,self", .variant_of = "host"},
     {.name = "private", .tls = "tcp,sm,self"},
     {.name = "tcp", .tls = "tcp,self", .devices = "lo"},
-    {.name = "netns", .tls = "tcp,self", .devices = TS_VETH ",lo", .is_apart = true},
+    {.name = "netns",
+     .tls = "tcp,self",
+     .devices = TS_VETH ",lo",
+     .variant_of = "tcp",
+     .is_apart = true},
     {.name = "stream", .tls = "stream", .devices = "lo", .encryption = "required"},
-    {.name = "stream-plain", .tls = "stream", .devices = "lo", .encryption = "off"},
-    {.name = "stream-ipv6", .tls = "stream", .listen = "[::1]:0"},
-    {.name = "local", .tls = "local"},
+    {.name = "stream-plain",
+     .tls = "stream",
+     .devices = "lo",
+     .encryption = "off",
+     .variant_of = "stream"},
+    {.name = "stream-ipv6", .tls = "stream", .listen = "[::1]:0", .variant_of = "stream"},
+    {.name = "stream-netns",
+     .tls = "stream",
+     .devices = TS_VETH ",lo",
+     .variant_of = "stream",
+     .is_apart = true},
     {.name = "pull", .tls = "local,pull"},
-    {.name = "stream-netns", .tls = "stream", .devices = TS_VETH ",lo", .is_apart = true},
+    {.name = "local", .tls = "local", .variant_of = "pull"},
     {.name = "rc", .tls = "rc,self", .devices = "rxe0:1", .peer_devices = "rxe1:1"},
     {.name = "ud", .tls = "ud,self", .devices = "rxe0:1", .peer_devices = "rxe1:1"},
     {.name = "memory", .tls = "memory"},
@@ -41,12 +54,22 @@ static bool is_peer(void) {
 static const transport_t *chosen;
 static int peer_namespace = -1;
 
-void ts_transport_init(const char *name) {
+static const transport_t *find(const char *name) {
     for (size_t i = 0; i < sizeof transports / sizeof *transports; i++) {
         if (strcmp(transports[i].name, name) == 0) {
-            chosen = &transports[i];
+            return &transports[i];
         }
     }
+    return NULL;
+}
+
+bool ts_transport_is_variant(const char *name) {
+    const transport_t *transport = find(name);
+    return transport != NULL && transport->variant_of != NULL && getenv("ROPEWAY_TEST_ALL") == NULL;
+}
+
+void ts_transport_init(const char *name) {
+    chosen = find(name);
     if (chosen == NULL) {
         fprintf(stderr, "no such transport: %s; use", name);
         for (size_t i = 0; i < sizeof transports / sizeof *transports; i++) {

@@ -14,6 +14,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Whether a transport shares its code with another one, over which everything runs, so that over
+ * itself only what it may change need run. The environment variable ROPEWAY_TEST_ALL says that
+ * there are none. */
+bool ts_transport_is_variant(const char *name);
+
 /* Chooses by name, before any thread or connector exists. For those between
  * namespaces the process moves into a
  * namespace of its own; where that is not permitted it says so and exits with 77. */
