@@ -238,7 +238,7 @@ static void rule7_an_idle_connector_sleeps(void **state) {
     ts_peer_t *peer = ts_new_peer("");
     ts_assert_works(connector, peer);
     /* One connection is checked by UCX once a second. */
-    ts_assert_sleeps(connector, 2000, 0.02, 10);
+    ts_assert_sleeps(connector, 1100, 0.02, 10);
 }
 
 static const struct CMUnitTest tests[] = {

@@ -45,14 +45,17 @@ static void rule4_an_offer_has_no_stall_limit_before_it_is_taken(void **state) {
     assert_true(error == ROPEWAY_OK || error == ROPEWAY_ERR_STALLED);
 }
 
-/* The peer is stopped in the middle of the transfer; whoever stays finds out by its options. */
+/* The peer is stopped in the middle of the transfer; whoever stays finds out by its options. Only
+ * its own limit is short: the peer's would end what a busy machine holds up, and with another
+ * error. */
 static void stop_in_the_middle(ropeway_operation_kind_t kind) {
     ropeway_connector_t *connector = ts_connect(SLOW " quiet_ms=200");
     ts_peer_t *peer = ts_new_peer(SLOW " quiet_ms=200");
     for (int attempt = 0;; attempt++) {
         /* Before the last progress, so that the limit is a lower bound on any machine. */
         double start = ts_now();
-        ts_pair_t pair = ts_pair_make(connector, peer, 0, kind, BIG, "stall_ms=1500");
+        ts_pair_t pair =
+            ts_pair_make_unlike(connector, peer, 0, kind, BIG, "stall_ms=500", "stall_ms=20000");
         ts_await_progress(pair.operation, 1);
         ts_peer_stop(peer);
         ts_outcome_t mine = ts_wait(pair.operation);
@@ -68,7 +71,7 @@ static void stop_in_the_middle(ropeway_operation_kind_t kind) {
             continue;
         }
         assert_ended(mine, ROPEWAY_STATUS_ERRORED, ROPEWAY_ERR_STALLED);
-        assert_true(took >= 1.5);
+        assert_true(took >= 0.5);
         assert_int_equal(theirs.status, ROPEWAY_STATUS_ERRORED);
         assert_string_not_equal(theirs.text, "");
         return;

@@ -13,10 +13,12 @@ typedef enum death {
     STOP  /* SIGSTOP, and SIGCONT later */
 } death_t;
 
-/* A peer that is stopped is found by this limit; an end must be told before it, on a busy machine
- * too. */
+/* An end must be told before this limit, on a busy machine too. */
+#define PATIENT "stall_ms=20000"
+
+/* A peer that is stopped is found by this one. */
 static const char *limit_of(death_t death) {
-    return death == STOP ? "stall_ms=1500" : "stall_ms=20000";
+    return death == STOP ? "stall_ms=500" : PATIENT;
 }
 
 static void die(ts_peer_t *peer, death_t death) {
@@ -68,7 +70,8 @@ static void die_during(ropeway_operation_kind_t kind, death_t death) {
     ropeway_connector_t *connector = ts_connect(TS_SLOW);
     for (int attempt = 0; attempt < 20; attempt++) {
         ts_peer_t *peer = ts_new_peer(TS_SLOW " name=victim");
-        ts_pair_t pair = ts_pair_make(connector, peer, 0, kind, TS_BIG, limit_of(death));
+        ts_pair_t pair =
+            ts_pair_make_unlike(connector, peer, 0, kind, TS_BIG, limit_of(death), PATIENT);
         ts_await_progress(pair.operation, 1);
         die(peer, death);
         ts_outcome_t outcome = ts_wait(pair.operation);
@@ -234,7 +237,7 @@ static void rule4_peer_gone_after_the_transfer_changes_nothing(void **state) {
         ts_peer_t *peer = ts_new_peer("");
         for (int kind = ROPEWAY_OPERATION_READABLE; kind <= ROPEWAY_OPERATION_WRITE; kind++) {
             ts_pair_t pair = ts_pair_make(connector, peer, kind, (ropeway_operation_kind_t)kind,
-                                          "1048579", "stall_ms=20000 deadline_ms=20000");
+                                          "1048579", PATIENT " deadline_ms=20000");
             assert_complete(ts_wait(pair.operation));
             assert_complete(ts_peer_wait(peer, kind));
             ts_region_set(ts_region(pair.operation), 0x5A);
@@ -263,7 +266,7 @@ static void rule4_a_peer_that_restarts_under_its_name_is_reached(void **state) {
         ts_assert_works(connector, peer);
         ts_pair_t pair = ts_pair_make(
             connector, peer, 0, i % 2 == 0 ? ROPEWAY_OPERATION_READ : ROPEWAY_OPERATION_WRITABLE,
-            TS_BIG, "stall_ms=20000");
+            TS_BIG, PATIENT);
         ts_await_progress(pair.operation, 1);
         die(peer, (death_t)(i % 3));
         /* The new one is reached before anything is known of the old one's end. */

@@ -59,7 +59,7 @@ static void rule7_a_thousand_pending_operations_cost_no_cpu(void **state) {
         assert_ok(ropeway_operation_metadata(operations[i], &metadata));
     }
     /* Near nothing; the slack is for sanitizers and for UCX's look at its peers once a second. */
-    ts_assert_sleeps(connector, 5000, ts_sanitized() ? 0.02 : 0.005, 10);
+    ts_assert_sleeps(connector, 2500, ts_sanitized() ? 0.02 : 0.005, 10);
     assert_int_equal(ts_stats(connector).operations_live, COUNT);
     for (size_t i = 0; i < COUNT; i++) {
         ropeway_operation_release(operations[i]);
