@@ -110,6 +110,7 @@ def test_smaller_memory_uses_a_prefix_where_it_may(pair, sizes):
             with pytest.raises(ropeway.ArgumentError):
                 pair[1].begin_read(offer.metadata, local)
         pair[1].begin_read(offer.metadata, local, prefix=True).wait(LIMIT)
+        offer.wait(LIMIT)
         assert offer.progress == (sum(sizes), sum(sizes))
     check(source, room, sizes)
     source, room = memory()
