@@ -52,8 +52,9 @@ def pythons():
 @pytest.mark.parametrize("base", pythons() if WHEEL else [sys.executable], ids=os.path.basename)
 def test_it_runs_in_a_bare_environment(tmp_path, base):
     python = tmp_path / "bin" / "python"
-    subprocess.run([base, "-m", "venv", tmp_path], check=True)
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-input", WHEEL], check=True, stdin=subprocess.DEVNULL)
+    subprocess.run([base, "-m", "venv", "--without-pip", tmp_path], check=True)
+    pip = [sys.executable, "-m", "pip", "--python", python]
+    subprocess.run([*pip, "install", "--quiet", "--no-input", WHEEL], check=True, stdin=subprocess.DEVNULL)
     program = """
 import asyncio, sys, ropeway, ropeway.nixl_connect as connect
 async def drop_in():
