@@ -85,6 +85,10 @@ static bool is_left_out(const char *key, const char *transports, bool for_stock)
 /* With rendezvous UCX would want what their endpoints can't do. */
 static const char *const stock_settings[][2] = {{"RNDV_THRESH", "inf"}, {"ADDRESS_VERSION", "v2"}};
 
+/* UCX would keep a registration for whoever uses the memory next, and with it the key: a peer that
+ * has it reaches the memory of an offer that has ended. The environment may choose the cache. */
+static const char *const stock_cache[][2] = {{"RCACHE_ENABLE", "n"}};
+
 /* Stock peers receive in segments of UCX's default, 64 KiB. */
 static const char *const stock_segments[][2] = {{"TCP_TX_SEG_SIZE", "64k"},
                                                 {"TCP_RX_SEG_SIZE", "2m"}};
@@ -181,7 +185,10 @@ static ropeway_error_t set_stock(ucp_config_t *config) {
     for (size_t i = 0; i < COUNT(stock_settings) && error == ROPEWAY_OK; i++) {
         error = set(config, stock_settings[i][0], stock_settings[i][1]);
     }
-    return error == ROPEWAY_OK ? set_list(config, stock_segments, COUNT(stock_segments)) : error;
+    if (error == ROPEWAY_OK) {
+        error = set_list(config, stock_segments, COUNT(stock_segments));
+    }
+    return error == ROPEWAY_OK ? set_list(config, stock_cache, COUNT(stock_cache)) : error;
 }
 
 static ropeway_error_t set_all(ucp_config_t *config, const rw_ucx_wish_t *wish,

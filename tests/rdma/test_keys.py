@@ -67,8 +67,6 @@ def changed(key, at):
 class Keys(unittest.TestCase):
     def setUp(self):
         os.environ.update(UCX_TLS="rc,self", UCX_NET_DEVICES=OWNER)
-        # UCX keeps registrations of memory that is given back, for whoever uses it next, and with them their keys.
-        os.environ["UCX_RCACHE_ENABLE"] = "n"
         self.connector = rope.Connector()
         self.addCleanup(self.connector.close)
         self.offer = self.connector.readable([SIZE], 7)
@@ -116,6 +114,14 @@ class Keys(unittest.TestCase):
         self.refused(self.key, "get", self.pointer + SIZE + 16 * page)
         self.refused(self.key, "put", self.pointer - 16 * page - 65536)
         self.the_offer_still_works()
+
+    def test_rule6_the_key_of_a_completed_offer_is_refused_and_changes_nothing(self):
+        memory, key, pointer = self.offer.memory, self.key, self.pointer
+        self.the_offer_still_works()
+        self.assertEqual(self.offer.wait(60), rope.DONE)
+        self.refused(key, "put", pointer)
+        self.refused(key, "get", pointer)
+        self.assertTrue(memory.holds(7) and memory.guarded())
 
     def test_rule6_a_withdrawn_key_is_refused_and_changes_nothing(self):
         memory, key, pointer = self.offer.memory, self.key, self.pointer
