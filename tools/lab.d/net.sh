@@ -24,45 +24,59 @@ lab_await() {
     lab_die "waited in vain for '$*'"
 }
 
-# ---- two RDMA devices, rxe0 and rxe1, as on two hosts ----
+# ---- RDMA devices: rxe0 and rxe1, and perhaps rxe2 and rxe3, as on two hosts ----
 #
-# The devices lie on the two ends, v0 and v1, of one cable. Debian's kernel knows software RDMA only
-# in its first network namespace, so both ends are there, and rules see to it that what goes from one
-# end's address to the other's leaves by the cable.
+# Cable N has the ends v(2N) and v(2N+1), each with a device of the same number. Debian's kernel knows
+# software RDMA only in its first network namespace, so all ends are there, and rules see to it that
+# what goes from one end's address to the other's leaves by the cable. The even ends are one host's,
+# the odd ones the other's; there is no way from one cable to the other.
 
-LAB_RXE0=10.77.0.1
-LAB_RXE1=10.77.0.2
+# lab_address END
+lab_address() {
+    echo "10.77.$(($1 / 2)).$(($1 % 2 + 1))"
+}
 
-# lab_cross OWN OTHER ADDRESS OTHER_ADDRESS TABLE
+# lab_cross OWN OTHER: of the numbers of two ends.
 lab_cross() {
-    lab_do ip route replace "$4" dev "$1" src "$3" table "$5"
-    lab_do ip neighbour replace "$4" dev "$1" lladdr "$(cat "/sys/class/net/$2/address")" nud permanent
-    lab_do sysctl -qw "net.ipv4.conf.$1.accept_local=1" "net.ipv4.conf.$1.rp_filter=0"
+    local own other
+    own=$(lab_address "$1") other=$(lab_address "$2")
+    lab_do ip route replace "$other" dev "v$1" src "$own" table $((101 + $1))
+    lab_do ip neighbour replace "$other" dev "v$1" lladdr "$(cat "/sys/class/net/v$2/address")" nud permanent
+    lab_do sysctl -qw "net.ipv4.conf.v$1.accept_local=1" "net.ipv4.conf.v$1.rp_filter=0"
 }
 
 # What goes when an end is taken down, and is to be there again when it is up.
 lab_crossings() {
-    lab_cross v0 v1 "$LAB_RXE0" "$LAB_RXE1" 101
-    lab_cross v1 v0 "$LAB_RXE1" "$LAB_RXE0" 102
+    local cable
+    for cable in 0 1; do
+        [ -e "/sys/class/net/v$((2 * cable))" ] || continue
+        lab_cross $((2 * cable)) $((2 * cable + 1))
+        lab_cross $((2 * cable + 1)) $((2 * cable))
+    done
 }
 
 lab_rdma_devices() {
-    local index
     lab_do sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv6.conf.all.disable_ipv6=1
-    lab_do ip link add v0 mtu 4200 type veth peer name v1 mtu 4200
-    lab_do ip address add "$LAB_RXE0/32" dev v0
-    lab_do ip address add "$LAB_RXE1/32" dev v1
-    lab_do ip link set v0 up
-    lab_do ip link set v1 up
     # The table of local addresses goes first unless it is moved.
     lab_do ip rule add lookup local priority 100
     lab_do ip rule delete lookup local priority 0
-    lab_do ip rule add from "$LAB_RXE0" to "$LAB_RXE1" iif lo lookup 101 priority 10
-    lab_do ip rule add from "$LAB_RXE1" to "$LAB_RXE0" iif lo lookup 102 priority 10
-    lab_crossings
-    for index in 0 1; do
-        lab_rdma_add "$index"
+    lab_rdma_cable 0
+}
+
+# A cable and its devices; the second one after lab_rdma_devices.
+lab_rdma_cable() {
+    local end other
+    lab_do ip link add "v$((2 * $1))" mtu 4200 type veth peer name "v$((2 * $1 + 1))" mtu 4200
+    for end in $((2 * $1)) $((2 * $1 + 1)); do
+        other=$((end ^ 1))
+        lab_do ip address add "$(lab_address "$end")/32" dev "v$end"
+        lab_do ip link set "v$end" up
+        lab_do ip rule add from "$(lab_address "$end")" to "$(lab_address "$other")" iif lo \
+            lookup $((101 + end)) priority 10
     done
+    lab_crossings
+    lab_rdma_add $((2 * $1))
+    lab_rdma_add $((2 * $1 + 1))
 }
 
 # Each of these takes the device's number.
@@ -84,19 +98,22 @@ lab_rdma_down() {
 lab_rdma_up() {
     lab_do ip link set "v$1" up
     lab_crossings
-    lab_await lab_rdma_ready rxe0
-    lab_await lab_rdma_ready rxe1
+    lab_await lab_rdma_ready "rxe$1"
+    lab_await lab_rdma_ready "rxe$(($1 ^ 1))"
 }
 
-# The cable between the devices loses everything, both ways, and nothing again; without a number.
+# A cable, the first one unless told, loses everything, both ways, and nothing again.
+
 lab_rdma_cut() {
-    lab_do tc qdisc add dev v0 root netem loss 100%
-    lab_do tc qdisc add dev v1 root netem loss 100%
+    local cable=${1:-0}
+    lab_do tc qdisc add dev "v$((2 * cable))" root netem loss 100%
+    lab_do tc qdisc add dev "v$((2 * cable + 1))" root netem loss 100%
 }
 
 lab_rdma_mend() {
-    lab_do tc qdisc delete dev v0 root
-    lab_do tc qdisc delete dev v1 root
+    local cable=${1:-0}
+    lab_do tc qdisc delete dev "v$((2 * cable))" root
+    lab_do tc qdisc delete dev "v$((2 * cable + 1))" root
 }
 
 # Active, with an address of version 4 in its table.
