@@ -25,7 +25,7 @@ static void return_flight(rw_flight_t *flight, ucs_status_t status) RW_LOCKED {
         flight->link = NULL;
     }
     flight->done(flight, status == UCS_OK ? ROPEWAY_OK : ROPEWAY_ERR_PEER_LOST,
-                 ucs_status_string(status));
+                 rw_ucx_reason(status));
 }
 
 static void on_am_sent(void *request, ucs_status_t status, void *argument) RW_UNCHECKED {

@@ -121,6 +121,9 @@ ropeway_error_t rw_ucx_port_open(rw_ucx_port_t *port, ropeway_connector_t *conne
     port->poller = (rw_poller_t){.poll = poll_worker, .arm = arm};
     error = rw_ucx_open_context(wish, &port->context);
     if (error == ROPEWAY_OK) {
+        error = rw_ucx_check_locked(port->context);
+    }
+    if (error == ROPEWAY_OK) {
         error = rw_ucx_open_worker(port->context, &port->worker, &port->watcher.fd);
     }
     if (error == ROPEWAY_OK && !rw_events_watch(&connector->events, &port->watcher, EPOLLIN)) {

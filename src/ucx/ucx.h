@@ -60,6 +60,13 @@ ropeway_error_t rw_ucx_map(ucp_context_h context, const ropeway_descriptor_t *me
 void rw_ucx_unmap(ucp_context_h context, void *registration);
 ucs_memory_type_t rw_ucx_memory_type(ropeway_device_t device);
 
+/* ---- locked.c ---- */
+
+/* Whether the limit on locked memory leaves this context room to work. Errors: ERR_TRANSPORT. */
+ropeway_error_t rw_ucx_check_locked(ucp_context_h context);
+/* Why a request failed, as a phrase: UCX's own, or what is behind it. */
+const char *rw_ucx_reason(ucs_status_t status);
+
 /* ---- ucx_log.c ---- */
 
 /* UCX's lines go to take instead of stdout, from now on. take: may run on any thread. Returns
