@@ -22,15 +22,25 @@ void rw_random(void *bytes, size_t size) {
     randombytes_buf(bytes, size);
 }
 
-ropeway_error_t rw_spawn(pthread_t *thread, void *(*run)(void *), void *argument,
-                         const char *what) {
-    sigset_t all, before;
-    int problem;
+void rw_signals_block(sigset_t *before) {
+    sigset_t all;
 
     sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before); /* the new thread inherits it */
+    pthread_sigmask(SIG_SETMASK, &all, before);
+}
+
+void rw_signals_restore(const sigset_t *before) {
+    pthread_sigmask(SIG_SETMASK, before, NULL);
+}
+
+ropeway_error_t rw_spawn(pthread_t *thread, void *(*run)(void *), void *argument,
+                         const char *what) {
+    sigset_t before;
+    int problem;
+
+    rw_signals_block(&before);
     problem = pthread_create(thread, NULL, run, argument);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    rw_signals_restore(&before);
     return problem == 0
                ? ROPEWAY_OK
                : rw_fail(ROPEWAY_ERR_SYSTEM, "%s can't be started: %s", what, strerror(problem));

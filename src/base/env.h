@@ -15,6 +15,7 @@
 #include "ropeway.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 
 #define RW_NEVER UINT64_MAX
@@ -26,6 +27,11 @@ uint64_t rw_now(void);
 /* Fills with bytes that nobody can guess. The system's generator was found to work when the first
  * connector was made. */
 void rw_random(void *bytes, size_t size);
+
+/* Blocks every signal in this thread, for what may start threads: they inherit it, and signals are
+ * the application's. */
+void rw_signals_block(sigset_t *before);
+void rw_signals_restore(const sigset_t *before);
 
 /* Starts a thread in which every signal is blocked: they are the application's. what: for the
  * sentence, such as "the progress thread". Errors: ERR_SYSTEM. */

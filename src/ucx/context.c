@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Contexts, workers, endpoints and registrations of UCX. */
+#include "base/env.h"
 #include "base/error.h"
 #include "text/hello.h"
 #include "ucx/ucx.h"
@@ -49,12 +50,15 @@ ropeway_error_t rw_ucx_open_context(const rw_ucx_wish_t *wish, ucp_context_h *co
                            .name = purposes[wish->purpose].name};
     ucp_config_t *config;
     ucs_status_t status;
+    sigset_t before;
     ropeway_error_t error = rw_ucx_read_config(wish, &config);
 
     if (error != ROPEWAY_OK) {
         return error;
     }
+    rw_signals_block(&before);
     status = ucp_init(&params, config, context);
+    rw_signals_restore(&before);
     ucp_config_release(config);
     if (status != UCS_OK) {
         *context = NULL;
@@ -66,8 +70,12 @@ ropeway_error_t rw_ucx_open_context(const rw_ucx_wish_t *wish, ucp_context_h *co
 ropeway_error_t rw_ucx_open_worker(ucp_context_h context, ucp_worker_h *worker, int *fd) {
     ucp_worker_params_t params = {.field_mask = UCP_WORKER_PARAM_FIELD_THREAD_MODE,
                                   .thread_mode = UCS_THREAD_MODE_SERIALIZED};
-    ucs_status_t status = ucp_worker_create(context, &params, worker);
+    ucs_status_t status;
+    sigset_t before;
 
+    rw_signals_block(&before); /* UCX starts a thread with its first worker */
+    status = ucp_worker_create(context, &params, worker);
+    rw_signals_restore(&before);
     if (status == UCS_OK) {
         status = ucp_worker_get_efd(*worker, fd);
         if (status == UCS_OK) {

@@ -2,8 +2,11 @@
 /* Rules 7 and 9: a good guest in its host process. */
 #include "lists.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -217,6 +220,73 @@ static void rule9_a_forked_child_has_no_socket_of_ours(void **state) {
     ts_assert_works(connector, peer);
 }
 
+/* A connector with a peer that it has begun operations with, and the reverse. */
+static void make_busy(void) {
+    ropeway_connector_t *connector = ts_connect("");
+    ts_assert_works(connector, ts_new_peer(""));
+}
+
+/* Others would take a program that outlives us for us: `sleep 60 &` by system(). */
+static void rule9_no_descriptor_of_ours_survives_exec(void **state) {
+    (void)state;
+    if (!ts_transport_is_stream()) {
+        skip(); /* UCX opens pipes and sockets that do */
+    }
+    bool before[1024] = {false};
+    for (int fd = 0; fd < 1024; fd++) {
+        before[fd] = fcntl(fd, F_GETFD) >= 0;
+    }
+    make_busy();
+    for (int fd = 0; fd < 1024; fd++) {
+        int flags = fcntl(fd, F_GETFD);
+        if (!before[fd] && flags >= 0 && (flags & FD_CLOEXEC) == 0) {
+            char path[32], target[128] = "?";
+            snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+            (void)!readlink(path, target, sizeof target - 1);
+            fail_msg("descriptor %d (%s) would survive exec", fd, target);
+        }
+    }
+}
+
+static uint64_t blocked_signals(const char *task) {
+    char path[300], line[128];
+    unsigned long long mask = 0;
+    snprintf(path, sizeof path, "/proc/self/task/%s/status", task);
+    FILE *file = fopen(path, "re");
+    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+        sscanf(line, "SigBlk: %llx", &mask);
+    }
+    if (file != NULL) {
+        fclose(file);
+    }
+    return mask;
+}
+
+/* The application's signals go to its own threads, whatever it blocks there later. */
+static void rule9_every_thread_of_ours_blocks_all_signals(void **state) {
+    (void)state;
+    ts_peer_need_processes(); /* others are threads of the test's */
+    const uint64_t can_not = 1ull << (SIGKILL - 1) | 1ull << (SIGSTOP - 1) |
+                             3ull << 31; /* 32 and 33 are the C library's own */
+    char own[32];
+    snprintf(own, sizeof own, "%d", (int)getpid());
+    make_busy();
+    DIR *tasks = opendir("/proc/self/task");
+    assert_non_null(tasks);
+    size_t threads = 0;
+    for (struct dirent *entry; (entry = readdir(tasks)) != NULL;) {
+        if (entry->d_name[0] != '.' && strcmp(entry->d_name, own) != 0 && !ts_sanitized()) {
+            uint64_t open = ~(blocked_signals(entry->d_name) | can_not);
+            if (open != 0) {
+                fail_msg("a thread leaves signals open: %llx", (unsigned long long)open);
+            }
+            threads++;
+        }
+    }
+    closedir(tasks);
+    assert_true(threads > 0 || ts_sanitized()); /* sanitizers have threads of their own */
+}
+
 static void rule9_no_signal_handler_is_installed_or_replaced(void **state) {
     (void)state;
     ts_peer_need_processes();
@@ -246,6 +316,8 @@ static const struct CMUnitTest tests[] = {
     TS_TEST(rule9_the_log_callback_gets_what_ucx_warns_of),
     TS_TEST(rule9_a_forked_child_is_refused_and_the_parent_goes_on),
     TS_TEST(rule9_a_forked_child_has_no_socket_of_ours),
+    TS_TEST(rule9_no_descriptor_of_ours_survives_exec),
+    TS_TEST(rule9_every_thread_of_ours_blocks_all_signals),
     TS_TEST(rule9_no_signal_handler_is_installed_or_replaced),
     TS_TEST(rule7_an_idle_connector_sleeps),
 };
