@@ -272,7 +272,8 @@ ROPEWAY_API size_t ropeway_connector_drain(ropeway_connector_t *connector,
     COUNTER(messages_dropped, "messages", "late or malformed messages of peers")                   \
     COUNTER(wakeups, "times", "times that the progress thread woke from sleep")                    \
     GAUGE(memory_registered, "bytes", "memory registered ahead of operations")                     \
-    GAUGE(queues, "queues", "peers with a queue in shared memory")
+    GAUGE(queues, "queues", "peers with a queue in shared memory")                                 \
+    COUNTER(bytes_fetched, "bytes", "payload fetched from the memory of peers on this host")
 
 typedef struct ropeway_stats {
     size_t struct_size; /* set by ropeway_connector_stats() */

@@ -60,6 +60,7 @@ typedef struct rw_link_kind {
     const char *name; /* "ucx", "queue", "stream", "memory" */
     size_t pieces;    /* in one flight; at most RW_FLIGHT_PIECES */
     size_t frame_max; /* bytes of a bulk frame's payload; 0: any number */
+    size_t word_max;  /* bytes of another frame's payload; 0: any number */
     bool is_private;  /* frames name their link: nobody else can send through it */
     bool knows_peer;  /* private, and each side knows whom it reaches: requests need no hello */
     bool pushes;      /* bytes go in frames: none are lent, unless a link says so (lends) */

@@ -231,8 +231,10 @@ static rw_talk_t *find_own(rw_peer_t *peer) RW_LOCKED {
     return NULL;
 }
 
+/* A queue ends with the peer's first link, so that must be one of UCX's. */
 static bool may_have(const rw_peer_t *peer) RW_LOCKED {
-    return rw_queues(peer->connector)->listener.fd >= 0 && peer->pid != 0 && !peer->failed &&
+    return peer->link != NULL && peer->link->kind == peer->connector->links->kind &&
+           rw_queues(peer->connector)->listener.fd >= 0 && peer->pid != 0 && !peer->failed &&
            peer->asker.queue == NULL && !peer->asker.refused;
 }
 

@@ -182,7 +182,8 @@ void rw_stream_say(rw_stream_link_t *link, rw_frame_class_t class, const void *p
         return;
     }
     if (!rw_out_say(&link->out, class, payload, length)) {
-        rw_stream_lose(link, ROPEWAY_ERR_NO_MEMORY, "out of memory");
+        rw_stream_lose(link, ROPEWAY_ERR_NO_MEMORY,
+                       "out of memory, or it takes none of our answers");
     } else if (!link->writing && !link->failed && !link->blocked) {
         write_some(link);
         rw_stream_watch(link);
@@ -213,11 +214,12 @@ static const char *take_loan(rw_stream_link_t *link, const rw_head_t *head,
 }
 
 static void take_fetched(rw_stream_link_t *link, const rw_fetched_t *fetched) RW_LOCKED {
-    if (fetched->failed) {
+    /* What was taken back may be gone, and tells nothing of the rest. */
+    if (fetched->failed && rw_out_is_lent(&link->out, fetched->id)) {
         link->base.lends = false;
     }
     rw_out_regain(&link->out, fetched->id, fetched->failed ? ROPEWAY_ERR_TRANSPORT : ROPEWAY_OK,
-                  fetched->failed ? "the other side can't read this memory" : "");
+                  fetched->failed ? "this memory can't be read by the other side" : "");
 }
 
 const char *rw_stream_on_word(rw_link_t *base, const rw_head_t *head, const uint8_t *payload) {
@@ -244,6 +246,7 @@ const char *rw_stream_on_word(rw_link_t *base, const rw_head_t *head, const uint
         if (!link->asked) {
             return "an answer to what was not asked";
         }
+        link->asked = false; /* once */
         link->base.lends = true;
         snprintf(link->base.path, sizeof link->base.path, "local pull");
         return NULL;

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define WORDS_MAX 65536 /* that wait: more than any number of loans that are under way calls for   \
+                         */
 #define QUANTUM ((size_t)64 << 10) /* bytes that a tag gets per turn */
 
 /* The bulk flights of one tag. */
@@ -130,7 +132,7 @@ ropeway_error_t rw_out_add(rw_out_t *out, rw_flight_t *flight) {
 }
 
 bool rw_out_say(rw_out_t *out, rw_frame_class_t class, const void *payload, size_t length) {
-    rw_word_t *word = calloc(1, sizeof *word);
+    rw_word_t *word = out->word_count < WORDS_MAX ? calloc(1, sizeof *word) : NULL;
 
     rw_assert(length <= sizeof word->payload);
     if (word == NULL) {
@@ -140,6 +142,7 @@ bool rw_out_say(rw_out_t *out, rw_frame_class_t class, const void *payload, size
     word->length = length;
     memcpy(word->payload, payload, length);
     rw_list_append(&out->words, &word->node);
+    out->word_count++;
     out->count++;
     return true;
 }
@@ -190,6 +193,7 @@ static bool begin_word(rw_out_t *out) {
     memcpy(out->bytes + RW_HEAD_BYTES, word->payload, word->length);
     out->flight = NULL;
     write_head(out, word->class, word->length, word->length);
+    out->word_count--;
     out->count--;
     free(word);
     return true;
@@ -316,14 +320,27 @@ static void take_back(rw_flight_t *flight, ropeway_error_t error, const char *wh
     flight->done(flight, error, why);
 }
 
-void rw_out_regain(rw_out_t *out, uint64_t loan, ropeway_error_t error, const char *why) {
+/* NULL: it was taken back, or there was none of that name. */
+static rw_flight_t *find_lent(const rw_out_t *out, uint64_t loan) RW_LOCKED {
     for (rw_node_t *node = out->lent.next; node != &out->lent; node = node->next) {
         rw_flight_t *flight = RW_CONTAINER(node, rw_flight_t, node);
 
         if (flight->loan == loan) {
-            take_back(flight, error, why);
-            return;
+            return flight;
         }
+    }
+    return NULL;
+}
+
+bool rw_out_is_lent(const rw_out_t *out, uint64_t loan) {
+    return find_lent(out, loan) != NULL;
+}
+
+void rw_out_regain(rw_out_t *out, uint64_t loan, ropeway_error_t error, const char *why) {
+    rw_flight_t *flight = find_lent(out, loan);
+
+    if (flight != NULL) {
+        take_back(flight, error, why);
     }
 }
 
@@ -370,6 +387,7 @@ void rw_out_give_up(rw_out_t *out, ropeway_error_t error, const char *why) {
         give_back_begun(out, error, why);
     }
     while ((word = rw_list_take(&out->words)) != NULL) {
+        out->word_count--;
         out->count--;
         free(RW_CONTAINER(word, rw_word_t, node));
     }

@@ -18,6 +18,7 @@
 
 typedef struct rw_out {
     rw_node_t words;
+    size_t word_count;   /* of these */
     rw_node_t control;   /* flights */
     rw_node_t lanes;     /* of tags with bulk flights; the next in turn first */
     rw_node_t spare;     /* lanes without a tag */
@@ -41,11 +42,13 @@ void rw_out_free(rw_out_t *out);
 
 /* Takes a flight. Errors: ERR_LIMIT (longer than a frame may be), ERR_NO_MEMORY. */
 ropeway_error_t rw_out_add(rw_out_t *out, rw_flight_t *flight) RW_LOCKED;
-/* Sends a word. payload: RW_WORD_MAX bytes at most. false: out of memory. */
+/* Sends a word. payload: RW_WORD_MAX bytes at most. false: out of memory, or too many wait. */
 bool rw_out_say(rw_out_t *out, rw_frame_class_t class, const void *payload,
                 size_t length) RW_LOCKED;
 /* The other side has done with a loan; one that was taken back is no business. */
 void rw_out_regain(rw_out_t *out, uint64_t loan, ropeway_error_t error, const char *why) RW_LOCKED;
+/* Whether the other side has been told of this loan, and it was not taken back. */
+bool rw_out_is_lent(const rw_out_t *out, uint64_t loan) RW_LOCKED;
 /* Gives back all that is lent. */
 void rw_out_recall(rw_out_t *out, ropeway_error_t error, const char *why) RW_LOCKED;
 /* Hands frames to the wire, at most about *budget bytes, which are subtracted. Calls done(). 1: all

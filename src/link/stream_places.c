@@ -66,7 +66,7 @@ ropeway_error_t rw_ways_read(const char *text, rw_ways_t *ways) {
                        "\"pull\" can't be mixed with transports of UCX",
                        text);
     }
-    if (!ways->tcp && !ways->local) {
+    if (!ways->local && (ways->pull || !ways->tcp)) {
         return rw_fail(ROPEWAY_ERR_INVALID_ARGUMENT,
                        "the connector option transports is \"%s\"; \"pull\" needs \"local\" "
                        "beside it",

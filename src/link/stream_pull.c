@@ -143,21 +143,24 @@ static void finish(rw_pull_t *pull) RW_LOCKED {
     rw_stream_link_t *link = pull->link;
     rw_flight_t *place = pull->place;
     bool unwanted = atomic_load(&pull->unwanted), failed = pull->error != 0 && !unwanted;
-    char why[128] = "it was given up";
+    char why[128];
 
     rw_list_remove(&pull->of_link);
     if (place == NULL) {
         finish_probe(link, pull);
+    } else if (failed && link->state == RW_STREAM_OPEN) {
+        /* The lender may have taken its memory back and freed it before we hear of that: what the
+         * operation ends with is the sender's to say, as with a frame that is void. It may end
+         * within the next call. */
+        rw_list_append(&link->in.voided, &place->node);
+        say_fetched(link, pull->loan, true);
+    } else if (failed) {
+        snprintf(why, sizeof why, "its memory can't be read: %s", strerror(pull->error));
+        place->done(place, ROPEWAY_ERR_TRANSPORT, why);
     } else {
-        say_fetched(link, pull->loan, failed);
-        if (failed) {
-            snprintf(why, sizeof why, "its memory can't be read: %s", strerror(pull->error));
-        }
-        place->done(place,
-                    unwanted ? ROPEWAY_ERR_CANCELLED
-                    : failed ? ROPEWAY_ERR_TRANSPORT
-                             : ROPEWAY_OK,
-                    why);
+        link->stream->connector->stats.bytes_fetched += unwanted ? 0 : place->length;
+        say_fetched(link, pull->loan, false);
+        place->done(place, unwanted ? ROPEWAY_ERR_CANCELLED : ROPEWAY_OK, "it was given up");
     }
     free(pull);
     rw_pull_forget(link);
@@ -277,7 +280,17 @@ static void enqueue(rw_pull_t *pull) RW_LOCKED {
 }
 
 static bool may_pull(const rw_stream_link_t *link) RW_LOCKED {
-    return link->stream->ways.pull && rw_place_is_local(&link->place) && link->pid > 0;
+    return link->process >= 0;
+}
+
+void rw_pull_prepare(rw_stream_link_t *link) {
+    if (link->stream->ways.pull && link->pid > 0) {
+        link->process = rw_process_open(link->pid);
+        if (link->process >= 0 && !rw_process_own(link->process)) {
+            rw_process_close(link->process);
+            link->process = -1;
+        }
+    }
 }
 
 void rw_pull_ask(rw_stream_link_t *link) {
@@ -301,10 +314,6 @@ const char *rw_pull_answer(rw_stream_link_t *link, const rw_probe_t *probe) {
     }
     link->answered = true;
     if (!may_pull(link) || !is_started(link->stream)) {
-        return NULL;
-    }
-    link->process = rw_process_open(link->pid);
-    if (link->process < 0 || !rw_process_own(link->process)) {
         return NULL;
     }
     pull = make(link, probe->address, RW_NONCE_BYTES);
@@ -364,7 +373,9 @@ void rw_pull_abandon(rw_stream_link_t *link, const void *tag) {
 }
 
 void rw_pull_forget(rw_stream_link_t *link) {
-    if (link->state == RW_STREAM_CLOSED && rw_list_is_empty(&link->pulls) && link->process >= 0) {
+    bool unused = link->state == RW_STREAM_CLOSED || link->state < RW_STREAM_OPEN;
+
+    if (unused && rw_list_is_empty(&link->pulls) && link->process >= 0) {
         rw_process_close(link->process);
         link->process = -1;
     }

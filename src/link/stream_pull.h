@@ -19,7 +19,9 @@
  * a process that is not dumpable), bytes go through the socket.
  *
  * Memory that is not there yet (swapped out, on a slow file, behind userfaultfd) holds up a thread
- * and not the connector's lock. There are RW_PULLERS of them.
+ * and not the connector's lock. There are RW_PULLERS of them. The kernel lets nobody interrupt such
+ * a call, so an operation whose bytes are being fetched can't end before the memory answers, or its
+ * process ends, and neither can the connector.
  */
 #ifndef RW_STREAM_PULL_H
 #define RW_STREAM_PULL_H
@@ -57,6 +59,8 @@ static inline bool rw_puller_has_any(const rw_puller_t *puller) {
 /* Ends the threads, and waits for the piece that each is at. No link is left. */
 void rw_puller_stop(struct rw_stream *stream) RW_LOCKED;
 
+/* The other side's process is known, and has just connected: notices its end from now on. */
+void rw_pull_prepare(struct rw_stream_link *link) RW_LOCKED;
 /* The link is open: asks the other side whether it can fetch from us. */
 void rw_pull_ask(struct rw_stream_link *link) RW_LOCKED;
 /* The same by the other side. NULL, or what is wrong, as a phrase. */

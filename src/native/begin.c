@@ -36,12 +36,12 @@ static size_t longest_rest(const ropeway_operation_t *operation) {
     return RW_GRAIN_BYTES + sizes + RW_INLINE_MAX;
 }
 
-/* Writes it. Returns its length. */
-static size_t write_rest(ropeway_operation_t *operation, rw_message_t *message,
-                         uint8_t *rest) RW_LOCKED {
+/* Writes it. before: bytes that the request has already. Returns its length. */
+static size_t write_rest(ropeway_operation_t *operation, rw_message_t *message, uint8_t *rest,
+                         size_t before) RW_LOCKED {
     rw_side_t *side = rw_side(operation);
     const rw_layout_t *layout = &operation->layout;
-    size_t length = 0;
+    size_t length = 0, most = operation->link->kind->word_max;
 
     if (!operation->is_sender && side->in.grain > 0) {
         message->flags |= RW_FLAG_GRAIN;
@@ -53,7 +53,8 @@ static size_t write_rest(ropeway_operation_t *operation, rw_message_t *message,
         rw_message_put_sizes(layout->descriptors, layout->count, rest + length);
         length += layout->count * RW_SIZE_BYTES;
     }
-    if (operation->is_sender && rw_decide_inline(layout, side->integrity)) {
+    if (operation->is_sender && rw_decide_inline(layout, side->integrity) &&
+        (most == 0 || before + length + layout->total <= most)) {
         message->flags |= RW_FLAG_INLINE;
         rw_layout_gather(layout, 0, rest + length, (size_t)layout->total);
         side->out.state = RW_SENDER_INLINE;
@@ -76,7 +77,7 @@ static ropeway_error_t send_request(ropeway_operation_t *operation) RW_LOCKED {
     }
     memcpy(payload, native->hello, hello_length);
     memcpy(payload + hello_length, operation->peer->token, RW_ID_BYTES);
-    length += write_rest(operation, &message, payload + length);
+    length += write_rest(operation, &message, payload + length, length);
     message.flags |= operation->is_sender ? 0 : RW_FLAG_READ;
     message.request.total = operation->layout.total;
     message.request.digest =

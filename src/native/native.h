@@ -24,6 +24,7 @@
 #include "operation/sums.h"
 #include "text/metadata.h"
 
+#define RW_WINDOW_MAX 64 /* the most that the option window can be */
 /* Refusals under way at a time: to strangers, and to one link; more are dropped. */
 #define RW_REJECTS_MAX 1024
 #define RW_LINK_REJECTS_MAX 32

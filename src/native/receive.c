@@ -183,6 +183,10 @@ rw_verdict_t rw_receive_data(ropeway_operation_t *operation, rw_frame_t *frame,
     uint64_t offset = message->data.offset;
     rw_side_t *side = rw_side(operation);
 
+    if (frame->lent && operation->inflight >= RW_WINDOW_MAX) {
+        rw_operation_violate(operation, "more loans at a time than any window has");
+        return RW_FRAME_TAKEN;
+    }
     if (!agree_on_sums(operation, message) ||
         !claim(operation, offset, frame->length,
                rw_decide_may_span(layout, frame->length, frame->lent))) {

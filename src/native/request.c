@@ -167,6 +167,9 @@ static ropeway_error_t find_peer(ropeway_connector_t *connector, const uint8_t i
     const rw_link_kind_t *kind = connector->links->kind;
     rw_peer_t *known = rw_peer_find(connector, id);
 
+    if (known != NULL && known->link->kind != kind) {
+        return rw_fail(ROPEWAY_ERR_PROTOCOL, "the request comes by another way than its sender");
+    }
     if (known != NULL && frame->reply != NULL && kind->came_from != NULL &&
         !kind->came_from(known->link, frame->reply) &&
         memcmp(id, connector->links->id, RW_ID_BYTES) != 0) {

@@ -2,7 +2,9 @@
 /* What the transports "local" and "pull" have of their own: who comes by them, and who does not. */
 #include "lists.h"
 
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #define BIG "8388608"
@@ -28,6 +30,21 @@ static const char *move(ropeway_connector_t *connector, ts_peer_t *peer,
     return path;
 }
 
+/* Both sides have seen that they can fetch from each other, on either one's connection. */
+static void await_pulls(ropeway_connector_t *connector, ts_peer_t *peer) {
+    static const ropeway_operation_kind_t kinds[] = {ROPEWAY_OPERATION_READ,
+                                                     ROPEWAY_OPERATION_WRITABLE};
+    double end = ts_now() + TS_BOUND_MS / 1000.0;
+    for (int i = 0; i < 2; i++) {
+        uint64_t before;
+        do {
+            assert_true(ts_now() < end);
+            before = ts_stats(connector).bytes_fetched;
+            move(connector, peer, kinds[i]);
+        } while (ts_stats(connector).bytes_fetched - before < strtoull(BIG, NULL, 10));
+    }
+}
+
 static void a_peer_on_this_host_comes_by_the_unix_socket(void **state) {
     (void)state;
     if (!about_pulls()) {
@@ -48,12 +65,22 @@ static void a_peer_on_this_host_comes_by_the_unix_socket(void **state) {
         ropeway_connector_t *connector = ts_connect(options);
         snprintf(options, sizeof options, "net_devices=lo transports=%s", cases[i].theirs);
         ts_peer_t *peer = ts_new_peer(options);
+        bool pulled = strcmp(cases[i].path, "local pull") == 0;
+        if (pulled) {
+            await_pulls(connector, peer);
+        }
+        uint64_t fetched = ts_stats(connector).bytes_fetched;
         for (int kind = ROPEWAY_OPERATION_READABLE; kind <= ROPEWAY_OPERATION_WRITE; kind++) {
             const char *path = move(connector, peer, (ropeway_operation_kind_t)kind);
-            if (strncmp(path, cases[i].path, strlen(cases[i].path)) != 0) {
+            bool as_it_should = cases[i].path[0] == 't'
+                                    ? strncmp(path, cases[i].path, strlen(cases[i].path)) == 0
+                                    : strcmp(path, cases[i].path) == 0;
+            if (!as_it_should) {
                 fail_msg("%s and %s: %s", cases[i].mine, cases[i].theirs, path);
             }
         }
+        assert_int_equal(ts_stats(connector).bytes_fetched - fetched,
+                         pulled ? 2 * strtoull(BIG, NULL, 10) : 0);
         ts_drop_peer(peer);
         ts_disconnect(connector);
     }
@@ -81,7 +108,8 @@ static void lists_that_can_not_be_are_refused(void **state) {
     if (!about_pulls()) {
         return;
     }
-    static const char *const lists[] = {"pull", "stream,tcp", "local,posix", "pull,self"};
+    static const char *const lists[] = {"pull", "stream,pull", "stream,tcp", "local,posix",
+                                        "pull,self"};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
         ropeway_connector_options_t options;
         ropeway_connector_t *connector;
@@ -136,14 +164,18 @@ static void a_peer_that_can_be_read_no_more_sends_its_bytes(void **state) {
         return;
     }
     ts_peer_need_processes();
+    uint64_t fetched;
     ropeway_connector_t *connector = ts_connect("");
     ts_peer_t *peer = ts_new_peer("");
-    assert_string_equal(move(connector, peer, ROPEWAY_OPERATION_READ), "local pull");
+    do {
+        fetched = ts_stats(connector).bytes_fetched;
+        move(connector, peer, ROPEWAY_OPERATION_READ);
+    } while (ts_stats(connector).bytes_fetched - fetched < strtoull(BIG, NULL, 10));
     ts_peer_ask(peer, "close-memory");
     ts_pair_t pair = ts_pair_make(connector, peer, 1, ROPEWAY_OPERATION_READ, BIG, "");
     ts_outcome_t mine = ts_wait(pair.operation), theirs = ts_peer_wait(peer, 1);
     assert_ended(mine, ROPEWAY_STATUS_ERRORED, mine.error);
-    assert_non_null(strstr(mine.text, "can't be read"));
+    assert_non_null(strstr(theirs.text, "can't be read"));
     assert_int_equal(theirs.status, ROPEWAY_STATUS_ERRORED);
     ts_pair_release(&pair);
     for (int i = 0; i < 3; i++) { /* that operation alone */
@@ -157,6 +189,58 @@ static void a_peer_that_can_be_read_no_more_sends_its_bytes(void **state) {
     move(other, peer, ROPEWAY_OPERATION_WRITE);
 }
 
+/* The sender cancels, and unmaps its memory at once, while it is fetched. */
+static void rule5_memory_that_goes_with_a_cancel_is_a_cancel(void **state) {
+    (void)state;
+    if (!about_pulls()) {
+        return;
+    }
+    enum { SIZE = 64 << 20 };
+    ropeway_connector_t *owner = ts_connect(""), *reader = ts_connect("");
+    ropeway_device_t host = {ROPEWAY_DEVICE_HOST, 0};
+    uint8_t *room = malloc(SIZE);
+    uint64_t random = ts_seed(), fetched;
+    size_t cancelled = 0;
+    assert_non_null(room);
+    for (size_t tries = 0; tries < 400 && cancelled < ts_scaled(20, 5); tries++) {
+        uint8_t *memory = mmap(NULL, SIZE, PROT_READ | PROT_WRITE,
+                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+        assert_true(memory != MAP_FAILED);
+        ropeway_descriptor_t from = {memory, SIZE, host}, to = {room, SIZE, host};
+        ropeway_operation_t *readable, *read;
+        const char *metadata;
+        assert_ok(ropeway_create_readable(owner, &from, 1, NULL, &readable));
+        assert_ok(ropeway_operation_metadata(readable, &metadata));
+        assert_ok(ropeway_begin_read(reader, metadata, strlen(metadata), &to, 1, NULL, &read));
+        ts_await_progress(read, ts_random(&random) % (SIZE / 2));
+        ropeway_operation_cancel(readable);
+        ts_outcome_t mine = ts_wait(readable);
+        munmap(memory, SIZE);
+        ts_outcome_t theirs = ts_wait(read);
+        ropeway_operation_release(readable);
+        ropeway_operation_release(read);
+        if (mine.status == ROPEWAY_STATUS_COMPLETE) {
+            assert_complete(theirs);
+        } else {
+            assert_ended(mine, ROPEWAY_STATUS_CANCELLED, ROPEWAY_ERR_CANCELLED);
+            assert_ended(theirs, ROPEWAY_STATUS_CANCELLED, ROPEWAY_ERR_CANCELLED);
+            cancelled++;
+        }
+    }
+    assert_true(cancelled > 0);
+    free(room);
+    /* And it was only that memory. */
+    fetched = ts_stats(reader).bytes_fetched;
+    ropeway_operation_t *readable = ts_create(owner, ROPEWAY_OPERATION_READABLE, BIG, 7, "");
+    const char *metadata;
+    assert_ok(ropeway_operation_metadata(readable, &metadata));
+    ropeway_operation_t *read =
+        ts_begin(reader, ROPEWAY_OPERATION_READ, BIG, 7, "", metadata, strlen(metadata));
+    assert_complete(ts_wait(read));
+    assert_true(ts_region_matches(ts_region(read), 7));
+    assert_int_equal(ts_stats(reader).bytes_fetched - fetched, strtoull(BIG, NULL, 10));
+}
+
 static const struct CMUnitTest tests[] = {
     TS_TEST(a_peer_on_this_host_comes_by_the_unix_socket),
     TS_TEST(without_a_way_in_common_there_is_no_path),
@@ -164,6 +248,7 @@ static const struct CMUnitTest tests[] = {
     TS_TEST(rule10_encryption_that_is_required_goes_by_no_unix_socket),
     TS_TEST(rule10_another_users_process_comes_by_tcp),
     TS_TEST(a_peer_that_can_be_read_no_more_sends_its_bytes),
+    TS_TEST(rule5_memory_that_goes_with_a_cancel_is_a_cancel),
 };
 
 TS_LIST(ts_list_local, tests);
