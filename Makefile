@@ -55,10 +55,10 @@ test-interop: deps all ## test with stock NIXL peers, in an environment under bu
 
 .PHONY: test-rdma
 test-rdma: deps all ## test over RDMA in software, in a machine of its own (tools/lab)
-	tools/bootstrap rdma
+	tools/bootstrap rdma || true
 	tools/interop-env || [ $$? -eq 77 ]
 	tools/interop-site || [ $$? -eq 77 ]
-	tests/rdma/run $(BUILD)
+	tests/rdma/run $(BUILD) || [ $$? -eq 77 ]
 
 .PHONY: demo
 demo: deps all ## two workers move real files, and every byte is compared

@@ -10,7 +10,7 @@
 
 /* Chunks so small, one at a time, and a transfer so big, that its middle can be caught. */
 #define SLOW "chunk_size=65536 window=1 quiet_ms=500"
-#define BIG "67108869"
+#define BIG "33554437"
 
 static bool learned(const ts_outcome_t *outcome) {
     return outcome->status == ROPEWAY_STATUS_ERRORED &&
@@ -23,7 +23,7 @@ static bool learned(const ts_outcome_t *outcome) {
 static ts_pair_t break_in_the_middle(ropeway_connector_t *connector, ts_peer_t *peer,
                                      ropeway_operation_kind_t kind, const char *functions) {
     ts_assert_works(connector, peer); /* making contact takes the machine seconds */
-    ts_pair_t pair = ts_pair_make(connector, peer, 0, kind, BIG, "stall_ms=8000");
+    ts_pair_t pair = ts_pair_make(connector, peer, 0, kind, BIG, "stall_ms=5000");
     assert_true(ts_await_progress(pair.operation, 1));
     free(ts_lab(functions));
     ts_outcome_t mine = ts_wait(pair.operation);

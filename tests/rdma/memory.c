@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #define OPERATIONS 1000
 
@@ -102,9 +103,30 @@ static void four_thousand_descriptors_move_into_registered_memory(void **state) 
     four_thousand_descriptors("", true);
 }
 
+/* A user whose limit leaves room for UCX's buffers, but not for a piece of 256 MiB. */
+static void a_piece_that_may_not_be_locked_ends_with_a_sentence(void **state) {
+    (void)state;
+    static const char large[] = "chunk_size=268435456 window=1";
+    const struct rlimit limit = {256u << 20, 256u << 20};
+    ropeway_connector_t *connector = ts_connect(large);
+    ts_peer_t *peer = ts.peers[0] = ts_peer_spawn();
+    assert_int_equal(prlimit(peer->pid, RLIMIT_MEMLOCK, &limit, NULL), 0);
+    ts_peer_ask(peer, "open user=65534 %s", large);
+    ts_assert_works(connector, peer);
+    ts_pair_t pair = ts_pair_make(connector, peer, 0, ROPEWAY_OPERATION_READABLE, "268435456", "");
+    ts_outcome_t theirs = ts_peer_wait(peer, 0);
+    print_message("%s\n", theirs.text);
+    assert_int_equal(theirs.status, ROPEWAY_STATUS_ERRORED);
+    assert_non_null(strstr(theirs.text, "the limit on locked memory (ulimit -l)"));
+    ts_outcome_t mine = ts_wait(pair.operation);
+    assert_int_equal(mine.status, ROPEWAY_STATUS_ERRORED);
+    ts_pair_release(&pair);
+}
+
 static const struct CMUnitTest tests[] = {
     TS_TEST(four_thousand_descriptors_move_with_checksums),
     TS_TEST(four_thousand_descriptors_move_into_registered_memory),
+    TS_TEST(a_piece_that_may_not_be_locked_ends_with_a_sentence),
     TS_TEST(rule8_a_thousand_operations_leave_the_devices_resources_flat),
 };
 

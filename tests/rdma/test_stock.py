@@ -15,7 +15,14 @@ from support import Case, Stock
 SITE = TESTS.parent / "build/interop-site"
 ON_ROPEWAY = ["sh", "-c", 'exec "$1" -m ropeway.dropin "$2"', "sh"]
 DEVICES = {"stock": "rxe1:1", "ropeway": "rxe0:1"}
+COUNTERS = Path("/sys/class/infiniband/rxe0/ports/1/hw_counters")
+MTU = 4096
 rope.TRANSPORTS["rc"] = b"rc,self"
+
+
+def packets():
+    """What rxe0 has sent and received."""
+    return sum(int((COUNTERS / name).read_text()) for name in ("sent_pkts", "rcvd_pkts"))
 
 
 class Pairings(Case):
@@ -36,6 +43,7 @@ class Pairings(Case):
             peer.kill()
 
     def move(self, passive, active, verb, sizes, numbers):
+        before, way = packets(), f"{DEVICES[active]} to {DEVICES[passive]}"
         passive, active = self.peers[passive], self.peers[active]
         for number in numbers:
             if verb == "read":
@@ -47,6 +55,9 @@ class Pairings(Case):
         receiver = active if verb == "read" else passive
         for number in numbers:
             self.assertTrue(receiver.holds(number, number % 200))
+        moved = packets() - before
+        print(f"over rc, {way}: {verb}: {len(numbers)} times {sizes} bytes in {moved} packets of rxe0")
+        self.assertGreaterEqual(moved, len(numbers) * sum(sizes) // MTU)
         for peer in (active, passive):
             peer.release(numbers)
 

@@ -254,20 +254,6 @@ ts_pair_t ts_pair_make_unlike(ropeway_connector_t *connector, ts_peer_t *peer, i
     return pair;
 }
 
-/* Over RDMA: says by which device the bytes went, and that it was one. */
-static void name_path(const ts_pair_t *pair, uint64_t bytes) {
-    char path[256];
-    ropeway_operation_path(pair->operation, path, sizeof path);
-    if (bytes == 0 || !ts_transport_is_rdma()) {
-        return;
-    }
-    print_message("over %s\n", path);
-    if (strstr(path, "_verbs/rxe") == NULL) {
-        fail_msg("%llu bytes went by no RDMA device, but by \"%s\"", (unsigned long long)bytes,
-                 path);
-    }
-}
-
 void ts_pair_finish(ts_pair_t *pair) {
     ts_outcome_t mine = ts_wait(pair->operation), theirs = ts_peer_wait(pair->peer, pair->id);
     if (mine.status != ROPEWAY_STATUS_COMPLETE || theirs.status != ROPEWAY_STATUS_COMPLETE) {
@@ -285,7 +271,6 @@ void ts_pair_finish(ts_pair_t *pair) {
     assert_true(ts_region_matches(ts_region(pair->operation), pair->seed));
     assert_int_equal(
         ts_peer_number(pair->peer, "matches %d %llu", pair->id, (unsigned long long)pair->seed), 1);
-    name_path(pair, mine.total);
     ts_pair_release(pair);
 }
 
@@ -351,9 +336,27 @@ ts_outcome_t ts_outcome(const ropeway_operation_t *operation) {
     return outcome;
 }
 
+/* Over RDMA: says by which device the bytes went, and that it was one. */
+static void name_path(const ropeway_operation_t *operation, uint64_t bytes) {
+    char path[256];
+    if (bytes == 0 || !ts_transport_is_rdma() ||
+        ropeway_operation_path(operation, path, sizeof path) == 0) {
+        return;
+    }
+    print_message("over %s\n", path);
+    if (strstr(path, "_verbs/rxe") == NULL) {
+        fail_msg("%llu bytes went by no RDMA device, but by \"%s\"", (unsigned long long)bytes,
+                 path);
+    }
+}
+
 ts_outcome_t ts_wait(ropeway_operation_t *operation) {
     ropeway_operation_wait(operation, TS_BOUND_MS);
-    return ts_outcome(operation);
+    ts_outcome_t outcome = ts_outcome(operation);
+    if (outcome.status == ROPEWAY_STATUS_COMPLETE) {
+        name_path(operation, outcome.total);
+    }
+    return outcome;
 }
 
 ropeway_stats_t ts_stats(ropeway_connector_t *connector) {
