@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import math
+import operator
+import re
 import sys
 from typing import Any, NamedTuple, Optional
 
@@ -13,6 +15,7 @@ from .errors import ArgumentError, ErrorCode
 HOST, CUDA, XPU = 1, 2, 3
 RUN_MIN = 1024  # bytes of a run; from here on moving runs is no slower than a dense copy, and mostly faster
 _RUNS_COMPARED = 65536
+_DIMS = 64  # RW_PY_DIMS
 _BUFFERS = (bytearray, bytes, memoryview)
 
 
@@ -21,7 +24,8 @@ def refuse(sentence: str) -> ArgumentError:
 
 
 class View(NamedTuple):
-    """Memory, as its owner describes it. strides: in bytes; None when its elements lie in order without gaps."""
+    """Memory, as its owner describes it. strides: in bytes; None when its elements lie in order without gaps. source: who
+    can give its memory another address though owner is held, and is asked again when an operation begins; or None."""
 
     ptr: int
     nbytes: int
@@ -32,6 +36,7 @@ class View(NamedTuple):
     kind: int
     device: int
     owner: Any
+    source: Any = None
 
 
 def is_dense(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> bool:
@@ -45,18 +50,63 @@ def is_dense(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) ->
     return True
 
 
-def _make(ptr: int, shape: tuple[int, ...], strides: Optional[tuple[int, ...]], itemsize: int, readonly: bool,
-          kind: int, device: int, owner: Any) -> View:  # fmt: skip
+def _bounds(ptr: int, nbytes: int, shape: tuple[int, ...], strides: Optional[tuple[int, ...]], itemsize: int) -> tuple[int, int]:
+    """The addresses of the first byte, and of the one behind the last."""
+    if strides is None:
+        return ptr, ptr + nbytes
+    low = high = ptr
+    for length, stride in zip(shape, strides):
+        low, high = low + min(0, stride * (length - 1)), high + max(0, stride * (length - 1))
+    return low, high + itemsize
+
+
+def _number(what: str, value: Any) -> int:
+    """Foreign values may be any integers, such as numpy's; True is none."""
+    if not isinstance(value, (bool, float, str)):
+        try:
+            return operator.index(value)
+        except TypeError:
+            pass
+    raise refuse(f"{what} is {value!r}; it must be an int")
+
+
+def _numbers(what: str, values: Any) -> tuple[int, ...]:
+    if not isinstance(values, (tuple, list)):
+        raise refuse(f"{what} is {values!r}; it must be a tuple of int")
+    return tuple(_number(what, value) for value in values)
+
+
+def make_view(ptr: int, shape: tuple[int, ...], strides: Optional[tuple[int, ...]], itemsize: int, readonly: bool,
+              kind: int, device: int, owner: Any, source: Any = None) -> View:  # fmt: skip
+    """Every View is made here, of integers. strides: in bytes; None: dense. Raises ArgumentError for what can't be memory."""
+    if itemsize < 0 or min(shape, default=0) < 0:
+        raise refuse(f"the memory has a negative length: shape {shape}, {itemsize} bytes an element")
+    if len(shape) > _DIMS:
+        raise refuse(f"the memory has {len(shape)} dimensions; at most {_DIMS} are possible")
+    if strides is not None and len(strides) != len(shape):
+        raise refuse(f"the memory has {len(shape)} dimensions, shape {shape}, and {len(strides)} strides, {strides}")
     nbytes = math.prod(shape) * itemsize
     if strides is not None and is_dense(shape, strides, itemsize):
         strides = None
-    # Empty memory may have no pointer; the library wants one all the same.
-    return View(ptr if nbytes else ptr or _core.NOWHERE, nbytes, shape, strides, itemsize, readonly, kind, device, owner)
+    if nbytes == 0:  # it may have no pointer; the library wants one all the same
+        return View(ptr or _core.NOWHERE, 0, shape, strides, itemsize, readonly, kind, device, owner, source)
+    low, high = _bounds(ptr, nbytes, shape, strides, itemsize)
+    if ptr == 0:
+        raise refuse(f"the memory ({nbytes} bytes) has a null pointer: its owner has none, or can't show it")
+    if low <= 0 or max(high, nbytes) > sys.maxsize:
+        raise refuse(f"the memory does not fit the address space: {nbytes} bytes from {low:#x} to {high:#x}")
+    return View(ptr, nbytes, shape, strides, itemsize, readonly, kind, device, owner, source)
+
+
+def raw_view(ptr: Any, size: Any, kind: int, device: int, owner: Any) -> View:
+    """Memory that the program vouches for: an address, and bytes. owner: is kept alive with it."""
+    return make_view(_number("ptr", ptr), (_number("size", size),), None, 1, False, kind, device, owner)
 
 
 def _torch_view(tensor: Any, torch: Any) -> View:
-    if tensor.layout != torch.strided:
-        raise refuse(f"the tensor's layout is {tensor.layout}; only strided (dense) tensors can be moved")
+    if tensor.layout != torch.strided or getattr(tensor, "is_nested", False):
+        layout = "nested" if tensor.layout == torch.strided else tensor.layout
+        raise refuse(f"the tensor's layout is {layout}; only strided (dense) tensors can be moved")
     kind = {"cpu": HOST, "cuda": CUDA, "xpu": XPU}.get(tensor.device.type)
     if kind is None:
         raise refuse(f"the tensor lies on {tensor.device}; only cpu, cuda and xpu memory can be moved")
@@ -65,36 +115,65 @@ def _torch_view(tensor: Any, torch: Any) -> View:
     itemsize = tensor.element_size()
     device = 0 if kind == HOST else tensor.get_device()
     strides = None if tensor.is_contiguous() else tuple(n * itemsize for n in tensor.stride())
-    # The storage: a tensor can be given another one while bytes move.
-    owner = tensor.untyped_storage() if hasattr(tensor, "untyped_storage") else tensor.storage()
-    return _make(tensor.data_ptr(), tuple(tensor.shape), strides, itemsize, False, kind, device, owner)
+    try:
+        # The storage: a tensor can be given another one while bytes move.
+        owner = tensor.untyped_storage() if hasattr(tensor, "untyped_storage") else tensor.storage()
+        ptr, start, size = tensor.data_ptr(), owner.data_ptr(), owner.nbytes()
+    except (RuntimeError, NotImplementedError) as error:
+        raise refuse(f"the tensor (a {type(tensor).__name__}) shows no memory of its own: {error}") from None
+    view = make_view(ptr, tuple(tensor.shape), strides, itemsize, False, kind, device, owner, tensor)
+    low, high = _bounds(view.ptr, view.nbytes, view.shape, view.strides, itemsize)
+    if view.nbytes and not start <= low <= high <= start + size:
+        raise refuse(f"the tensor's elements need {high - low} bytes, and its storage was resized to {size}")
+    return view
 
 
-def check_in_place(view: View, source: Any) -> None:
-    """Raises ArgumentError when the tensor that the view was made of has other memory by now."""
-    torch = sys.modules.get("torch")
-    if torch is None or not isinstance(source, torch.Tensor) or view.nbytes == 0:
+def check_in_place(view: View) -> None:
+    """Raises ArgumentError when the object that the view was made of has other memory by now."""
+    source = view.source
+    if source is None or view.nbytes == 0:
         return
-    ptr, size = source.data_ptr(), source.numel() * source.element_size()
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(source, torch.Tensor):
+        ptr, size = source.data_ptr(), source.numel() * source.element_size()
+    else:
+        now = view_of(source)
+        ptr, size = now.ptr, now.nbytes
     if ptr != view.ptr or size < view.nbytes:
         raise refuse(
-            f"the tensor of a descriptor has other memory than when that was made ({size} bytes at {ptr:#x}, then "
+            f"the {type(source).__name__} of a descriptor has other memory than when that was made ({size} bytes at {ptr:#x}, then "
             f"{view.nbytes} at {view.ptr:#x}); make a new Descriptor of it"
         )
 
 
-def _interface_view(interface: dict[str, Any], kind: int, device: int, owner: Any) -> View:
+def _interface_view(interface: Any, kind: int, device: int, owner: Any) -> View:
+    whose = f"the array interface of a {type(owner).__name__}"
+    if not isinstance(interface, dict):
+        raise refuse(f"{whose} is a {type(interface).__name__}; it must be a dict")
     place = interface.get("data")
-    if not isinstance(place, tuple) or len(place) != 2 or not isinstance(place[0], int):
+    if not isinstance(place, tuple) or len(place) != 2 or isinstance(place[0], bool) or not hasattr(place[0], "__index__"):
         # It may also be a buffer, or be left out where the object itself is one.
         given = "nothing" if place is None else f"a {type(place).__name__}"
-        raise refuse(f"the array interface of a {type(owner).__name__} gives {given} for its memory, and not an address; pass the buffer itself")
-    ptr, readonly = place
-    typestr = interface["typestr"]
-    if typestr[1] in "Ot" or "|O" in str(interface.get("descr")):
+        raise refuse(f"{whose} gives {given} for its memory, and not an address; pass the buffer itself")
+    if interface.get("mask") is not None:
+        raise refuse(f"{whose} has a mask, which would be lost; pass its data and its mask")
+    typestr = interface.get("typestr")
+    letters = re.fullmatch(r"[<>|=](O|[a-zA-Z](?=[0-9]))([0-9]{,18})(\[.*\])?", typestr) if isinstance(typestr, str) else None
+    if letters is None:
+        raise refuse(f"{whose} has the type {typestr!r}; it must be one such as '<f4'")
+    if letters[1] in "Ot" or "|O" in str(interface.get("descr")):
         raise refuse(f"an array of type {typestr} holds no plain numbers; it can't be moved")
-    itemsize = int(typestr[2:]) * (4 if typestr[1] == "U" else 1)
-    return _make(ptr, tuple(interface["shape"]), interface.get("strides"), itemsize, bool(readonly), kind, device, owner)
+    itemsize = int(letters[2]) * (4 if letters[1] == "U" else 1)
+    shape, strides = _numbers(f"the shape in {whose}", interface.get("shape")), interface.get("strides")
+    if strides is not None:
+        strides = _numbers(f"the tuple of strides in {whose}", strides)
+    return make_view(operator.index(place[0]), shape, strides, itemsize, bool(place[1]), kind, device, (owner, interface), owner)
+
+
+def _scalar_view(data: Any, numpy: Any) -> View:
+    """numpy's scalars show the memory of an array that is gone by then. This is of a copy, so it can't be filled."""
+    array = numpy.array(data)
+    return _interface_view(array.__array_interface__, HOST, 0, array)._replace(readonly=True, source=None)
 
 
 def _cuda_device(owner: Any) -> int:
@@ -117,9 +196,8 @@ def _dlpack_view(owner: Any) -> View:
     kind = _DLPACK_KINDS.get(place)
     if kind is None:
         raise refuse(f"the tensor lies on a device of DLPack's type {place}; only cpu, cuda and xpu memory can be moved")
-    ptr, nbytes, shape, strides, itemsize, readonly, _ = lent.layout
-    ptr = ptr if nbytes else ptr or _core.NOWHERE
-    return View(ptr, nbytes, shape, strides, itemsize, readonly, kind, 0 if kind == HOST else number, (owner, lent))
+    ptr, _, shape, strides, itemsize, readonly, _ = lent.layout
+    return make_view(ptr, shape, strides, itemsize, readonly, kind, 0 if kind == HOST else number, (owner, lent))
 
 
 def _buffer_view(data: Any) -> View:
@@ -127,7 +205,11 @@ def _buffer_view(data: Any) -> View:
     ptr, nbytes, shape, strides, itemsize, readonly, is_plain = buffer.layout
     if not is_plain:
         raise refuse("the buffer holds references to objects, and no plain numbers; it can't be moved")
-    return View(ptr if nbytes else ptr or _core.NOWHERE, nbytes, shape, strides, itemsize, readonly, HOST, 0, (data, buffer))
+    if strides is None and math.prod(shape) * itemsize != nbytes:  # a resized one of ctypes, which keeps its type
+        shape, itemsize = (nbytes,), 1
+    # Those of ctypes can be resized though their memory is lent.
+    source = None if type(data) in _BUFFERS else data
+    return make_view(ptr, shape, strides, itemsize, readonly, HOST, 0, (data, buffer), source)
 
 
 def view_of(data: Any) -> View:
@@ -137,6 +219,9 @@ def view_of(data: Any) -> View:
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(data, torch.Tensor):
         return _torch_view(data, torch)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(data, numpy.generic):
+        return _scalar_view(data, numpy)
     interface = getattr(data, "__cuda_array_interface__", None)
     if interface is not None:
         return _interface_view(interface, CUDA, _cuda_device(data), data)
@@ -168,13 +253,6 @@ def _may_overlap_itself(view: View) -> bool:
     return False
 
 
-def _bounds(view: View) -> tuple[int, int]:
-    low = high = view.ptr
-    for length, stride in zip(view.shape, view.strides or ()):
-        low, high = low + min(0, stride * (length - 1)), high + max(0, stride * (length - 1))
-    return (low, high + view.itemsize) if view.strides else (low, low + view.nbytes)
-
-
 def _runs(view: View) -> list[tuple[int, int]]:
     """Every run of bytes, as (start, end)."""
     if not view.strides:
@@ -193,7 +271,7 @@ def _intersect(one: View, other: View) -> bool:
 
 
 def _check_apart(views: list[View]) -> None:
-    filled = sorted((view.kind, view.device, *_bounds(view), index) for index, view in enumerate(views) if view.nbytes)
+    filled = sorted((view.kind, view.device, *_bounds(view.ptr, view.nbytes, view.shape, view.strides, view.itemsize), index) for index, view in enumerate(views) if view.nbytes)
     open_: list[tuple[int, int, int, int, int]] = []
     for entry in filled:
         kind, device, low, _, index = entry

@@ -8,7 +8,7 @@ from enum import IntEnum
 from typing import Any, NoReturn, Optional, Union
 
 from ._load import core as _core
-from ._views import View, check_in_place, refuse, view_of
+from ._views import View, check_in_place, raw_view, refuse, view_of
 
 
 class DeviceKind(IntEnum):
@@ -53,33 +53,28 @@ class Descriptor:
     device: where the memory lies, when the object does not know; by default what the object says.
     """
 
-    __slots__ = ("_view", "_source")
+    __slots__ = ("_view",)
 
     def __init__(self, data: Any, device: Optional[Union[str, Device]] = None) -> None:
-        if isinstance(data, Descriptor):
-            self._view: View = data._view
-            self._source: Any = data._source
-        else:
-            self._view = view_of(data)
-            self._source = data
+        self._view: View = data._view if isinstance(data, Descriptor) else view_of(data)
         if device is not None:
             place = Device(device)
             self._view = self._view._replace(kind=int(place.kind), device=place.id)
 
     @classmethod
     def from_pointer(cls, ptr: int, size: int, device: Union[str, Device] = "cpu", owner: Any = None) -> Descriptor:
-        """Raw memory; owner is kept alive with it."""
+        """Raw memory: size bytes at the address ptr; owner is kept alive with it. Raises ArgumentError for what is no address."""
         place = Device(device)
         self = cls.__new__(cls)
-        self._view = View(ptr, size, (size,), None, 1, False, int(place.kind), place.id, owner)
-        self._source = None
+        self._view = raw_view(ptr, size, int(place.kind), place.id, owner)
         return self
 
     @property
     def view(self) -> View:
-        """What an operation needs of it. Raises ArgumentError when the tensor that it was made of has other memory by
-        now: `tensor.data = other` and `tensor.set_()` do that."""
-        check_in_place(self._view, self._source)
+        """What an operation needs of it. Raises ArgumentError when the object that it was made of has other memory by now:
+        torch's `tensor.data = other` and `tensor.set_()`, numpy's `array.resize(refcheck=False)` and ctypes.resize() do
+        that."""
+        check_in_place(self._view)
         return self._view
 
     def prefix(self, size: int) -> Descriptor:
@@ -94,7 +89,6 @@ class Descriptor:
             raise refuse(f"the descriptor's size is {size} of {view.nbytes} bytes; a strided view travels as a whole")
         found = Descriptor.__new__(Descriptor)
         found._view = view._replace(nbytes=size, shape=(size,), itemsize=1)
-        found._source = self._source
         return found
 
     @property
@@ -154,8 +148,9 @@ class Registration:
         self._memory: Optional[Descriptor] = memory
         self._handle: Optional[object] = None
         # Nothing is to be registered of no bytes, and of elements with gaps, which travel by way of a copy.
-        if memory.size and memory.is_dense:
-            self._handle = connector.register(memory.ptr, memory.size, *memory.place)
+        view = memory.view
+        if view.nbytes and view.strides is None:
+            self._handle = connector.register(view.ptr, view.nbytes, view.kind, view.device)
 
     def release(self) -> None:
         """Ends it. Operations that are live keep what they need. Calling it again changes nothing."""
