@@ -57,7 +57,12 @@ def _import() -> ModuleType:
 class _Core:
     """Stands for ropeway._core, and has its names from the first use on."""
 
-    _lock = threading.Lock()
+    # A signal's handler may come upon its own thread in here, and use this, too.
+    _lock = threading.RLock()
+
+    def renew_lock(self) -> None:
+        """In the child of a fork, where the thread that held it is not."""
+        type(self)._lock = threading.RLock()
 
     def __getattr__(self, name: str) -> Any:
         with self._lock:
@@ -81,3 +86,4 @@ if TYPE_CHECKING:
     from . import _core as core
 else:
     core = _Core()
+    os.register_at_fork(after_in_child=core.renew_lock)

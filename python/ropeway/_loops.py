@@ -2,9 +2,12 @@
 """How an event loop hears that an operation ended.
 
 Each loop watches one eventfd of its own, through add_reader. When an operation ends, the library's progress
-thread puts the futures that wait for it on the queues of exactly the loops that wait, and wakes those. The
+thread puts a token of each await of it on the queues of exactly the loops that wait, and wakes those. The
 connector's own event descriptor has one queue that one reader must drain: with several loops all of them would
 wake for every operation, and hand futures to each other.
+
+Only the loop holds its queue and its futures, by the reader that it calls. So a loop that is closed with awaits
+pending lets go of both, and of the eventfd, even if the operations live on.
 """
 
 from __future__ import annotations
@@ -17,42 +20,64 @@ from ._load import core as _core
 if TYPE_CHECKING:
     import asyncio
 
-_ports: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _core.Port] = weakref.WeakKeyDictionary()
+
+class _Awaits:
+    """Those of one loop: its port, and the futures by the tokens that the port knows."""
+
+    __slots__ = ("port", "futures", "__weakref__")
+
+    def __init__(self) -> None:
+        self.port = _core.Port()
+        self.futures: dict[object, asyncio.Future[None]] = {}
+
+    def wake(self) -> None:
+        for token in self.port.drain():
+            future = self.futures.pop(token, None)
+            if future is not None and not future.done():
+                future.set_result(None)
 
 
-def _wake(port: _core.Port) -> None:
-    for future in port.drain():
-        if not future.done():
-            future.set_result(None)
+_known: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[_Awaits]] = weakref.WeakKeyDictionary()
 
 
-def _port_of(loop: asyncio.AbstractEventLoop) -> _core.Port:
-    port = _ports.get(loop)
-    if port is None:
-        port = _core.Port()
-        loop.add_reader(port.fileno(), _wake, port)
-        _ports[loop] = port
-    return port
+def _awaits_of(loop: asyncio.AbstractEventLoop) -> _Awaits:
+    known = _known.get(loop)
+    awaits = None if known is None else known()
+    if awaits is None:
+        awaits = _Awaits()
+        loop.add_reader(awaits.port.fileno(), awaits.wake)
+        _known[loop] = weakref.ref(awaits)
+    return awaits
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """asyncio's or uvloop's; None in a thread where none of those runs, though another library's may."""
+    import asyncio
+
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 async def ended(operation: _core.Operation) -> None:
     """Returns when the operation is terminal. Any number of tasks, in any loops, may await this. Cancelling
-    the task leaves the operation as it is."""
-    import asyncio
-
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
+    the task leaves the operation as it is. Raises RuntimeError outside of asyncio's and uvloop's loops."""
+    loop = running_loop()
+    if loop is None:
         raise RuntimeError(
             "an operation can be awaited in the event loops of asyncio and uvloop, and none runs in this thread; "
             "with another one, such as trio's, use op.wait() in a thread"
-        ) from None
-    port = _port_of(loop)
-    future = loop.create_future()
-    if not operation.arm(port, future):
+        )
+    awaits = _awaits_of(loop)
+    token = object()
+    if not operation.arm(awaits.port, token):
         return
+    future = awaits.futures[token] = loop.create_future()
     try:
         await future
-    except asyncio.CancelledError:
-        operation.disarm(port, future)
+    except BaseException:
+        operation.disarm(awaits.port, token)
         raise
+    finally:
+        awaits.futures.pop(token, None)

@@ -7,6 +7,7 @@ from typing import Any, Mapping, Optional, TypeVar, Union
 
 from . import _log, tensors
 from ._load import core as _core
+from ._loops import running_loop
 from ._views import View, prepare, refuse, view_of
 from .memory import Descriptor, Registration
 from .operation import Operation, OperationKind
@@ -199,9 +200,12 @@ class Connector:
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        import asyncio
-
-        await asyncio.get_running_loop().run_in_executor(None, self.close)
+        """close(), while asyncio's or uvloop's loop goes on; in another library's it blocks."""
+        loop = running_loop()
+        if loop is None:
+            self.close()
+        else:
+            await loop.run_in_executor(None, self.close)
 
     def __repr__(self) -> str:
         return f"<ropeway Connector '{self._name}'{', closed' if self.is_closed else ''}>"

@@ -10,7 +10,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Generator, Generic, NamedTuple, Optional, TypeVar
 
 from . import errors
-from ._loops import ended
+from ._loops import ended, running_loop
 
 if TYPE_CHECKING:
     from . import _core
@@ -161,7 +161,8 @@ class Operation(Generic[Result]):
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        if self._core.status < OperationStatus.COMPLETE:
+        """As __exit__, and lets asyncio's or uvloop's loop go on meanwhile; in another library's it blocks."""
+        if self._core.status < OperationStatus.COMPLETE and running_loop() is not None:
             self._core.cancel()
             await ended(self._core)
         self._core.release()

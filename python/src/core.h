@@ -30,6 +30,8 @@
 void rw_py_lock(void);
 void rw_py_unlock(void);
 int rw_py_gate_init(void);
+/* How many forks lie between this process and the first. */
+unsigned rw_py_generation(void);
 
 typedef struct gate {
     unsigned users;
@@ -128,6 +130,8 @@ void rw_py_record_sweep(void);
 
 /* A ropeway_log_fn. */
 void rw_py_log(void *unused, ropeway_log_level_t level, const char *text);
+/* In the child of a fork: what is queued is the parent's to hand over. Needs rw_py_lock(). */
+void rw_py_log_forget_locked(void);
 /* Hands over what was queued. Needs the GIL. */
 void rw_py_log_deliver(void);
 /* Takes the function that gets the lines: (level, text). */

@@ -4,7 +4,7 @@
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t left = PTHREAD_COND_INITIALIZER;
-static unsigned generation; /* how many forks lie between this process and the first */
+static atomic_uint generation; /* how many forks lie between this process and the first */
 
 void rw_py_lock(void) {
     pthread_mutex_lock(&mutex);
@@ -17,14 +17,21 @@ void rw_py_unlock(void) {
 /* A thread of the library's in the parent may have been waiting at the moment of the fork. */
 static void in_child(void) {
     pthread_cond_init(&left, NULL);
-    generation++;
+    atomic_fetch_add(&generation, 1);
+    rw_py_log_forget_locked();
     pthread_mutex_unlock(&mutex);
+}
+
+unsigned rw_py_generation(void) {
+    return atomic_load_explicit(&generation, memory_order_relaxed);
 }
 
 /* Of the parent's threads that were inside at the fork none goes on here. */
 static void forget_the_parents(gate_t *gate) {
-    if (gate->generation != generation) {
-        gate->generation = generation;
+    unsigned now = rw_py_generation();
+
+    if (gate->generation != now) {
+        gate->generation = now;
         gate->users = 0;
     }
 }

@@ -56,6 +56,18 @@ void rw_py_log(void *unused, ropeway_log_level_t level, const char *text) {
     }
 }
 
+void rw_py_log_forget_locked(void) {
+    while (first != NULL) {
+        line_t *next = first->next;
+
+        free(first);
+        first = next;
+    }
+    last = &first;
+    waiting = dropped = 0;
+    atomic_store(&due, false);
+}
+
 static void hand_over(int level, const char *text) {
     PyObject *result = PyObject_CallFunction(
         receiver, "(iN)", level, PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "replace"));

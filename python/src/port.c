@@ -9,7 +9,9 @@
 
 struct port {
     int fd;
-    bool closed;         /* no Python object any more */
+    bool closed; /* no Python object any more, and no fd */
+    unsigned
+        generation; /* of the process that made it: in a fork's child fd is still the parent's */
     unsigned references; /* its Python object, and the waiters that are not queued */
     waiter_t *first, **last;
 };
@@ -31,6 +33,7 @@ port_t *rw_py_port_new(void) {
         PyErr_SetFromErrno(PyExc_OSError);
         return NULL;
     }
+    port->generation = rw_py_generation();
     port->references = 1;
     port->last = &port->first;
     return port;
@@ -53,7 +56,9 @@ void rw_py_port_drop(port_t *port) {
     last = --port->references == 0;
     rw_py_unlock();
     if (last) {
-        close(port->fd);
+        if (!port->closed) {
+            close(port->fd);
+        }
         free(port);
     }
 }
@@ -73,15 +78,21 @@ bool rw_py_port_put_locked(port_t *port, waiter_t *waiter) {
     return true;
 }
 
+static waiter_t *take_locked(port_t *port) {
+    waiter_t *waiters = port->first;
+
+    port->first = NULL;
+    port->last = &port->first;
+    return waiters;
+}
+
 static waiter_t *take(port_t *port) {
     waiter_t *waiters;
     uint64_t ignored;
 
     rw_py_lock();
-    waiters = port->first;
-    port->first = NULL;
-    port->last = &port->first;
-    if (waiters != NULL) {
+    waiters = take_locked(port);
+    if (waiters != NULL && port->generation == rw_py_generation()) {
         (void)!read(port->fd, &ignored, sizeof ignored);
     }
     rw_py_unlock();
@@ -122,10 +133,15 @@ static void port_dealloc(PyObject *object) {
     port_t *port = ((port_object_t *)object)->port;
 
     if (port != NULL) {
+        waiter_t *waiters;
+
+        /* Operations that live on may hold it for long; the fd goes at once. */
         rw_py_lock();
         port->closed = true;
+        close(port->fd);
+        waiters = take_locked(port);
         rw_py_unlock();
-        rw_py_waiters_free(take(port));
+        rw_py_waiters_free(waiters);
         rw_py_port_drop(port);
     }
     rw_py_free(object);

@@ -153,8 +153,11 @@ static int left_ms(double due) {
     return left >= INT_MAX ? -1 : left <= 0 ? 0 : (int)left + 1;
 }
 
-/* Until the port has something; -1 when a signal's handler raised. */
+/* Until the port has something, or this process is the child of a fork that a signal's handler
+ * made; -1 when the handler raised. */
 static int poll_port(const port_t *port, double due) {
+    unsigned generation = rw_py_generation();
+
     for (;;) {
         struct pollfd entry = {.fd = rw_py_port_fd(port), .events = POLLIN};
         int timeout = left_ms(due);
@@ -167,6 +170,9 @@ static int poll_port(const port_t *port, double due) {
         if (ready < 0 && number == EINTR) {
             if (PyErr_CheckSignals() < 0) {
                 return -1;
+            }
+            if (rw_py_generation() != generation) {
+                return 0;
             }
             continue;
         }
@@ -220,7 +226,8 @@ int rw_py_record_wait(record_t *record, double timeout) {
         return -1;
     }
     if (rw_py_record_status(record) < ROPEWAY_STATUS_COMPLETE) {
-        return ROPEWAY_ERR_TIMEOUT;
+        error = (int)ropeway_operation_wait(record->handle, 0);
+        return error == ROPEWAY_ERR_FORKED ? error : ROPEWAY_ERR_TIMEOUT;
     }
     return (int)ropeway_operation_error(record->handle);
 }

@@ -25,6 +25,20 @@ _MAGIC = b"nixlSerDes|"
 _MAX_AGENT = 64 << 20  # bytes of an agent's metadata; the agent of 1,000 registrations needs 200 kB
 
 
+# Held while a worker makes its connection. Several event loops may ask for that at once, so it is none of asyncio's;
+# and a signal's handler may, amid its own thread's call.
+_lock = threading.RLock()
+
+
+def _renew_lock() -> None:
+    """In the child of a fork, where the thread that held it is not."""
+    global _lock
+    _lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
+
+
 class Worker:
     """A worker's name, and its connection, which is made when it is first needed."""
 
@@ -39,8 +53,6 @@ class Worker:
         self._hostname = socket.gethostname()
         self._connection_count = 0
         self._shared_connection: Optional[Connection] = None
-        # Several event loops may ask for the connection at once: no lock of asyncio's.
-        self._lock = threading.Lock()
 
     @property
     def name(self) -> str:
@@ -64,7 +76,7 @@ class Worker:
         connection = self._shared_connection
         if connection is not None and connection.process == os.getpid():
             return connection
-        with self._lock:
+        with _lock:
             connection = self._shared_connection
             if connection is None or connection.process != os.getpid():
                 self._connection_count += 1
