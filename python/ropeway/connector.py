@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping, Optional, TypeVar, Union
+from collections.abc import Mapping
+from typing import Any, NoReturn, Optional, TypeVar, Union
 
 from . import _log, tensors
 from ._load import core as _core
 from ._loops import running_loop
 from ._views import View, prepare, refuse, view_of
 from .memory import Descriptor, Registration
-from .operation import Operation, OperationKind
+from .operation import Operation, OperationKind, seconds_of
 
 Data = TypeVar("Data")
 Metadata = Union[str, bytes, Mapping[str, Any]]
@@ -30,21 +31,38 @@ def _ms(seconds: Optional[float]) -> int:
 
 
 def _limit_ms(seconds: float) -> int:
-    if not 0 <= seconds < _LONGEST:
+    number = seconds_of("a time limit", seconds)
+    if not 0 <= number < _LONGEST:
         raise ValueError(f"a time limit is {seconds} s; it must be from 0 (no limit) up to {_LONGEST} s")
-    return max(1, round(seconds * 1000)) if seconds else 0
+    return max(1, round(number * 1000)) if number else 0
+
+
+_GIVEN = "pass what the owner's operation.metadata gave"
 
 
 def metadata_text(metadata: Metadata) -> str:
-    """RDMA metadata as the library reads it: JSON text, its bytes, or the object it stands for."""
-    if isinstance(metadata, str):
-        return metadata
-    if isinstance(metadata, (bytes, bytearray)):
-        return metadata.decode()
-    import json
-
+    """RDMA metadata as the library reads it: JSON text, its bytes, or the object it stands for. Raises ArgumentError for
+    anything else."""
     dump = getattr(metadata, "model_dump_json", None)
-    return dump() if dump is not None else json.dumps(metadata)
+    try:
+        if isinstance(metadata, str):
+            text = metadata
+        elif isinstance(metadata, (bytes, bytearray, memoryview)):
+            text = str(metadata, "utf-8")
+        elif dump is not None:
+            text = dump()
+        elif isinstance(metadata, Mapping):
+            import json
+
+            text = json.dumps(dict(metadata))
+        else:
+            kind = type(metadata).__name__
+            raise refuse(f"the metadata is a {kind}; it must be str, bytes, a dict or RdmaMetadata: {_GIVEN}")
+        if not text.isascii():
+            text.encode()
+    except (UnicodeError, TypeError) as error:
+        raise refuse(f"the metadata is no text, or does not stand for one ({error}); {_GIVEN}") from None
+    return text
 
 
 def _is_text(metadata: Any) -> bool:
@@ -93,6 +111,8 @@ class Connector:
         if unknown:
             raise TypeError(f"Connector() has no option '{min(unknown)}'; it has {', '.join(sorted(known))}")
         settings: dict[str, Any] = dict(options, name=name, transports=transports, net_devices=net_devices)
+        if not isinstance(interop, int):
+            raise TypeError(f"interop is {interop!r}; it must be a bool")
         settings["interop"] = int(interop)
         settings["log_level"] = _log.level()
         self._interop = interop
@@ -159,9 +179,10 @@ class Connector:
 
     def offer(self, data: Any, *, deadline: Optional[float] = None, integrity: bool = False) -> tensors.Offer:
         """Offers tensors, arrays and buffers for one fetch: types and shapes travel in the metadata. data: one, or a list,
-        tuple or dict of them and of None, bool, int, float and str, nested at will; it arrives as it left."""
-        form, items = tensors.take_apart(data)
-        core = self._start(OperationKind.READABLE, _views(items), None, (_ms(deadline), _INHERIT), integrity)
+        tuple or dict of them and of None, bool, int, float and str, nested at will; it arrives as it left (an OrderedDict as a
+        dict, a named tuple as a tuple). Raises ArgumentError, with its place in data, for what can't be offered."""
+        form, views = tensors.take_apart(data)
+        core = self._start(OperationKind.READABLE, views, None, (_ms(deadline), _INHERIT), integrity)
         return tensors.Offer(core, data, form)
 
     def fetch(self, metadata: Metadata, *, library: Optional[str] = None, device: str = "cpu",
@@ -206,6 +227,11 @@ class Connector:
             self.close()
         else:
             await loop.run_in_executor(None, self.close)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a Connector is this process's presence; it can't be pickled or copied. Make one in each process that needs it"
+        )
 
     def __repr__(self) -> str:
         return f"<ropeway Connector '{self._name}'{', closed' if self.is_closed else ''}>"

@@ -158,6 +158,9 @@ class Registration:
         if handle is not None:
             self._connector.deregister(handle)
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Registration belongs to its connector; it can't be pickled or copied. Register the memory again")
+
     def __enter__(self) -> Registration:
         return self
 

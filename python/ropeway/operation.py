@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import warnings
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Generator, Generic, NamedTuple, Optional, TypeVar
+from typing import TYPE_CHECKING, Any, Generator, Generic, NamedTuple, NoReturn, Optional, TypeVar
 
 from . import errors
 from ._loops import ended, running_loop
@@ -39,6 +40,28 @@ class Progress(NamedTuple):
 
     done: int
     total: int
+
+
+def seconds_of(what: str, seconds: Any) -> float:
+    """A time as Python's own functions take it: any real number. Raises TypeError for what is none, and ValueError for NaN."""
+    if not isinstance(seconds, (str, bytes, bytearray)):
+        try:
+            number = float(seconds)
+        except (TypeError, ValueError):
+            pass
+        except OverflowError:
+            return math.inf
+        else:
+            if math.isnan(number):
+                raise ValueError(f"{what} is {seconds} s; it must be a number")
+            return number
+    raise TypeError(f"{what} is {seconds!r}; it must be a number of seconds")
+
+
+def timeout_of(timeout: Any) -> Optional[float]:
+    """Seconds to wait; None: without end. Raises as seconds_of() does."""
+    number = math.inf if timeout is None else seconds_of("the timeout", timeout)
+    return None if number == math.inf else number
 
 
 _PACKAGE = os.path.dirname(__file__) + os.sep
@@ -122,9 +145,9 @@ class Operation(Generic[Result]):
         return self._result
 
     def wait(self, timeout: Optional[float] = None) -> Result:
-        """Blocks this thread until the end, at most timeout seconds; then raises OperationTimeout, and the
-        operation goes on."""
-        code = self._core.wait(timeout)
+        """Blocks this thread until the end, at most timeout seconds (None, inf: without end); then raises
+        OperationTimeout, and the operation goes on."""
+        code = self._core.wait(timeout_of(timeout))
         if code == errors.ErrorCode.TIMEOUT:
             raise errors.make(code, f"the operation is not finished after {timeout} s; it goes on")
         if code:
@@ -166,6 +189,9 @@ class Operation(Generic[Result]):
             self._core.cancel()
             await ended(self._core)
         self._core.release()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an operation belongs to its process; it can't be pickled or copied. Send its metadata")
 
     def __repr__(self) -> str:
         done, total = self._core.progress

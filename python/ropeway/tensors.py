@@ -9,15 +9,17 @@ import math
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
-from ._views import refuse
+from ._views import View, refuse, view_of
 from .operation import Operation
 
 if TYPE_CHECKING:
     from . import _core
 
 _FORMAT = "ropeway_offer"
+_WRITE = 2  # the operation kind in the metadata of create_writable()
 _VERSION = 2
 _MAX_DEPTH = 50
+_MAX_BITS = 13_000  # of an int; Python reads and writes no more than 4300 digits
 MARK = f'"{_FORMAT}"'  # stands in the metadata of every offer, and in no other
 _NUMPY_KINDS = "biufc"
 _LIBRARIES = ("numpy", "torch", "bytes")
@@ -58,47 +60,58 @@ def _describe_one(item: Any, place: str) -> dict[str, Any]:
             return {"library": "bytes", "dtype": "uint8", "shape": [memoryview(item).nbytes]}
         except TypeError:
             pass
+        except ValueError as error:  # a memoryview that was released
+            raise _refuse_at(place, f"is a {type(item).__name__} without memory: {error}") from None
         raise _refuse_at(place, f"is a {type(item).__name__}; tensors, arrays, buffers, None, bool, int, float, str, and lists, tuples "
                                 "and dicts of those can be offered")  # fmt: skip
     masked = sys.modules.get("numpy.ma")
     if masked is not None and isinstance(item, masked.MaskedArray):
         raise _refuse_at(place, "is a masked array, whose mask would be lost; offer its data and its mask")
-    if not _is_number(dtype):
+    if not isinstance(getattr(dtype, "name", None), str) or not _is_number(dtype):
         raise _refuse_at(place, f"is an array of type {dtype}, which can't be offered; send its bytes with create_readable()")
     if not getattr(dtype, "isnative", True):
         raise _refuse_at(place, f"is an array of type {dtype.str}, not in this machine's byte order; convert it first")
     return {"library": "numpy", "dtype": dtype.name, "shape": list(item.shape)}
 
 
-def _take_apart(data: Any, place: str, depth: int, items: list[Any], tensors: list[dict[str, Any]]) -> Any:
+def _view_at(place: str, item: Any) -> View:
+    try:
+        return view_of(item)
+    except (TypeError, ValueError, BufferError) as error:
+        raise _refuse_at(place, f"is a {type(item).__name__} that can't be offered: {error}") from None
+
+
+def _take_apart(data: Any, place: str, depth: int, views: list[View], tensors: list[dict[str, Any]]) -> Any:
     """How data is built, as JSON: {"tensor": number}, {"value": ...}, {"list": [...]}, {"tuple": [...]}, or
-    {"dict": [[name, ...], ...]}. Its tensors are appended to items."""
+    {"dict": [[name, ...], ...]}. Its tensors are appended to views."""
     if depth > _MAX_DEPTH:
         raise _refuse_at(place[:200], f"lies in more than {_MAX_DEPTH} containers; does one contain itself?")
+    if type(data) is int and data.bit_length() > _MAX_BITS:
+        raise _refuse_at(place, f"is an int of {data.bit_length()} bits; at most {_MAX_BITS} travel")
     if data is None or type(data) in (bool, int, float, str):
         return {"value": data}
     if isinstance(data, (list, tuple)):
-        parts = [_take_apart(item, f"{place}[{index}]", depth + 1, items, tensors) for index, item in enumerate(data)]
+        parts = [_take_apart(item, f"{place}[{index}]", depth + 1, views, tensors) for index, item in enumerate(data)]
         return {"tuple" if isinstance(data, tuple) else "list": parts}
     if isinstance(data, dict):
         for name in data:
             if not isinstance(name, str):
                 raise _refuse_at(place, f"is a dict with the key {name!r}; the names in a dict must be str")
-        return {"dict": [[name, _take_apart(item, f"{place}[{name!r}]", depth + 1, items, tensors)] for name, item in data.items()]}
+        return {"dict": [[name, _take_apart(item, f"{place}[{name!r}]", depth + 1, views, tensors)] for name, item in data.items()]}
     tensors.append(_describe_one(data, place))
-    items.append(data)
-    return {"tensor": len(items) - 1}
+    views.append(_view_at(place, data))
+    return {"tensor": len(views) - 1}
 
 
-def take_apart(data: Any) -> tuple[dict[str, Any], list[Any]]:
-    """What fetch() needs to know of data, and the tensors in it. Raises ArgumentError, with its place in data, for what can't
-    be offered."""
-    items: list[Any] = []
+def take_apart(data: Any) -> tuple[dict[str, Any], list[View]]:
+    """What fetch() needs to know of data, and the memory of the tensors in it. Raises ArgumentError, with its place in data,
+    for what can't be offered."""
+    views: list[View] = []
     tensors: list[dict[str, Any]] = []
-    form = _take_apart(data, "", 0, items, tensors)
-    if not items:  # an operation needs some memory
-        items, tensors = [b""], [{"library": "bytes", "dtype": "uint8", "shape": [0]}]
-    return {"form": form, "tensors": tensors}, items
+    form = _take_apart(data, "", 0, views, tensors)
+    if not views:  # an operation needs some memory
+        views, tensors = [view_of(b"")], [{"library": "bytes", "dtype": "uint8", "shape": [0]}]
+    return {"form": form, "tensors": tensors}, views
 
 
 def _put_together(form: Any, items: list[Any], depth: int = 0) -> Any:
@@ -123,19 +136,29 @@ def _put_together(form: Any, items: list[Any], depth: int = 0) -> Any:
     return {"list": made, "tuple": tuple(made)}[kind]
 
 
-def plan(text: str, max_bytes: Optional[int]) -> Plan:
-    """What the metadata promises, checked against the sizes of the operation itself."""
-    form = None
+def _offer_in(text: str) -> dict[str, Any]:
     try:
         form = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise refuse(f"the metadata is not that of an offer, and no JSON ({error}); use what offer().metadata gave") from None
+    if isinstance(form, dict) and _FORMAT in form:
+        return form
+    if isinstance(form, dict) and "nixl_metadata" in form:
+        made, used = ("writable", "write") if form.get("operation_kind") == _WRITE else ("readable", "read")
+        raise refuse(f"this is the metadata of create_{made}(); use begin_{used}() with it, or offer() there")
+    raise refuse("the metadata is not that of an offer; use what offer().metadata gave")
+
+
+def plan(text: str, max_bytes: Optional[int]) -> Plan:
+    """What the metadata promises, checked against the sizes of the operation itself."""
+    form = _offer_in(text)
+    try:
         known = form.pop(_FORMAT) == _VERSION
         rdma = form.pop("rdma")
         sizes = [int(descriptor["size"]) for descriptor in rdma["descriptors"]]
         tensors = [(str(t["library"]), str(t["dtype"]), [int(n) for n in t["shape"]]) for t in form["tensors"]]
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        if isinstance(form, dict) and "nixl_metadata" in form:
-            raise refuse("this is the metadata of create_readable(); use begin_read() with it, or offer() there") from None
-        raise refuse(f"the metadata is not that of an offer ({type(error).__name__}: {error}); use what offer().metadata gave") from None
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+        raise refuse("the metadata is that of an offer, and was changed; use what offer().metadata gave") from None
     if not known or len(sizes) != len(tensors) or not _fits(form.get("form"), len(tensors)):
         raise refuse("the metadata of the offer contradicts itself; use what offer().metadata gave, unchanged")
     if any(library not in _LIBRARIES for library, _, _ in tensors):

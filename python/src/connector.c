@@ -32,6 +32,9 @@ static bool take_number(const option_t *option, PyObject *value, void *field) {
     uint32_t small = (uint32_t)number;
 
     if (PyErr_Occurred()) {
+        PyErr_Clear();
+        PyErr_Format(PyExc_ValueError, "%s is %R; it must be from 0 up to %zu", option->name, value,
+                     option->size == sizeof number ? SIZE_MAX : (size_t)UINT32_MAX - 1);
         return false;
     }
     if (option->size == sizeof number) {

@@ -15,7 +15,7 @@ import socket
 import threading
 import uuid
 import zlib
-from typing import Any, Optional, Union
+from typing import Any, NoReturn, Optional, Union
 
 from .. import connector as _ropeway
 
@@ -87,6 +87,9 @@ class Worker:
         return isinstance(other, Worker) and self._worker_id == other.name
 
     __hash__ = None  # type: ignore[assignment]
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a connector belongs to its process; it can't be pickled or copied. Make one in each that needs it")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(worker_id='{self._worker_id}', hostname={self._hostname})"
@@ -160,6 +163,9 @@ class Connection:
         if left > 0:
             self._remote_refs[name] = left
         return left == 0
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Connection belongs to its process; it can't be pickled or copied. Send an operation's metadata()")
 
     def __repr__(self) -> str:
         return f"Connection(is_initialized=True, name='{self._name}')"

@@ -13,7 +13,7 @@ from typing import Any, Callable, Generator, NoReturn, Optional, Sequence, TypeV
 
 from .. import connector as ropeway
 from .. import errors, memory
-from ..operation import Operation, Progress
+from ..operation import Operation, Progress, timeout_of
 from ._connection import Connection, Remote, Worker, connection_of
 from ._memory import (
     Descriptor,
@@ -129,6 +129,7 @@ class AbstractOperation(ABC):
     async def _wait(self, timeout: Optional[float]) -> None:
         if self._native is None:
             raise RuntimeError("The operation was not started.")
+        timeout = timeout_of(timeout)
         try:
             await (self._native if timeout is None else asyncio.wait_for(self._native, timeout))
         except errors.OperationCancelled:
@@ -179,6 +180,9 @@ class AbstractOperation(ABC):
     def __del__(self) -> None:
         # The native operation cancels itself, when it is live.
         self._give_back()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an operation belongs to its process; it can't be pickled or copied. Send its metadata()")
 
     # ---- the coroutine ----
 
