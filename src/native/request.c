@@ -154,7 +154,11 @@ static ropeway_operation_t *admit(ropeway_connector_t *connector, const rw_frame
     if (error == ROPEWAY_OK) {
         error = ROPEWAY_ERR_KEY_UNKNOWN;
     }
-    rw_native_reject(connector, frame, message, error, "%s", ropeway_error_text(error));
+    /* Nobody has used it: the usual reason is an owner who dropped the operation too early. */
+    rw_native_reject(connector, frame, message, error, "%s%s", ropeway_error_text(error),
+                     error == ROPEWAY_ERR_KEY_FINISHED
+                         ? ": its owner cancelled it or let go of it, or its deadline has passed"
+                         : "");
     return NULL;
 }
 
