@@ -124,6 +124,14 @@ def test_an_operation_that_is_let_go_of_is_cancelled_with_a_warning_of_its_line(
     assert until_none_is_live(pair[0].stats)["operations_cancelled"] == 1
 
 
+def test_the_peer_of_one_is_told_that_its_owner_let_go_of_it(pair, caught):
+    metadata = pair[0].create_readable(b"x").metadata
+    until_none_is_live(pair[0].stats)
+    with pytest.raises(ropeway.PeerError, match="its owner cancelled it or let go of it") as error:
+        pair[1].begin_read(metadata, bytearray(1)).wait(LIMIT)
+    assert error.value.code == ropeway.ErrorCode.KEY_FINISHED
+
+
 def test_so_is_one_of_the_drop_in(caught):
     connector = connect.Connector()
     assert connector.create_readable(connect.Descriptor(b"x")).metadata(); line = line_here()  # noqa: E702
