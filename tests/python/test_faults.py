@@ -6,6 +6,8 @@ import ctypes
 import gc
 import json
 import math
+import os
+import signal
 import sys
 import warnings
 import weakref
@@ -135,6 +137,14 @@ def test_the_peer_of_one_is_told_that_its_owner_let_go_of_it(pair, caught):
 def test_so_is_one_of_the_drop_in(caught):
     connector = connect.Connector()
     assert connector.create_readable(connect.Descriptor(b"x")).metadata(); line = line_here()  # noqa: E702
+    check_warning(caught, line)
+
+
+def test_so_is_an_active_one_of_the_drop_in_that_nobody_awaits(peer, caught):
+    metadata = connect.RdmaMetadata.model_validate(peer.call("readable", 5))
+    os.kill(peer.process.pid, signal.SIGSTOP)  # so that it is live when it is let go of
+    connector = connect.Connector()
+    connector.begin_read(metadata, connect.Descriptor(bytearray(5))); line = line_here()  # noqa: E702
     check_warning(caught, line)
 
 
