@@ -7,6 +7,7 @@ import math
 import operator
 import re
 import sys
+from functools import lru_cache
 from typing import Any, NamedTuple, Optional
 
 from ._load import core as _core
@@ -70,7 +71,10 @@ def _number(what: str, value: Any) -> int:
     raise refuse(f"{what} is {value!r}; it must be an int")
 
 
-def _numbers(what: str, values: Any) -> tuple[int, ...]:
+def _numbers(what: str, owner: Any, values: Any) -> tuple[int, ...]:
+    if type(values) is tuple and all(type(value) is int for value in values):
+        return values
+    what = f"the {what} in {_interface_of(owner)}"
     if not isinstance(values, (tuple, list)):
         raise refuse(f"{what} is {values!r}; it must be a tuple of int")
     return tuple(_number(what, value) for value in values)
@@ -79,13 +83,15 @@ def _numbers(what: str, values: Any) -> tuple[int, ...]:
 def make_view(ptr: int, shape: tuple[int, ...], strides: Optional[tuple[int, ...]], itemsize: int, readonly: bool,
               kind: int, device: int, owner: Any, source: Any = None) -> View:  # fmt: skip
     """Every View is made here, of integers. strides: in bytes; None: dense. Raises ArgumentError for what can't be memory."""
-    if itemsize < 0 or min(shape, default=0) < 0:
-        raise refuse(f"the memory has a negative length: shape {shape}, {itemsize} bytes an element")
+    nbytes = itemsize
+    for length in shape:
+        if length < 0 or itemsize < 0:
+            raise refuse(f"the memory has a negative length: shape {shape}, {itemsize} bytes an element")
+        nbytes *= length
     if len(shape) > _DIMS:
         raise refuse(f"the memory has {len(shape)} dimensions; at most {_DIMS} are possible")
     if strides is not None and len(strides) != len(shape):
         raise refuse(f"the memory has {len(shape)} dimensions, shape {shape}, and {len(strides)} strides, {strides}")
-    nbytes = math.prod(shape) * itemsize
     if strides is not None and is_dense(shape, strides, itemsize):
         strides = None
     if nbytes == 0:  # it may have no pointer; the library wants one all the same
@@ -146,27 +152,38 @@ def check_in_place(view: View) -> None:
         )
 
 
+def _interface_of(owner: Any) -> str:
+    return f"the array interface of a {type(owner).__name__}"
+
+
+@lru_cache(maxsize=64)
+def _itemsize(typestr: str) -> tuple[str, int]:
+    """The letter of a type, and its bytes; -1: there is no such type."""
+    found = re.fullmatch(r"[<>|=](O|[a-zA-Z](?=[0-9]))([0-9]{,18})(\[.*\])?", typestr)
+    if found is None:
+        return "", -1
+    return found[1], int(found[2] or 0) * (4 if found[1] == "U" else 1)
+
+
 def _interface_view(interface: Any, kind: int, device: int, owner: Any) -> View:
-    whose = f"the array interface of a {type(owner).__name__}"
     if not isinstance(interface, dict):
-        raise refuse(f"{whose} is a {type(interface).__name__}; it must be a dict")
+        raise refuse(f"{_interface_of(owner)} is a {type(interface).__name__}; it must be a dict")
     place = interface.get("data")
     if not isinstance(place, tuple) or len(place) != 2 or isinstance(place[0], bool) or not hasattr(place[0], "__index__"):
         # It may also be a buffer, or be left out where the object itself is one.
         given = "nothing" if place is None else f"a {type(place).__name__}"
-        raise refuse(f"{whose} gives {given} for its memory, and not an address; pass the buffer itself")
+        raise refuse(f"{_interface_of(owner)} gives {given} for its memory, and not an address; pass the buffer itself")
     if interface.get("mask") is not None:
-        raise refuse(f"{whose} has a mask, which would be lost; pass its data and its mask")
+        raise refuse(f"{_interface_of(owner)} has a mask, which would be lost; pass its data and its mask")
     typestr = interface.get("typestr")
-    letters = re.fullmatch(r"[<>|=](O|[a-zA-Z](?=[0-9]))([0-9]{,18})(\[.*\])?", typestr) if isinstance(typestr, str) else None
-    if letters is None:
-        raise refuse(f"{whose} has the type {typestr!r}; it must be one such as '<f4'")
-    if letters[1] in "Ot" or "|O" in str(interface.get("descr")):
+    letter, itemsize = _itemsize(typestr) if isinstance(typestr, str) else ("", -1)
+    if itemsize < 0:
+        raise refuse(f"{_interface_of(owner)} has the type {typestr!r}; it must be one such as '<f4'")
+    if letter in "Ot" or (letter == "V" and "|O" in str(interface.get("descr"))):
         raise refuse(f"an array of type {typestr} holds no plain numbers; it can't be moved")
-    itemsize = int(letters[2]) * (4 if letters[1] == "U" else 1)
-    shape, strides = _numbers(f"the shape in {whose}", interface.get("shape")), interface.get("strides")
+    shape, strides = _numbers("shape", owner, interface.get("shape")), interface.get("strides")
     if strides is not None:
-        strides = _numbers(f"the tuple of strides in {whose}", strides)
+        strides = _numbers("tuple of strides", owner, strides)
     return make_view(operator.index(place[0]), shape, strides, itemsize, bool(place[1]), kind, device, (owner, interface), owner)
 
 
