@@ -122,7 +122,7 @@ static ropeway_error_t make(ropeway_connector_t *connector, bool dials_only,
     stream->events.epoll = -1;
     stream->watcher = (rw_watcher_t){.fd = -1, .on_event = on_ready};
     stream->poller = (rw_poller_t){.poll = poll_links, .arm = arm};
-    rw_puller_init(&stream->puller);
+    rw_puller_init(&stream->puller, rw_stream_say);
     rw_list_init(&stream->links);
     rw_list_init(&stream->ready);
     rw_list_init(&stream->ended);

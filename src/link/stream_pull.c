@@ -122,7 +122,7 @@ static void say_fetched(rw_stream_link_t *link, uint64_t loan, bool failed) RW_L
     uint8_t bytes[RW_FETCHED_BYTES];
 
     rw_fetched_encode(&fetched, bytes);
-    rw_stream_say(link, RW_FRAME_FETCHED, bytes, sizeof bytes);
+    link->stream->puller.say(link, RW_FRAME_FETCHED, bytes, sizeof bytes);
 }
 
 static void finish_probe(rw_stream_link_t *link, const rw_pull_t *pull) RW_LOCKED {
@@ -135,7 +135,7 @@ static void finish_probe(rw_stream_link_t *link, const rw_pull_t *pull) RW_LOCKE
     } else if (link->state == RW_STREAM_OPEN) {
         link->fetches = true;
         snprintf(link->base.path, sizeof link->base.path, "local pull");
-        rw_stream_say(link, RW_FRAME_PROBED, "", 0);
+        link->stream->puller.say(link, RW_FRAME_PROBED, "", 0);
     }
 }
 
@@ -197,7 +197,10 @@ static void on_done(rw_watcher_t *watcher) RW_LOCKED {
 
 /* ---- life ---- */
 
-void rw_puller_init(rw_puller_t *puller) RW_UNCHECKED {
+void rw_puller_init(rw_puller_t *puller,
+                    void (*say)(rw_stream_link_t *link, rw_frame_class_t class, const void *payload,
+                                size_t length)) RW_UNCHECKED {
+    puller->say = say;
     pthread_mutex_init(&puller->mutex, NULL);
     pthread_cond_init(&puller->more, NULL);
     rw_list_init(&puller->todo);
@@ -302,7 +305,7 @@ void rw_pull_ask(rw_stream_link_t *link) {
         memcpy(probe.nonce, link->nonce, sizeof probe.nonce);
         rw_probe_encode(&probe, bytes);
         link->asked = true;
-        rw_stream_say(link, RW_FRAME_PROBE, bytes, sizeof bytes);
+        link->stream->puller.say(link, RW_FRAME_PROBE, bytes, sizeof bytes);
     }
 }
 

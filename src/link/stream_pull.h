@@ -38,6 +38,9 @@ struct rw_stream_link;
 
 /* A connector's threads, and what they have to do. */
 typedef struct rw_puller {
+    /* Sends a word by the link; written once. */
+    void (*say)(struct rw_stream_link *link, rw_frame_class_t class, const void *payload,
+                size_t length);
     pthread_mutex_t mutex;
     pthread_cond_t more;
     rw_node_t todo;       /* guarded by the mutex */
@@ -50,7 +53,9 @@ typedef struct rw_puller {
     bool useless RW_GUARDED; /* it could not be started */
 } rw_puller_t;
 
-void rw_puller_init(rw_puller_t *puller);
+void rw_puller_init(rw_puller_t *puller,
+                    void (*say)(struct rw_stream_link *link, rw_frame_class_t class,
+                                const void *payload, size_t length));
 /* What the threads have done goes back. */
 void rw_puller_collect(struct rw_stream *stream) RW_LOCKED;
 static inline bool rw_puller_has_any(const rw_puller_t *puller) {
