@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WORDS_MAX 65536 /* that wait: more than any number of loans that are under way calls for   \
-                         */
+/* That wait: more than any number of loans that are under way calls for. */
+#define WORDS_MAX 65536
 #define QUANTUM ((size_t)64 << 10) /* bytes that a tag gets per turn */
 
 /* The bulk flights of one tag. */
