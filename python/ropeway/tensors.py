@@ -158,7 +158,7 @@ def plan(text: str, max_bytes: Optional[int]) -> Plan:
         sizes = [int(descriptor["size"]) for descriptor in rdma["descriptors"]]
         tensors = [(str(t["library"]), str(t["dtype"]), [int(n) for n in t["shape"]]) for t in form["tensors"]]
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
-        raise refuse("the metadata is that of an offer, and was changed; use what offer().metadata gave") from None
+        raise refuse("the metadata is not that of an offer, or was changed; use what offer().metadata gave") from None
     if not known or len(sizes) != len(tensors) or not _fits(form.get("form"), len(tensors)):
         raise refuse("the metadata of the offer contradicts itself; use what offer().metadata gave, unchanged")
     if any(library not in _LIBRARIES for library, _, _ in tensors):
