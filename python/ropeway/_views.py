@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects that hold memory, seen as a pointer with a shape. Every one is checked in make_view()."""
+"""Objects that hold memory, seen as a pointer with a shape; and what an operation does with them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from ._load import core as _core
 from .errors import ArgumentError, ErrorCode
 
 HOST, CUDA, XPU = 1, 2, 3
+RUN_MIN = 1024  # bytes of a run; from here on moving runs is no slower than a dense copy, and mostly faster
+_RUNS_COMPARED = 65536
 _DIMS = 64  # RW_PY_DIMS
 _BUFFERS = (bytearray, bytes, memoryview)
 
@@ -49,7 +51,7 @@ def is_dense(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) ->
     return True
 
 
-def bounds(ptr: int, nbytes: int, shape: tuple[int, ...], strides: Optional[tuple[int, ...]], itemsize: int) -> tuple[int, int]:
+def _bounds(ptr: int, nbytes: int, shape: tuple[int, ...], strides: Optional[tuple[int, ...]], itemsize: int) -> tuple[int, int]:
     """The addresses of the first byte, and of the one behind the last."""
     if strides is None:
         return ptr, ptr + nbytes
@@ -94,7 +96,7 @@ def make_view(ptr: int, shape: tuple[int, ...], strides: Optional[tuple[int, ...
         strides = None
     if nbytes == 0:  # it may have no pointer; the library wants one all the same
         return View(ptr or _core.NOWHERE, 0, shape, strides, itemsize, readonly, kind, device, owner, source)
-    low, high = bounds(ptr, nbytes, shape, strides, itemsize)
+    low, high = _bounds(ptr, nbytes, shape, strides, itemsize)
     if ptr == 0:
         raise refuse(f"the memory ({nbytes} bytes) has a null pointer: its owner has none, or can't show it")
     if low <= 0 or max(high, nbytes) > sys.maxsize:
@@ -126,7 +128,7 @@ def _torch_view(tensor: Any, torch: Any) -> View:
     except (RuntimeError, NotImplementedError) as error:
         raise refuse(f"the tensor (a {type(tensor).__name__}) shows no memory of its own: {error}") from None
     view = make_view(ptr, tuple(tensor.shape), strides, itemsize, False, kind, device, owner, tensor)
-    low, high = bounds(view.ptr, view.nbytes, view.shape, view.strides, itemsize)
+    low, high = _bounds(view.ptr, view.nbytes, view.shape, view.strides, itemsize)
     if view.nbytes and not start <= low <= high <= start + size:
         raise refuse(f"the tensor's elements need {high - low} bytes, and its storage was resized to {size}")
     return view
@@ -252,3 +254,116 @@ def view_of(data: Any) -> View:
             f"a {type(data).__name__} shows no memory: pass bytes, an array, a tensor, or an object with the buffer "
             "protocol, __array_interface__, __cuda_array_interface__ or DLPack"
         ) from None
+
+
+# ---- targets ----
+
+
+def _may_overlap_itself(view: View) -> bool:
+    """False is certain; True also for exotic strides that interleave."""
+    extent = view.itemsize
+    dims = sorted((abs(stride), length) for length, stride in zip(view.shape, view.strides or ()) if length > 1)
+    for stride, length in dims:
+        if stride < extent:
+            return True
+        extent = stride * (length - 1) + extent
+    return False
+
+
+def _runs(view: View) -> list[tuple[int, int]]:
+    """Every run of bytes, as (start, end)."""
+    if not view.strides:
+        return [(view.ptr, view.ptr + view.nbytes)]
+    starts = [view.ptr]
+    for length, stride in zip(view.shape, view.strides):
+        starts = [start + index * stride for start in starts for index in range(length)]
+    return [(start, start + view.itemsize) for start in starts]
+
+
+def _intersect(one: View, other: View) -> bool:
+    if math.prod(one.shape) + math.prod(other.shape) > _RUNS_COMPARED:
+        return True
+    runs = sorted(_runs(one) + _runs(other))
+    return any(left[1] > right[0] for left, right in zip(runs, runs[1:]))
+
+
+def _check_apart(views: list[View]) -> None:
+    filled = sorted((view.kind, view.device, *_bounds(view.ptr, view.nbytes, view.shape, view.strides, view.itemsize), index) for index, view in enumerate(views) if view.nbytes)
+    open_: list[tuple[int, int, int, int, int]] = []
+    for entry in filled:
+        kind, device, low, _, index = entry
+        open_ = [other for other in open_ if other[:2] == (kind, device) and other[3] > low]
+        for other in open_:
+            one, two = views[other[4]], views[index]
+            if (one.strides is None and two.strides is None) or _intersect(one, two):
+                raise refuse(
+                    f"descriptors {min(other[4], index)} and {max(other[4], index)} overlap, and both would be "
+                    "written; give each its own memory"
+                )
+        open_.append(entry)
+
+
+def check_targets(views: list[View]) -> None:
+    for index, view in enumerate(views):
+        if view.nbytes == 0:
+            continue
+        if view.readonly:
+            raise refuse(f"descriptor {index} is read-only memory and would be written; use a writable buffer")
+        if view.strides is None:
+            continue
+        if view.kind != HOST:
+            raise refuse(f"descriptor {index} is a strided view of device memory and would be written; use a contiguous tensor and copy")
+        if _may_overlap_itself(view):
+            raise refuse(f"descriptor {index} has elements that share memory (strides {view.strides}) and would be written; use a contiguous buffer")
+    if len(views) > 1:
+        _check_apart(views)
+
+
+# ---- what the library gets ----
+
+
+def _staged(view: View) -> tuple[View, _core._Strided]:
+    room = bytearray(view.nbytes)
+    buffer = _core.Buffer(room)
+    dense = view._replace(ptr=buffer.ptr, strides=None, owner=(view.owner, buffer))
+    return dense, _strided(view, buffer.ptr)
+
+
+def _strided(view: View, dense: int = 0) -> _core._Strided:
+    return (view.ptr, view.shape, view.strides or (), view.itemsize, dense)
+
+
+# Descriptors, what owns their memory, and what is to be written back.
+Prepared = tuple[list["_core._Piece"], list[Any], Optional[list["_core._Strided"]]]
+
+
+def prepare(views: list[View], is_target: bool, max_pieces: int, is_offer: bool) -> Prepared:
+    """What an operation moves. Strided views whose elements lie in runs of RUN_MIN bytes or more are moved
+    where they lie, as long as the operation has no more than max_pieces pieces. Others go through a dense
+    copy: gathered now from a source, written back to a target when the operation completes. A peer may write
+    only a prefix of an offer, so the copy of such a target holds what the target holds, too."""
+    if is_target:
+        check_targets(views)
+    back: list[_core._Strided] = []
+    descriptors: list[_core._Piece] = []
+    owners = []
+    left = max_pieces - len(views)
+    for index, view in enumerate(views):
+        if view.strides is not None:
+            if view.kind != HOST:
+                raise refuse(f"descriptor {index} is a strided view of device memory; pass a contiguous tensor")
+            pieces = _strided(view)
+            run, count = _core.runs(pieces)
+            if run >= RUN_MIN and count - 1 <= left:
+                left -= count - 1
+                descriptors.append(pieces)
+                owners.append(view.owner)
+                continue
+            view, copy = _staged(view)
+            if is_target:
+                back.append(copy)
+            if not is_target or is_offer:
+                _core.gather(copy)
+        descriptors.append((view.ptr, view.nbytes, view.kind, view.device))
+        owners.append(view.owner)
+    return descriptors, owners, back or None

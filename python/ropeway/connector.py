@@ -9,8 +9,7 @@ from typing import Any, NoReturn, Optional, TypeVar, Union
 from . import _log, tensors
 from ._load import core as _core
 from ._loops import running_loop
-from ._prepare import prepare
-from ._views import View, refuse, view_of
+from ._views import View, prepare, refuse, view_of
 from .memory import Descriptor, Registration
 from .operation import Operation, OperationKind, seconds_of
 
