@@ -26,7 +26,6 @@ static void reject_place(rw_stream_link_t *link, const char *why) RW_LOCKED {
     link->state = RW_STREAM_DIALING;
     link->blocked = false;
     link->pid = 0;
-    rw_pull_forget(link);
     rw_dial_reject(&link->dial, text);
 }
 
@@ -109,7 +108,6 @@ static void on_connected(rw_dial_t *dial, int fd) RW_LOCKED {
         reject_place(link, "it belongs to another user");
         return;
     }
-    rw_pull_prepare(link);
     call.tls = wants_tls(link->wanted, fd, &link->place);
     if (!send_greeting(link, &call) ||
         (call.tls && !rw_wire_start_tls(&link->wire, &link->stream->identity, link->fingerprint))) {
@@ -290,8 +288,6 @@ void rw_stream_accept(rw_stream_t *stream, int fd, const rw_place_t *from) {
     link->state = RW_STREAM_GREETING;
     if (rw_place_is_local(from) && !rw_local_is_ours(fd, &link->pid)) {
         rw_stream_end(link); /* it comes by TCP, where it has to prove more */
-    } else {
-        rw_pull_prepare(link);
     }
     rw_list_append(&stream->pending, &link->pending);
     stream->pending_count++;

@@ -286,7 +286,8 @@ static bool may_pull(const rw_stream_link_t *link) RW_LOCKED {
     return link->process >= 0;
 }
 
-void rw_pull_prepare(rw_stream_link_t *link) {
+/* Notices the end of the other side's process from now on; it has greeted, and so was there. */
+static void watch_process(rw_stream_link_t *link) RW_LOCKED {
     if (link->stream->ways.pull && link->pid > 0) {
         link->process = rw_process_open(link->pid);
         if (link->process >= 0 && !rw_process_own(link->process)) {
@@ -300,6 +301,7 @@ void rw_pull_ask(rw_stream_link_t *link) {
     rw_probe_t probe = {.address = (uint64_t)(uintptr_t)link->nonce};
     uint8_t bytes[RW_PROBE_BYTES];
 
+    watch_process(link);
     if (may_pull(link)) {
         rw_random(link->nonce, sizeof link->nonce);
         memcpy(probe.nonce, link->nonce, sizeof probe.nonce);
@@ -376,9 +378,7 @@ void rw_pull_abandon(rw_stream_link_t *link, const void *tag) {
 }
 
 void rw_pull_forget(rw_stream_link_t *link) {
-    bool unused = link->state == RW_STREAM_CLOSED || link->state < RW_STREAM_OPEN;
-
-    if (unused && rw_list_is_empty(&link->pulls) && link->process >= 0) {
+    if (link->state == RW_STREAM_CLOSED && rw_list_is_empty(&link->pulls) && link->process >= 0) {
         rw_process_close(link->process);
         link->process = -1;
     }

@@ -64,8 +64,6 @@ static inline bool rw_puller_has_any(const rw_puller_t *puller) {
 /* Ends the threads, and waits for the piece that each is at. No link is left. */
 void rw_puller_stop(struct rw_stream *stream) RW_LOCKED;
 
-/* The other side's process is known, and has just connected: notices its end from now on. */
-void rw_pull_prepare(struct rw_stream_link *link) RW_LOCKED;
 /* The link is open: asks the other side whether it can fetch from us. */
 void rw_pull_ask(struct rw_stream_link *link) RW_LOCKED;
 /* The same by the other side. NULL, or what is wrong, as a phrase. */
