@@ -240,8 +240,9 @@ static uint64_t look_at(const struct cli_transfers *transfers, struct cli_transf
 
 /* Looks at all transfers. Returns when to do so again; UINT64_MAX: never. */
 static uint64_t inspect(struct cli_transfers *transfers) {
-    uint64_t now = cli_now_ms(), next = UINT64_MAX;
+    uint64_t now, next = UINT64_MAX;
     pthread_mutex_lock(&transfers->lock);
+    now = cli_now_ms(); /* not before: none of them may have started later than that */
     forget(transfers, now);
     for (struct cli_transfer *transfer = transfers->first; transfer != NULL;
          transfer = transfer->next) {

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <sodium.h>
 #include <string.h>
@@ -48,4 +49,10 @@ ropeway_error_t rw_spawn(pthread_t *thread, void *(*run)(void *), void *argument
 
 int rw_process_open(pid_t process) {
     return (int)syscall(SYS_pidfd_open, process, 0u);
+}
+
+bool rw_process_has_ended(int process) {
+    struct pollfd now = {.fd = process, .events = POLLIN};
+
+    return poll(&now, 1, 0) != 0;
 }

@@ -40,6 +40,9 @@ ropeway_error_t rw_spawn(pthread_t *thread, void *(*run)(void *), void *argument
 /* A descriptor that polls readable once the process has ended; -1, with errno, when there is none.
  */
 int rw_process_open(pid_t process);
+/* Whether a descriptor of the above says that its process has ended; also when it can't be asked.
+ */
+bool rw_process_has_ended(int process);
 
 /* ---- forks (fork.c) ---- */
 

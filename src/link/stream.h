@@ -12,9 +12,9 @@
  *   stream_out        what waits to be sent, and who is next
  *   stream_in         what comes, and where it goes
  *   stream_dial       attempts to connect
+ *   stream_pull       fetching bytes from a process on this host
  *   stream_begin      how a connection begins
  *   stream_link       its turns, and its end
- *   stream_pull       fetching bytes from a process on this host
  *   stream_places     where to listen, and where peers shall connect to
  *   stream_listen     sockets that listen, and strangers
  *   stream_kind       the kind of link, and its poller

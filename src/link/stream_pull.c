@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <linux/capability.h>
-#include <poll.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,12 +54,6 @@ static bool give_up_ptrace(void) {
     return syscall(SYS_capset, &header, data) == 0;
 }
 
-static bool has_ended(int process) {
-    struct pollfd look = {.fd = process, .events = POLLIN};
-
-    return poll(&look, 1, 0) != 0;
-}
-
 /* errno; 0: it is there. */
 static int fetch(const rw_pull_t *pull) {
     for (size_t at = 0; at < pull->length && !atomic_load(&pull->unwanted);) {
@@ -74,7 +67,8 @@ static int fetch(const rw_pull_t *pull) {
         }
         at += (size_t)got;
     }
-    return has_ended(pull->process) ? ESRCH : 0; /* else its number was its own all the time */
+    return rw_process_has_ended(pull->process) ? ESRCH
+                                               : 0; /* else its number was its own all the time */
 }
 
 static void tell(rw_puller_t *puller) {
@@ -208,26 +202,34 @@ void rw_puller_init(rw_puller_t *puller,
     puller->watcher = (rw_watcher_t){.fd = -1, .on_event = on_done};
 }
 
+static void close_watcher(rw_stream_t *stream) RW_LOCKED {
+    rw_watcher_t *watcher = &stream->puller.watcher;
+
+    if (watcher->fd >= 0) {
+        rw_events_forget(&stream->events, watcher);
+        rw_process_close(watcher->fd);
+        watcher->fd = -1;
+    }
+}
+
+/* Starts the threads, unless they are there. false: there is nothing to start them with now. */
 static bool start(rw_stream_t *stream) RW_LOCKED {
     rw_puller_t *puller = &stream->puller;
 
+    if (puller->count > 0) {
+        return true;
+    }
     puller->watcher.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (puller->watcher.fd < 0 || !rw_process_own(puller->watcher.fd) ||
-        !rw_events_watch(&stream->events, &puller->watcher, EPOLLIN)) {
-        return false;
+    if (puller->watcher.fd >= 0 && rw_process_own(puller->watcher.fd) &&
+        rw_events_watch(&stream->events, &puller->watcher, EPOLLIN)) {
+        while (puller->count < RW_PULLERS &&
+               rw_spawn(&puller->threads[puller->count], run, puller,
+                        "a thread that fetches bytes") == ROPEWAY_OK) {
+            puller->count++;
+        }
     }
-    while (puller->count < RW_PULLERS && rw_spawn(&puller->threads[puller->count], run, puller,
-                                                  "a thread that fetches bytes") == ROPEWAY_OK) {
-        puller->count++;
-    }
-    return puller->count > 0;
-}
-
-static bool is_started(rw_stream_t *stream) RW_LOCKED {
-    rw_puller_t *puller = &stream->puller;
-
-    if (puller->count == 0 && !puller->useless) {
-        puller->useless = !start(stream);
+    if (puller->count == 0) {
+        close_watcher(stream);
     }
     return puller->count > 0;
 }
@@ -244,10 +246,7 @@ void rw_puller_stop(rw_stream_t *stream) {
     }
     rw_puller_collect(stream);
     rw_assert(rw_list_is_empty(&puller->todo) && rw_list_is_empty(&puller->done));
-    if (puller->watcher.fd >= 0) {
-        rw_events_forget(&stream->events, &puller->watcher);
-        rw_process_close(puller->watcher.fd);
-    }
+    close_watcher(stream);
     pthread_cond_destroy(&puller->more);
     pthread_mutex_destroy(&puller->mutex);
 }
@@ -318,7 +317,7 @@ const char *rw_pull_answer(rw_stream_link_t *link, const rw_probe_t *probe) {
         return "a question that was asked before";
     }
     link->answered = true;
-    if (!may_pull(link) || !is_started(link->stream)) {
+    if (!may_pull(link) || !start(link->stream)) {
         return NULL;
     }
     pull = make(link, probe->address, RW_NONCE_BYTES);

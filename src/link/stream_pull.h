@@ -49,8 +49,7 @@ typedef struct rw_puller {
     atomic_bool any;      /* done is not empty */
     rw_watcher_t watcher; /* readable when done is not empty */
     pthread_t threads[RW_PULLERS];
-    size_t count RW_GUARDED; /* of threads; 0: it has not started */
-    bool useless RW_GUARDED; /* it could not be started */
+    size_t count RW_GUARDED; /* of threads; 0: not started, or there were none to be had */
 } rw_puller_t;
 
 void rw_puller_init(rw_puller_t *puller,

@@ -27,16 +27,7 @@ static ropeway_connector_options_t of_stream(void) {
 /* Lets one read what the other offers, and returns the path. */
 static const char *move_between(ropeway_connector_t *owner, ropeway_connector_t *reader) {
     static char path[256];
-    const char *metadata;
-    ropeway_operation_t *offer = ts_create(owner, ROPEWAY_OPERATION_READABLE, "70000", 5, "");
-    assert_ok(ropeway_operation_metadata(offer, &metadata));
-    ropeway_operation_t *read =
-        ts_begin(reader, ROPEWAY_OPERATION_READ, "70000", 5, "", metadata, strlen(metadata));
-    assert_complete(ts_wait(read));
-    assert_true(ts_region_matches(ts_region(read), 5));
-    ropeway_operation_path(read, path, sizeof path);
-    ts_release(read);
-    ts_release(offer);
+    ts_move_between(owner, reader, "70000", path);
     return path;
 }
 

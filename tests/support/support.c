@@ -153,6 +153,23 @@ ropeway_operation_t *ts_begin(ropeway_connector_t *connector, ropeway_operation_
     return keep(operation, region);
 }
 
+void ts_move_between(ropeway_connector_t *owner, ropeway_connector_t *reader, const char *spec,
+                     char path[256]) {
+    const char *metadata;
+    ropeway_operation_t *offer = ts_create(owner, ROPEWAY_OPERATION_READABLE, spec, 5, "");
+    assert_ok(ropeway_operation_metadata(offer, &metadata));
+    ropeway_operation_t *read =
+        ts_begin(reader, ROPEWAY_OPERATION_READ, spec, 5, "", metadata, strlen(metadata));
+    assert_complete(ts_wait(read));
+    assert_complete(ts_wait(offer));
+    assert_true(ts_region_matches(ts_region(read), 5));
+    if (path != NULL) {
+        ropeway_operation_path(read, path, 256);
+    }
+    ts_release(read);
+    ts_release(offer);
+}
+
 ts_region_t *ts_region(ropeway_operation_t *operation) {
     for (size_t i = 0; i < TS_OPERATIONS; i++) {
         if (ts.operations[i].operation == operation) {

@@ -66,6 +66,11 @@ ts_peer_t *ts_new_peer(const char *options);
 void ts_disconnect(ropeway_connector_t *connector);
 void ts_drop_peer(ts_peer_t *peer);
 
+/* Lets one connector of this process read what the other one offers, once; path: NULL, or how the
+ * bytes went. */
+void ts_move_between(ropeway_connector_t *owner, ropeway_connector_t *reader, const char *spec,
+                     char path[256]);
+
 /* An operation of this process with memory of its own, which the teardown gives back. Senders hold
  * the pattern of seed. options: also those of ts_region_make(). */
 ropeway_operation_t *ts_create(ropeway_connector_t *connector, ropeway_operation_kind_t kind,
