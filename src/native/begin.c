@@ -8,6 +8,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+static bool is_whole(const ropeway_operation_t *operation, const ropeway_metadata_t *metadata) {
+    const rw_layout_t *layout = &operation->layout;
+    bool whole = layout->count == metadata->count;
+
+    for (size_t i = 0; whole && i < layout->count; i++) {
+        whole = layout->descriptors[i].size == metadata->descriptors[i].size;
+    }
+    return whole;
+}
+
 ropeway_error_t rw_native_prepare(ropeway_operation_t *operation,
                                   const ropeway_metadata_t *metadata, rw_hello_t *hello) {
     ropeway_error_t error = rw_hello_decode(metadata->native, metadata->native_length, hello);
@@ -24,16 +34,21 @@ ropeway_error_t rw_native_prepare(ropeway_operation_t *operation,
                        error != ROPEWAY_OK ? "its native connection can't be read"
                                            : "its notification key is not a UUID");
     }
-    return rw_native_adopt(operation);
+    error = rw_native_adopt(operation);
+    if (error == ROPEWAY_OK) {
+        rw_side(operation)->is_prefix = !is_whole(operation, metadata);
+    }
+    return error;
 }
 
 /* Room for what follows the hello and the token. */
 static size_t longest_rest(const ropeway_operation_t *operation) {
-    size_t sizes = (operation->flags & ROPEWAY_OPERATION_PREFIX) != 0
-                       ? operation->layout.count * RW_SIZE_BYTES
-                       : 0;
+    const rw_layout_t *layout = &operation->layout;
+    size_t runs = rw_side(operation)->is_prefix
+                      ? rw_message_put_runs(layout->descriptors, layout->count, NULL)
+                      : 0;
 
-    return RW_GRAIN_BYTES + sizes + RW_INLINE_MAX;
+    return RW_GRAIN_BYTES + runs * RW_RUN_BYTES + RW_INLINE_MAX;
 }
 
 /* Writes it. before: bytes that the request has already. Returns its length. */
@@ -48,10 +63,11 @@ static size_t write_rest(ropeway_operation_t *operation, rw_message_t *message, 
         rw_message_put_grain(side->in.grain, rest);
         length += RW_GRAIN_BYTES;
     }
-    if ((operation->flags & ROPEWAY_OPERATION_PREFIX) != 0) {
+    if (side->is_prefix) {
         message->flags |= RW_FLAG_PREFIX;
-        rw_message_put_sizes(layout->descriptors, layout->count, rest + length);
-        length += layout->count * RW_SIZE_BYTES;
+        message->request.runs =
+            rw_message_put_runs(layout->descriptors, layout->count, rest + length);
+        length += (size_t)message->request.runs * RW_RUN_BYTES;
     }
     if (operation->is_sender && rw_decide_inline(layout, side->integrity) &&
         (most == 0 || before + length + layout->total <= most)) {
@@ -77,11 +93,11 @@ static ropeway_error_t send_request(ropeway_operation_t *operation) RW_LOCKED {
     }
     memcpy(payload, native->hello, hello_length);
     memcpy(payload + hello_length, operation->peer->token, RW_ID_BYTES);
-    length += write_rest(operation, &message, payload + length, length);
     message.flags |= operation->is_sender ? 0 : RW_FLAG_READ;
     message.request.total = operation->layout.total;
     message.request.digest =
         rw_message_digest(operation->layout.descriptors, operation->layout.count);
+    length += write_rest(operation, &message, payload + length, length);
     message.request.count = (uint32_t)operation->layout.count;
     message.request.hello_length = (uint32_t)hello_length;
     error = rw_native_send(operation->link, &message, payload, length);

@@ -58,10 +58,37 @@ uint64_t rw_message_grain(const uint8_t bytes[RW_GRAIN_BYTES]) {
     return rw_get64(bytes);
 }
 
-void rw_message_put_sizes(const ropeway_descriptor_t *descriptors, size_t count, uint8_t *bytes) {
-    for (size_t i = 0; i < count; i++) {
-        rw_put64(bytes + i * RW_SIZE_BYTES, descriptors[i].size);
+size_t rw_message_put_runs(const ropeway_descriptor_t *descriptors, size_t count, uint8_t *bytes) {
+    size_t runs = 0;
+
+    for (size_t i = 0, next; i < count; i = next) {
+        for (next = i + 1; next < count && descriptors[next].size == descriptors[i].size;) {
+            next++;
+        }
+        if (bytes != NULL) {
+            rw_put32(bytes + runs * RW_RUN_BYTES, (uint32_t)(next - i));
+            rw_put64(bytes + runs * RW_RUN_BYTES + 4, descriptors[i].size);
+        }
+        runs++;
     }
+    return runs;
+}
+
+bool rw_message_read_runs(const uint8_t *bytes, size_t runs, uint64_t *sizes, size_t count) {
+    size_t done = 0;
+
+    for (size_t i = 0; i < runs; i++) {
+        size_t length = rw_get32(bytes + i * RW_RUN_BYTES);
+        uint64_t size = rw_get64(bytes + i * RW_RUN_BYTES + 4);
+
+        if (length > count - done) {
+            return false;
+        }
+        for (size_t end = done + length; done < end; done++) {
+            sizes[done] = size;
+        }
+    }
+    return done == count;
 }
 
 static bool decode_request(const uint8_t *bytes, size_t payload, rw_message_t *message) {
@@ -83,7 +110,10 @@ static bool decode_request(const uint8_t *bytes, size_t payload, rw_message_t *m
     }
     rest = has_grain ? RW_GRAIN_BYTES : 0;
     if ((message->flags & RW_FLAG_PREFIX) != 0) {
-        rest += (uint64_t)message->request.count * RW_SIZE_BYTES;
+        if (message->request.runs == 0 || message->request.runs > message->request.count) {
+            return false;
+        }
+        rest += message->request.runs * RW_RUN_BYTES;
     }
     if ((message->flags & RW_FLAG_INLINE) != 0) {
         return payload >= rest && payload - rest == message->request.total;

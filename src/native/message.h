@@ -34,7 +34,8 @@ enum {
     RW_FLAG_INLINE = 1u << 3,    /* REQUEST: the data follows the token */
     RW_FLAG_GONE = 1u << 4,      /* BYE: my connector closes, for good */
     RW_FLAG_GRAIN = 1u << 5,     /* REQUEST of a READ: the grain follows the token */
-    RW_FLAG_PREFIX = 1u << 6     /* REQUEST: a prefix of the offer; sizes follow (and the grain) */
+    RW_FLAG_PREFIX =
+        1u << 6 /* REQUEST: a prefix of the offer; runs of sizes follow (and the grain) */
 };
 
 /* The header of every message. */
@@ -49,7 +50,11 @@ typedef struct rw_message {
     uint8_t token[RW_ID_BYTES];
     union {
         struct {
-            uint64_t total, digest; /* of the descriptors' sizes */
+            uint64_t total; /* of the descriptors' sizes */
+            union {
+                uint64_t digest; /* of these sizes */
+                uint64_t runs;   /* with RW_FLAG_PREFIX: see rw_message_put_runs() */
+            };
             uint32_t count, hello_length;
         } request;
         struct {
@@ -85,9 +90,13 @@ ropeway_error_t rw_message_decode(const void *bytes, size_t length, size_t paylo
 void rw_message_put_grain(uint64_t grain, uint8_t bytes[RW_GRAIN_BYTES]);
 uint64_t rw_message_grain(const uint8_t bytes[RW_GRAIN_BYTES]);
 
-/* The sizes of the descriptors that a request with RW_FLAG_PREFIX asks for, one after the other. */
-#define RW_SIZE_BYTES 8
-void rw_message_put_sizes(const ropeway_descriptor_t *descriptors, size_t count, uint8_t *bytes);
+/* The sizes of the descriptors that a request with RW_FLAG_PREFIX asks for, as runs of equal ones.
+ * Each has RW_RUN_BYTES. */
+#define RW_RUN_BYTES 12
+/* Returns how many there are; bytes: NULL: only that. */
+size_t rw_message_put_runs(const ropeway_descriptor_t *descriptors, size_t count, uint8_t *bytes);
+/* false: they are not those of this many sizes. */
+bool rw_message_read_runs(const uint8_t *bytes, size_t runs, uint64_t *sizes, size_t count);
 
 /* Digest of the descriptors' sizes. */
 uint64_t rw_message_digest(const ropeway_descriptor_t *descriptors, size_t count);

@@ -49,6 +49,7 @@ typedef enum rw_receiver {
 typedef struct rw_side {
     uint8_t remote[RW_ID_BYTES]; /* the other side's id */
     bool integrity;              /* either side asked for it */
+    bool is_prefix;              /* active: less than the offer is asked for */
     bool pulled;                 /* some bytes are lent: the sender has the last word */
     bool posting;                /* a message is being handed to the link */
     rw_sums_t *sums;             /* with integrity, once bytes move */

@@ -2,7 +2,6 @@
 /* Requests: the check of whoever comes for an offer. */
 #include "native/native.h"
 
-#include "base/bytes.h"
 #include "base/error.h"
 #include "base/log.h"
 
@@ -41,14 +40,23 @@ static bool check_integrity(ropeway_operation_t *operation, const rw_frame_t *fr
     return true;
 }
 
-/* The sizes in a request for a prefix; malloc'ed. NULL: out of memory. */
-static uint64_t *read_sizes(const rw_frame_t *frame, const rw_message_t *message) {
+/* The sizes in a request for a prefix, malloc'ed; NULL after an answer. */
+static uint64_t *read_sizes(ropeway_connector_t *connector, const rw_frame_t *frame,
+                            const rw_message_t *message) RW_LOCKED {
     const uint8_t *at = frame->payload + message->request.hello_length + RW_ID_BYTES +
                         ((message->flags & RW_FLAG_GRAIN) != 0 ? RW_GRAIN_BYTES : 0);
     uint64_t *sizes = malloc(message->request.count * sizeof *sizes);
 
-    for (size_t i = 0; sizes != NULL && i < message->request.count; i++) {
-        sizes[i] = rw_get64(at + i * RW_SIZE_BYTES);
+    if (sizes == NULL) {
+        rw_native_reject(connector, frame, message, ROPEWAY_ERR_NO_MEMORY, "out of memory");
+        return NULL;
+    }
+    if (!rw_message_read_runs(at, (size_t)message->request.runs, sizes, message->request.count)) {
+        rw_native_reject(connector, frame, message, ROPEWAY_ERR_PROTOCOL,
+                         "the request's sizes are not those of its %u descriptors",
+                         message->request.count);
+        free(sizes);
+        return NULL;
     }
     return sizes;
 }
@@ -75,10 +83,8 @@ static bool check_prefix(ropeway_operation_t *operation, const rw_frame_t *frame
                          operation->layout.count, count);
         return false;
     }
-    sizes = read_sizes(frame, message);
+    sizes = read_sizes(operation->connector, frame, message);
     if (sizes == NULL) {
-        rw_native_reject(operation->connector, frame, message, ROPEWAY_ERR_NO_MEMORY,
-                         "out of memory");
         return false;
     }
     fits = rw_layout_has_prefix(&operation->layout, sizes, count) &&
@@ -96,11 +102,9 @@ static bool check_prefix(ropeway_operation_t *operation, const rw_frame_t *frame
 /* The request has passed every check: what it does not ask for is not offered any more. */
 static bool cut(ropeway_operation_t *operation, const rw_frame_t *frame,
                 const rw_message_t *message) RW_LOCKED {
-    uint64_t *sizes = read_sizes(frame, message);
+    uint64_t *sizes = read_sizes(operation->connector, frame, message);
 
     if (sizes == NULL) {
-        rw_native_reject(operation->connector, frame, message, ROPEWAY_ERR_NO_MEMORY,
-                         "out of memory");
         return false;
     }
     rw_operation_cut(operation, sizes, message->request.count);
@@ -241,7 +245,7 @@ void rw_native_on_request(ropeway_connector_t *connector, const rw_frame_t *fram
     size_t hello_length = message->request.hello_length;
     size_t rest = hello_length + RW_ID_BYTES;
     size_t skipped =
-        (message->flags & RW_FLAG_PREFIX) != 0 ? (size_t)message->request.count * RW_SIZE_BYTES : 0;
+        (message->flags & RW_FLAG_PREFIX) != 0 ? (size_t)message->request.runs * RW_RUN_BYTES : 0;
     const uint8_t *token = frame->payload + hello_length;
     uint64_t grain =
         (message->flags & RW_FLAG_GRAIN) != 0 ? rw_message_grain(frame->payload + rest) : 0;

@@ -289,6 +289,26 @@ static void the_digest_tells_lists_of_sizes_apart(void **state) {
     assert_true(digest == rw_message_digest(list, 3));
 }
 
+static void sizes_go_as_runs_of_equal_ones(void **state) {
+    ropeway_descriptor_t list[] = {{.size = 7}, {.size = 7}, {.size = 0},
+                                   {.size = 9}, {.size = 9}, {.size = 7}};
+    uint8_t bytes[6 * RW_RUN_BYTES];
+    uint64_t sizes[6];
+
+    (void)state;
+    assert_int_equal(rw_message_put_runs(list, 6, NULL), 4);
+    assert_int_equal(rw_message_put_runs(list, 6, bytes), 4);
+    assert_true(rw_message_read_runs(bytes, 4, sizes, 6));
+    for (size_t i = 0; i < 6; i++) {
+        assert_int_equal(sizes[i], list[i].size);
+    }
+    /* Too few, too many, and so many that they would overflow. */
+    assert_false(rw_message_read_runs(bytes, 3, sizes, 6));
+    assert_false(rw_message_read_runs(bytes, 4, sizes, 5));
+    memset(bytes, 0xff, 4);
+    assert_false(rw_message_read_runs(bytes, 4, sizes, 6));
+}
+
 /* ---- Hello ---- */
 
 static uint8_t *make_hello(rw_hello_t *hello, size_t *length) {
@@ -416,6 +436,7 @@ int main(void) {
         cmocka_unit_test(messages_without_a_payload_have_none),
         cmocka_unit_test(a_peers_sentence_is_cut_and_made_printable),
         cmocka_unit_test(the_digest_tells_lists_of_sizes_apart),
+        cmocka_unit_test(sizes_go_as_runs_of_equal_ones),
         cmocka_unit_test(a_hello_arrives_as_it_was_sent),
         cmocka_unit_test(a_hello_with_any_bit_flipped_is_refused),
         cmocka_unit_test(a_hello_of_another_length_is_refused),
