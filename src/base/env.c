@@ -24,10 +24,14 @@ void rw_random(void *bytes, size_t size) {
 }
 
 void rw_signals_block(sigset_t *before) {
-    sigset_t all;
+    static const int of_faults[] = {SIGBUS, SIGFPE, SIGILL, SIGSEGV};
+    sigset_t others;
 
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, before);
+    sigfillset(&others);
+    for (size_t i = 0; i < sizeof of_faults / sizeof *of_faults; i++) {
+        sigdelset(&others, of_faults[i]);
+    }
+    pthread_sigmask(SIG_SETMASK, &others, before);
 }
 
 void rw_signals_restore(const sigset_t *before) {

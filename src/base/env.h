@@ -29,11 +29,13 @@ uint64_t rw_now(void);
 void rw_random(void *bytes, size_t size);
 
 /* Blocks every signal in this thread, for what may start threads: they inherit it, and signals are
- * the application's. */
+ * the application's. Those of faults stay open: one that happens while its signal is blocked ends
+ * the process, whatever handler there is, and an application has one for the file that shrinks
+ * under memory that it gave us, or to report a crash. */
 void rw_signals_block(sigset_t *before);
 void rw_signals_restore(const sigset_t *before);
 
-/* Starts a thread in which every signal is blocked: they are the application's. what: for the
+/* Starts a thread whose signals are blocked as above. what: for the
  * sentence, such as "the progress thread". Errors: ERR_SYSTEM. */
 ropeway_error_t rw_spawn(pthread_t *thread, void *(*run)(void *), void *argument, const char *what);
 
