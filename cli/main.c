@@ -6,6 +6,7 @@
 
 #include <ropeway.h>
 
+#include "channel/nats_link.h"
 #include "common/cli.h"
 #include "common/message.h"
 
@@ -66,6 +67,7 @@ static int run_help(int argc, char **argv) {
 
 int main(int argc, char **argv) {
     setlocale(LC_CTYPE, "C.UTF-8");
+    cli_nats_prepare();
     if (!cli_open_standard_fds()) {
         return CLI_EXIT_FAILED;
     }
