@@ -17,6 +17,9 @@
 #define LIFETIME_DAYS 36500
 #define READ_BUFFER ((size_t)32 << 10)
 
+/* The application's settings are not ours. It is never freed: every thread that has used it has
+ * state there, and would look for that when it ends. */
+static OSSL_LIB_CTX *library;
 static int pin_index = -1;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -27,7 +30,10 @@ static void free_pin(void *parent, void *pin, CRYPTO_EX_DATA *data, int index, l
     free(pin);
 }
 
-static void make_index(void) {
+/* OpenSSL shall not take itself apart when the process exits: our threads may still be at work. */
+static void prepare(void) {
+    OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
+    library = OSSL_LIB_CTX_new();
     pin_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, free_pin);
 }
 
@@ -95,7 +101,7 @@ static int check_pin(X509_STORE_CTX *store, void *unused) {
     return 0;
 }
 
-static SSL_CTX *make_context(OSSL_LIB_CTX *library, const SSL_METHOD *method) {
+static SSL_CTX *make_context(const SSL_METHOD *method) {
     SSL_CTX *context = SSL_CTX_new_ex(library, NULL, method);
 
     if (context == NULL) {
@@ -121,14 +127,10 @@ static SSL_CTX *make_context(OSSL_LIB_CTX *library, const SSL_METHOD *method) {
 }
 
 static bool make_all(rw_identity_t *identity, EVP_PKEY **key, X509 **certificate) {
-    identity->library = OSSL_LIB_CTX_new();
-    if (identity->library == NULL) {
-        return false;
-    }
-    *key = EVP_PKEY_Q_keygen(identity->library, NULL, "EC", "P-256");
-    *certificate = X509_new_ex(identity->library, NULL);
-    identity->accepts = make_context(identity->library, TLS_server_method());
-    identity->connects = make_context(identity->library, TLS_client_method());
+    *key = EVP_PKEY_Q_keygen(library, NULL, "EC", "P-256");
+    *certificate = X509_new_ex(library, NULL);
+    identity->accepts = make_context(TLS_server_method());
+    identity->connects = make_context(TLS_client_method());
     if (*key == NULL || *certificate == NULL || identity->accepts == NULL ||
         identity->connects == NULL || !fill(*certificate, *key) ||
         !hash_key(*key, identity->fingerprint) ||
@@ -147,10 +149,10 @@ ropeway_error_t rw_identity_make(rw_identity_t *identity) {
     char why[96];
     bool made;
 
-    pthread_once(&once, make_index);
+    pthread_once(&once, prepare);
     memset(identity, 0, sizeof *identity);
     ERR_clear_error();
-    made = pin_index >= 0 && make_all(identity, &key, &certificate);
+    made = library != NULL && pin_index >= 0 && make_all(identity, &key, &certificate);
     EVP_PKEY_free(key);
     X509_free(certificate);
     if (made) {
@@ -164,7 +166,6 @@ ropeway_error_t rw_identity_make(rw_identity_t *identity) {
 void rw_identity_free(rw_identity_t *identity) {
     SSL_CTX_free(identity->accepts);
     SSL_CTX_free(identity->connects);
-    OSSL_LIB_CTX_free(identity->library);
     memset(identity, 0, sizeof *identity);
 }
 

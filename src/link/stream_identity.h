@@ -13,7 +13,6 @@
 #include <openssl/ssl.h>
 
 typedef struct rw_identity {
-    OSSL_LIB_CTX *library; /* our own: the application's settings are not ours */
     SSL_CTX *accepts, *connects;
     uint8_t fingerprint[RW_FINGERPRINT_BYTES];
 } rw_identity_t;
