@@ -4,6 +4,7 @@
 #include "base/assert.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/rdma.h"
 #include "link/progress.h"
 #include "link/stream.h"
 #include "link/ucx_kind.h"
@@ -78,17 +79,28 @@ static ropeway_error_t open_agents(ropeway_connector_t *connector) {
     return ROPEWAY_OK;
 }
 
+/* Streams of our own carry what they can. UCX carries memory of devices, and whatever goes over
+ * RDMA networks; it starts when one of them is needed. Who wants everything encrypted has none of
+ * it. */
 static ropeway_error_t open_links(ropeway_connector_t *connector) {
-    const char *transports = connector->options.transports;
-    const rw_link_kind_t *kind = rw_links_find_kind(transports);
+    const char *transports = connector->options.transports,
+               *encryption = connector->options.encryption;
+    const rw_link_kind_t *added = rw_links_find_kind(transports);
+    rw_carrier_t stream = {.kind = &rw_stream_kind}, ucx = {.kind = &rw_ucx_kind}, none = {0};
 
-    if (kind == NULL) {
-        kind = rw_ways_are_named(transports) ? &rw_stream_kind : &rw_ucx_kind;
+    if (transports == NULL) {
+        bool must_encrypt = encryption != NULL && strcmp(encryption, "required") == 0;
+
+        ucx.is_preferred = rw_rdma_is_up(RW_RDMA_FOLDER, connector->options.net_devices);
+        return rw_links_open(connector, &stream, must_encrypt ? &none : &ucx, &rw_native_link_user);
     }
-    /* Whoever has named no transport reaches also those who listen by a port of ours. */
-    return rw_links_open(connector, kind,
-                         kind == &rw_ucx_kind && transports == NULL ? &rw_stream_kind : NULL,
-                         &rw_native_link_user);
+    if (added != NULL || rw_ways_are_named(transports)) {
+        stream.is_named = true;
+        stream.kind = added != NULL ? added : stream.kind;
+        return rw_links_open(connector, &stream, &none, &rw_native_link_user);
+    }
+    ucx.is_named = stream.dials_only = true;
+    return rw_links_open(connector, &ucx, &stream, &rw_native_link_user);
 }
 
 /* From below to above; each layer finds those below it ready. */

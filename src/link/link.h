@@ -35,7 +35,8 @@ typedef struct rw_frame {
     size_t length;
     bool lent;       /* they lie in the sender's memory until the receiver fetches them */
     bool for_device; /* they were sent for device memory, and can be placed there */
-    void *reply;     /* where link is NULL, for the kind's refuse(); NULL: no answer is possible */
+    const struct rw_link_kind *kind; /* where link is NULL: it came by this one */
+    void *reply; /* where link is NULL, for the kind's refuse(); NULL: no answer is possible */
     rw_flight_t *place; /* with RW_FRAME_PLACED: where they go */
 } rw_frame_t;
 
@@ -55,7 +56,9 @@ typedef struct rw_link_user {
     void (*on_leave)(struct rw_peer *peer, bool for_good);
 } rw_link_user_t;
 
-/* A kind of link. */
+struct rw_carrier;
+
+/* A kind of link. Those that take a carrier are given the connector's own of this kind. */
 typedef struct rw_link_kind {
     const char *name; /* "ucx", "queue", "stream", "memory" */
     size_t pieces;    /* in one flight; at most RW_FLIGHT_PIECES */
@@ -67,16 +70,13 @@ typedef struct rw_link_kind {
     bool host_only;   /* it moves host memory alone */
     bool is_quick;    /* see rw_situation_t in operation/decide.h */
 
-    /* Makes ready for peers to come: called once, before everything else. Errors are those of a
-     * connector's creation. */
-    ropeway_error_t (*listen)(ropeway_connector_t *connector);
-    /* The same for the kind of a connector that listens by another one: only to connect. NULL: this
-     * kind can't. Errors: ERR_INVALID_ARGUMENT, ERR_SYSTEM, ERR_NO_MEMORY. */
-    ropeway_error_t (*dial)(ropeway_connector_t *connector);
+    /* Makes carrier->state: ready for peers to come, or, if it dials only, to connect. Called once,
+     * before everything else. Errors are those of a connector's creation. */
+    ropeway_error_t (*start)(struct rw_carrier *carrier);
     /* Whether the hello's address is one of this kind. NULL: of any that no other kind knows. */
     bool (*knows_address)(const rw_hello_t *hello);
     /* What peers need to come here, as *length bytes for a hello; to be freed. */
-    ropeway_error_t (*address)(ropeway_connector_t *connector, uint8_t **address, size_t *length);
+    ropeway_error_t (*address)(struct rw_carrier *carrier, uint8_t **address, size_t *length);
     /* Starts to connect to where the hello says, and returns at once; that nobody can be reached
      * there is told by rw_peer_fail() later. The link holds a reference to the peer until it has
      * closed. Errors: ERR_NO_PATH, ERR_NO_MEMORY. */
@@ -104,14 +104,14 @@ typedef struct rw_link_kind {
     void (*drain)(rw_link_t *link);
     /* At the end of a connector. flush: what was sent is in the peers' hands, or due has come;
      * settle: every link has closed, those that have not when due comes by force. Both may poll. */
-    void (*flush)(ropeway_connector_t *connector, uint64_t due);
-    void (*settle)(ropeway_connector_t *connector, uint64_t due);
+    void (*flush)(struct rw_carrier *carrier, uint64_t due);
+    void (*settle)(struct rw_carrier *carrier, uint64_t due);
     /* Registers memory ahead of its use, and the reverse. NULL: this kind knows no such thing. */
-    ropeway_error_t (*register_memory)(ropeway_connector_t *connector,
+    ropeway_error_t (*register_memory)(struct rw_carrier *carrier,
                                        const ropeway_descriptor_t *memory, void **registration);
-    void (*unregister_memory)(ropeway_connector_t *connector, void *registration);
-    /* Frees what listen() made; every link has closed. Also after a start that failed later. */
-    void (*end)(ropeway_connector_t *connector);
+    void (*unregister_memory)(struct rw_carrier *carrier, void *registration);
+    /* Frees carrier->state; every link has closed. Also after a start that failed later. */
+    void (*end)(struct rw_carrier *carrier);
 } rw_link_kind_t;
 
 /* The part of a link that every kind has; a kind's own link begins with it. */
@@ -120,6 +120,7 @@ struct rw_link {
     struct rw_peer *peer;       /* with a reference; written once */
     unsigned references
         RW_GUARDED;             /* operations that use it, and 1 of the kind until it is closed */
+    bool is_local RW_GUARDED;   /* the other side is a process of our user on this host, for sure */
     bool lends RW_GUARDED;      /* the other side can fetch bytes: any number in one flight */
     size_t flights RW_GUARDED;  /* that it has taken, where the kind counts them */
     size_t refusals RW_GUARDED; /* on their way; the protocol counts them */
@@ -133,16 +134,28 @@ void rw_link_drop(rw_link_t *link) RW_LOCKED;
 /* How the bytes go, such as "tcp/eth0 cma/memory"; "" when nothing has come through it yet. */
 const char *rw_link_path(rw_link_t *link) RW_LOCKED;
 
-/* A connector's links. */
+/* A kind of link as a connector uses it. */
+typedef struct rw_carrier {
+    ropeway_connector_t *connector; /* written once */
+    const rw_link_kind_t *kind;     /* NULL: there is none; written once */
+    bool dials_only;                /* nobody comes by it; written once */
+    bool is_named;                  /* the option transports is for it; written once */
+    bool is_preferred RW_GUARDED;   /* towards other hosts, to the first one */
+    void *state RW_GUARDED;         /* kind's; NULL: it has not been needed yet */
+    /* Written by the protocol when they are needed: how we introduce ourselves on its links, and
+     * what peers need to come by it. */
+    uint8_t *hello RW_GUARDED;
+    size_t hello_length RW_GUARDED;
+    uint8_t id[RW_ID_BYTES] RW_GUARDED; /* of the hello; zeroes: there is none */
+} rw_carrier_t;
+
+/* A connector's links: by the first carrier peers come, and the second is for those who can't be
+ * reached by it, or not well enough. It starts when it is needed. */
 struct rw_links {
-    const rw_link_kind_t *kind; /* by which peers that speak our protocol come; written once */
-    const rw_link_kind_t *dial; /* by which they can be reached as well; NULL: none; written once */
-    void *dial_state RW_GUARDED; /* that kind's, once it has been needed */
-    const rw_link_user_t *user;  /* written once, by the protocol */
-    uint8_t id[RW_ID_BYTES];     /* of our hello; written once, by the protocol */
-    void *state;                 /* kind's; written once, by listen() */
-    struct rw_queues *queues;    /* link/queue.h; NULL: none; written once, by listen() */
-    bool has_cuda;               /* the kind moves CUDA memory; written once, by listen() */
+    rw_carrier_t first, second;
+    const rw_link_user_t *user; /* written once, by the protocol */
+    struct rw_queues *queues;   /* link/queue.h; NULL: none */
+    bool has_cuda RW_GUARDED;   /* one of them moves CUDA memory */
     rw_node_t spare_flights RW_GUARDED;
     size_t spare_count RW_GUARDED;
 };
@@ -152,19 +165,23 @@ void rw_links_add_kind(const rw_link_kind_t *kind);
 /* The kind that these transports ask for; NULL: none of those that were added. */
 const rw_link_kind_t *rw_links_find_kind(const char *transports);
 
-/* dial: a kind by which to connect only; NULL: none. Errors: those of the kind's listen(). */
-ropeway_error_t rw_links_open(ropeway_connector_t *connector, const rw_link_kind_t *kind,
-                              const rw_link_kind_t *dial, const rw_link_user_t *user);
-/* By which kind to connect to whoever this hello is of, ready to be used. Errors: those of its
- * dial(). */
-ropeway_error_t rw_links_choose(ropeway_connector_t *connector, const rw_hello_t *hello,
-                                const rw_link_kind_t **kind) RW_LOCKED;
+/* Starts the first carrier. Errors: those of its kind's start(). */
+ropeway_error_t rw_links_open(ropeway_connector_t *connector, const rw_carrier_t *first,
+                              const rw_carrier_t *second, const rw_link_user_t *user);
+/* Starts a carrier that has not been needed yet. Errors: those of its kind's start(). */
+ropeway_error_t rw_links_need(rw_carrier_t *carrier) RW_LOCKED;
+/* By which one to connect to whoever this hello is of. */
+rw_carrier_t *rw_links_choose(ropeway_connector_t *connector, const rw_hello_t *hello);
+/* The one of this kind; NULL: the connector has none. */
+rw_carrier_t *rw_links_carrier(const ropeway_connector_t *connector, const rw_link_kind_t *kind);
+/* The one that moves memory of devices; NULL: there is none. */
+rw_carrier_t *rw_links_for_devices(const ropeway_connector_t *connector);
 /* Whether our protocol is spoken by links of this kind. */
 static inline bool rw_links_are_native(const ropeway_connector_t *connector,
                                        const rw_link_kind_t *kind) {
-    return kind == connector->links->kind || kind == connector->links->dial;
+    return rw_links_carrier(connector, kind) != NULL;
 }
-/* At the end of a connector, of both kinds; see rw_link_kind_t. */
+/* At the end of a connector, of both; see rw_link_kind_t. */
 void rw_links_flush(ropeway_connector_t *connector, uint64_t due) RW_LOCKED;
 void rw_links_settle(ropeway_connector_t *connector, uint64_t due) RW_LOCKED;
 /* Also after rw_links_open() has failed. */

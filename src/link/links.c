@@ -30,20 +30,51 @@ const rw_link_kind_t *rw_links_find_kind(const char *transports) {
     return NULL;
 }
 
-ropeway_error_t rw_links_open(ropeway_connector_t *connector, const rw_link_kind_t *kind,
-                              const rw_link_kind_t *dial, const rw_link_user_t *user) RW_UNCHECKED {
+rw_carrier_t *rw_links_carrier(const ropeway_connector_t *connector, const rw_link_kind_t *kind) {
+    struct rw_links *links = connector->links;
+
+    return links->first.kind == kind    ? &links->first
+           : links->second.kind == kind ? &links->second
+                                        : NULL;
+}
+
+rw_carrier_t *rw_links_for_devices(const ropeway_connector_t *connector) {
+    struct rw_links *links = connector->links;
+
+    if (!links->first.kind->host_only) {
+        return &links->first;
+    }
+    return links->second.kind != NULL && !links->second.kind->host_only ? &links->second : NULL;
+}
+
+ropeway_error_t rw_links_need(rw_carrier_t *carrier) {
+    return carrier->state != NULL ? ROPEWAY_OK : carrier->kind->start(carrier);
+}
+
+ropeway_error_t rw_links_open(ropeway_connector_t *connector, const rw_carrier_t *first,
+                              const rw_carrier_t *second, const rw_link_user_t *user) RW_UNCHECKED {
     struct rw_links *links = calloc(1, sizeof *links);
 
     if (links == NULL) {
         return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
     }
+    rw_assert(first->kind != NULL && first->kind != second->kind);
     rw_list_init(&links->spare_flights);
-    rw_assert(dial != kind && (dial == NULL || dial->knows_address != NULL));
-    links->kind = kind;
-    links->dial = dial;
+    links->first = *first;
+    links->second = *second;
+    links->first.connector = links->second.connector = connector;
     links->user = user;
     connector->links = links;
-    return kind->listen(connector);
+    return rw_links_need(&links->first);
+}
+
+static void end(rw_carrier_t *carrier) RW_UNCHECKED {
+    if (carrier->state != NULL) {
+        carrier->kind->end(carrier);
+        carrier->state = NULL;
+    }
+    free(carrier->hello);
+    carrier->hello = NULL;
 }
 
 void rw_links_free(ropeway_connector_t *connector) RW_UNCHECKED {
@@ -53,12 +84,8 @@ void rw_links_free(ropeway_connector_t *connector) RW_UNCHECKED {
     if (links == NULL) {
         return;
     }
-    if (links->dial_state != NULL) {
-        links->dial->end(connector);
-    }
-    if (links->state != NULL) {
-        links->kind->end(connector);
-    }
+    end(&links->second);
+    end(&links->first);
     while ((node = rw_list_take(&links->spare_flights)) != NULL) {
         free(RW_CONTAINER(node, rw_flight_t, node));
     }
@@ -66,34 +93,41 @@ void rw_links_free(ropeway_connector_t *connector) RW_UNCHECKED {
     connector->links = NULL;
 }
 
-ropeway_error_t rw_links_choose(ropeway_connector_t *connector, const rw_hello_t *hello,
-                                const rw_link_kind_t **kind) {
-    struct rw_links *links = connector->links;
+static bool is_for(const rw_carrier_t *carrier, const rw_hello_t *hello) {
+    return carrier->kind != NULL && carrier->kind->knows_address != NULL &&
+           carrier->kind->knows_address(hello);
+}
 
-    *kind = links->kind;
-    if (links->dial == NULL || !links->dial->knows_address(hello)) {
-        return ROPEWAY_OK;
+/* Whether it takes the addresses that no other kind knows. */
+static bool takes_others(const rw_carrier_t *carrier) {
+    return carrier->kind != NULL && carrier->kind->knows_address == NULL;
+}
+
+rw_carrier_t *rw_links_choose(ropeway_connector_t *connector, const rw_hello_t *hello) {
+    rw_carrier_t *first = &connector->links->first, *second = &connector->links->second;
+
+    if (is_for(first, hello) || is_for(second, hello)) {
+        return is_for(first, hello) ? first : second;
     }
-    *kind = links->dial;
-    return links->dial_state != NULL ? ROPEWAY_OK : links->dial->dial(connector);
+    return !takes_others(first) && takes_others(second) ? second : first;
 }
 
 void rw_links_flush(ropeway_connector_t *connector, uint64_t due) {
     struct rw_links *links = connector->links;
 
-    links->kind->flush(connector, due);
-    if (links->dial_state != NULL) {
-        links->dial->flush(connector, due);
+    links->first.kind->flush(&links->first, due);
+    if (links->second.state != NULL) {
+        links->second.kind->flush(&links->second, due);
     }
 }
 
 void rw_links_settle(ropeway_connector_t *connector, uint64_t due) {
     struct rw_links *links = connector->links;
 
-    if (links->dial_state != NULL) {
-        links->dial->settle(connector, due);
+    if (links->second.state != NULL) {
+        links->second.kind->settle(&links->second, due);
     }
-    links->kind->settle(connector, due);
+    links->first.kind->settle(&links->first, due);
 }
 
 void rw_link_init(rw_link_t *link, const rw_link_kind_t *kind, rw_peer_t *peer) {

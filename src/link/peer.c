@@ -39,6 +39,7 @@ void rw_peer_drop(rw_peer_t *peer) {
     if (--peer->references == 0) {
         rw_assert(rw_list_is_empty(&peer->users) && rw_list_is_empty(&peer->node_used));
         rw_assert(peer->keys == NULL);
+        free(peer->other);
         free(peer);
     }
 }

@@ -55,6 +55,10 @@ typedef struct rw_peer {
     uint64_t last_heard RW_GUARDED;              /* when, or when the connection was made */
     void *keys RW_GUARDED;                       /* of its memory, for a mover; see free_keys */
     void (*free_keys)(void *keys) RW_GUARDED;
+    /* How it is reached by our second carrier: its hello, of no bytes if it is not. */
+    uint8_t *other RW_GUARDED;
+    size_t other_length RW_GUARDED;
+    bool other_known RW_GUARDED;
     rw_asker_t asker RW_GUARDED;
 } rw_peer_t;
 

@@ -22,6 +22,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "link/queue.h"
+#include "link/ucx_kind.h"
 
 #include <errno.h>
 #include <sodium.h>
@@ -160,7 +161,7 @@ static bool say(const rw_talk_t *talk, uint8_t type, const uint8_t token[RW_ID_B
         return false;
     }
     bytes[AT_TYPE] = type;
-    memcpy(bytes + AT_ID, talk->queues->connector->links->id, RW_ID_BYTES);
+    memcpy(bytes + AT_ID, rw_links_carrier(talk->queues->connector, &rw_ucx_kind)->id, RW_ID_BYTES);
     if (token != NULL) {
         memcpy(bytes + AT_TOKEN, token, RW_ID_BYTES);
     }
@@ -233,7 +234,7 @@ static rw_talk_t *find_own(rw_peer_t *peer) RW_LOCKED {
 
 /* A queue ends with the peer's first link, so that must be one of UCX's. */
 static bool may_have(const rw_peer_t *peer) RW_LOCKED {
-    return peer->link != NULL && peer->link->kind == peer->connector->links->kind &&
+    return peer->link != NULL && peer->link->kind == &rw_ucx_kind &&
            rw_queues(peer->connector)->listener.fd >= 0 && peer->pid != 0 && !peer->failed &&
            peer->asker.queue == NULL && !peer->asker.refused;
 }
@@ -306,8 +307,8 @@ static void on_ask(rw_talk_t *talk, const uint8_t *bytes, size_t length) RW_LOCK
     if (peer == NULL || !may_have(peer)) {
         say(talk, REFUSE, NULL, NULL, 0);
     } else if (!has_room(talk->queues, own) ||
-               (own != NULL &&
-                memcmp(talk->queues->connector->links->id, peer->node.id, RW_ID_BYTES) < 0)) {
+               (own != NULL && memcmp(rw_links_carrier(talk->queues->connector, &rw_ucx_kind)->id,
+                                      peer->node.id, RW_ID_BYTES) < 0)) {
         say(talk, BUSY, NULL, NULL, 0);
     } else {
         if (own != NULL) {

@@ -52,7 +52,7 @@ typedef struct rw_listener {
 /* A connector's part: of one whose peers come by it, or of one that only connects by it. */
 typedef struct rw_stream {
     ropeway_connector_t *connector;                        /* written once */
-    bool dials_only;                                       /* written once */
+    bool dials_only, is_named;                             /* as its carrier is; written once */
     rw_identity_t identity;                                /* written once */
     rw_ways_t ways;                                        /* written once */
     rw_encryption_t encryption;                            /* written once */
@@ -128,9 +128,9 @@ static inline rw_stream_link_t *rw_stream_link(rw_link_t *link) {
 
 /* A connector's part; NULL: it has none. */
 static inline rw_stream_t *rw_stream_of(const ropeway_connector_t *connector) RW_LOCKED {
-    const struct rw_links *links = connector->links;
+    const rw_carrier_t *carrier = rw_links_carrier(connector, &rw_stream_kind);
 
-    return links->kind == &rw_stream_kind ? links->state : links->dial_state;
+    return carrier != NULL ? carrier->state : NULL;
 }
 
 /* ---- stream_link.c ---- */

@@ -68,6 +68,7 @@ static void open_now(rw_stream_link_t *link) RW_LOCKED {
     link->state = RW_STREAM_OPEN;
     if (rw_place_is_local(&link->place)) {
         snprintf(link->base.path, sizeof link->base.path, "local");
+        link->base.is_local = true;
         rw_pull_ask(link);
     } else {
         rw_place_write(&link->place, place);
@@ -341,7 +342,7 @@ ropeway_error_t rw_stream_open(rw_peer_t *peer, const rw_hello_t *hello, rw_link
     if (wrong != NULL) {
         return rw_fail(ROPEWAY_ERR_NO_PATH,
                        "the peer \"%s\" can't be reached by the transport \"%s\": %s", hello->name,
-                       stream->dials_only ? rw_stream_kind.name : connector->options.transports,
+                       stream->is_named ? connector->options.transports : rw_stream_kind.name,
                        wrong);
     }
     link = make(stream, false);

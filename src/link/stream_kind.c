@@ -75,7 +75,7 @@ static ropeway_error_t open_parts(rw_stream_t *stream) RW_LOCKED {
     ropeway_error_t error = choose_encryption(connector->options.encryption, &stream->encryption);
 
     stream->ways = (rw_ways_t){.tcp = true, .local = true, .pull = true};
-    if (error == ROPEWAY_OK && !stream->dials_only) {
+    if (error == ROPEWAY_OK && stream->is_named) {
         error = rw_ways_read(connector->options.transports, &stream->ways);
     }
     if (error == ROPEWAY_OK) {
@@ -109,8 +109,8 @@ static void free_stream(rw_stream_t *stream) RW_LOCKED {
     free(stream);
 }
 
-static ropeway_error_t make(ropeway_connector_t *connector, bool dials_only,
-                            rw_stream_t **result) RW_LOCKED {
+static ropeway_error_t start(rw_carrier_t *carrier) RW_LOCKED {
+    ropeway_connector_t *connector = carrier->connector;
     rw_stream_t *stream = calloc(1, sizeof *stream);
     ropeway_error_t error;
 
@@ -118,7 +118,8 @@ static ropeway_error_t make(ropeway_connector_t *connector, bool dials_only,
         return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
     }
     stream->connector = connector;
-    stream->dials_only = dials_only;
+    stream->dials_only = carrier->dials_only;
+    stream->is_named = carrier->is_named;
     stream->events.epoll = -1;
     stream->watcher = (rw_watcher_t){.fd = -1, .on_event = on_ready};
     stream->poller = (rw_poller_t){.poll = poll_links, .arm = arm};
@@ -133,35 +134,20 @@ static ropeway_error_t make(ropeway_connector_t *connector, bool dials_only,
         free_stream(stream);
         return error;
     }
-    *result = stream;
+    carrier->state = stream;
     return ROPEWAY_OK;
-}
-
-static ropeway_error_t listen_here(ropeway_connector_t *connector) RW_UNCHECKED {
-    rw_stream_t *stream = NULL;
-    ropeway_error_t error = make(connector, false, &stream);
-
-    connector->links->state = stream;
-    return error;
-}
-
-static ropeway_error_t dial_from_here(ropeway_connector_t *connector) RW_LOCKED {
-    rw_stream_t *stream = NULL;
-    ropeway_error_t error = make(connector, true, &stream);
-
-    connector->links->dial_state = stream;
-    return error;
 }
 
 static bool knows_address(const rw_hello_t *hello) {
     return rw_stream_address_is_meant(hello->address, hello->address_length);
 }
 
-static ropeway_error_t copy_address(ropeway_connector_t *connector, uint8_t **address,
+static ropeway_error_t copy_address(rw_carrier_t *carrier, uint8_t **address,
                                     size_t *length) RW_UNCHECKED {
+    const rw_stream_t *stream = carrier->state;
     uint8_t bytes[RW_ADDRESS_MAX];
 
-    *length = rw_stream_address_encode(&rw_stream_of(connector)->address, bytes);
+    *length = rw_stream_address_encode(&stream->address, bytes);
     *address = malloc(*length);
     if (*address == NULL) {
         return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
@@ -182,17 +168,17 @@ static void write_path(rw_link_t *link) {
 }
 
 /* What was sent leaves while the links close; nobody new is let in. */
-static void flush(ropeway_connector_t *connector, uint64_t due) RW_LOCKED {
+static void flush(rw_carrier_t *carrier, uint64_t due) RW_LOCKED {
     (void)due;
-    rw_stream_unlisten(rw_stream_of(connector));
+    rw_stream_unlisten(carrier->state);
 }
 
-static void settle(ropeway_connector_t *connector, uint64_t due) RW_LOCKED {
-    rw_stream_t *stream = rw_stream_of(connector);
+static void settle(rw_carrier_t *carrier, uint64_t due) RW_LOCKED {
+    rw_stream_t *stream = carrier->state;
 
     while (!rw_list_is_empty(&stream->links) && rw_now() < due) {
-        rw_progress_step(connector);
-        rw_lock_yield(&connector->lock);
+        rw_progress_step(carrier->connector);
+        rw_lock_yield(&carrier->connector->lock);
     }
     for (rw_node_t *node = stream->links.next; node != &stream->links; node = node->next) {
         rw_stream_close(&RW_CONTAINER(node, rw_stream_link_t, node)->base, RW_CLOSE_NOW);
@@ -200,15 +186,8 @@ static void settle(ropeway_connector_t *connector, uint64_t due) RW_LOCKED {
     close_ended(stream);
 }
 
-static void end(ropeway_connector_t *connector) RW_UNCHECKED {
-    struct rw_links *links = connector->links;
-
-    free_stream(rw_stream_of(connector));
-    if (links->kind == &rw_stream_kind) {
-        links->state = NULL;
-    } else {
-        links->dial_state = NULL;
-    }
+static void end(rw_carrier_t *carrier) RW_UNCHECKED {
+    free_stream(carrier->state);
 }
 
 const rw_link_kind_t rw_stream_kind = {
@@ -219,8 +198,7 @@ const rw_link_kind_t rw_stream_kind = {
     .is_private = true,
     .pushes = true,
     .host_only = true,
-    .listen = listen_here,
-    .dial = dial_from_here,
+    .start = start,
     .knows_address = knows_address,
     .address = copy_address,
     .open = rw_stream_open,

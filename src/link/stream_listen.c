@@ -269,11 +269,27 @@ static ropeway_error_t open_side_door(rw_stream_t *stream) RW_LOCKED {
     return ROPEWAY_OK;
 }
 
+/* Whether the user has said anything of networks; a host may have none. */
+static bool needs_network(const rw_stream_t *stream) {
+    const ropeway_connector_options_t *options = &stream->connector->options;
+
+    return stream->is_named || options->listen != NULL || options->advertise != NULL ||
+           options->net_devices != NULL || stream->encryption == RW_ENCRYPT_REQUIRED;
+}
+
 /* Opens what the options ask for, and says where peers shall come. */
 static ropeway_error_t open_doors(rw_stream_t *stream) RW_LOCKED {
     const char *advertised = stream->connector->options.advertise;
     uint16_t port = 0;
     ropeway_error_t error = stream->ways.tcp ? open_door(stream, &port) : ROPEWAY_OK;
+
+    if (error != ROPEWAY_OK && !needs_network(stream)) {
+        rw_log(stream->connector, ROPEWAY_LOG_WARN, "only peers on this host can come: %s",
+               ropeway_last_error());
+        close_listeners(stream);
+        stream->address.count = 0;
+        error = ROPEWAY_OK;
+    }
 
     for (size_t i = 0; i < stream->address.count; i++) {
         rw_place_set_port(&stream->address.places[i], port);

@@ -3,6 +3,7 @@
 #include "link/stream_places.h"
 
 #include "base/error.h"
+#include "base/rdma.h"
 
 #include <ifaddrs.h>
 #include <net/if.h>
@@ -11,6 +12,7 @@
 #include <string.h>
 
 #define INTERFACES_TEXT 256
+#define INTERFACES_LISTED 1024 /* bytes of the option net_devices */
 
 /* ---- what was asked for ---- */
 
@@ -246,10 +248,17 @@ ropeway_error_t rw_places_read_advertised(const char *text, uint16_t port,
 
 ropeway_error_t rw_places_choose(const rw_listen_wish_t *wish, const char *devices,
                                  rw_stream_address_t *address, bool *everywhere) {
+    char interfaces[INTERFACES_LISTED];
+    int length = rw_rdma_write_interfaces(RW_RDMA_FOLDER, devices, interfaces, sizeof interfaces);
+    bool all = strcmp(interfaces, "all") == 0;
     struct ifaddrs *list = NULL;
-    bool all = devices == NULL || strcmp(devices, "all") == 0;
     ropeway_error_t error = ROPEWAY_OK;
 
+    if (length < 0 || (size_t)length >= sizeof interfaces) {
+        return rw_fail(ROPEWAY_ERR_INVALID_ARGUMENT,
+                       "the connector option net_devices is longer than %zu bytes",
+                       sizeof interfaces - 1);
+    }
     *everywhere = wish->has_place ? !rw_place_is_given(&wish->place) : all;
     address->count = 0;
     if (wish->has_place && !*everywhere) {
@@ -260,14 +269,14 @@ ropeway_error_t rw_places_choose(const rw_listen_wish_t *wish, const char *devic
         return rw_fail(ROPEWAY_ERR_SYSTEM, "the network interfaces can't be listed: %m");
     }
     if (!all) {
-        error = check_devices(list, devices);
+        error = check_devices(list, interfaces);
     }
-    add_places(list, all ? NULL : devices, address);
+    add_places(list, all ? NULL : interfaces, address);
     freeifaddrs(list);
     if (error == ROPEWAY_OK && address->count == 0) {
         error = rw_fail(ROPEWAY_ERR_INVALID_ARGUMENT,
                         "the network interfaces %s have no address to listen at",
-                        all ? "of this host" : devices);
+                        all ? "of this host" : interfaces);
     }
     return error;
 }

@@ -106,6 +106,7 @@ static ucs_status_t on_message(void *argument, const void *header, size_t header
     ropeway_connector_t *connector = receiver->connector;
     bool lent = (param->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) != 0;
     rw_frame_t frame = {.link = receiver->link,
+                        .kind = receiver->kind,
                         .header = header,
                         .header_length = header_length,
                         .payload = lent ? NULL : data,

@@ -10,6 +10,7 @@
 /* Whose messages a worker takes. */
 typedef struct rw_am_receiver {
     ropeway_connector_t *connector;
+    const rw_link_kind_t *kind; /* frames come by it, where link is NULL */
     ucp_worker_h worker;
     rw_link_t *link; /* all of them come through this one; NULL: anybody's */
     /* Whether to take a message now; else it is dropped. NULL: always. */

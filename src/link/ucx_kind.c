@@ -15,14 +15,24 @@ typedef struct rw_ucx {
     rw_queues_t queues;
 } rw_ucx_t;
 
-static rw_ucx_t *state(ropeway_connector_t *connector) {
-    return connector->links->state;
+static rw_ucx_t *state(const ropeway_connector_t *connector) {
+    return rw_links_carrier(connector, &rw_ucx_kind)->state;
 }
 
-static ropeway_error_t listen_here(ropeway_connector_t *connector) RW_UNCHECKED {
+/* Where a connector's transports are not UCX's, it may choose. But on a host with RDMA peers come
+ * for that, and bytes that an RDMA network does not reach shall not go by TCP in clear. */
+static const char *choose_transports(const rw_carrier_t *carrier) RW_LOCKED {
+    if (carrier->is_named) {
+        return carrier->connector->options.transports;
+    }
+    return carrier->is_preferred && getenv("UCX_TLS") == NULL ? "^tcp,mm" : NULL;
+}
+
+static ropeway_error_t start(rw_carrier_t *carrier) RW_UNCHECKED {
+    ropeway_connector_t *connector = carrier->connector;
     const ropeway_connector_options_t *options = &connector->options;
     rw_ucx_wish_t wish = {.purpose = RW_UCX_MESSAGES,
-                          .transports = options->transports,
+                          .transports = choose_transports(carrier),
                           .net_devices = options->net_devices,
                           .keepalive_ms = options->keepalive_ms};
     rw_ucx_t *ucx = calloc(1, sizeof *ucx);
@@ -33,7 +43,8 @@ static ropeway_error_t listen_here(ropeway_connector_t *connector) RW_UNCHECKED 
     }
     error = rw_ucx_port_open(&ucx->port, connector, &wish);
     if (error == ROPEWAY_OK) {
-        ucx->receiver = (rw_am_receiver_t){.connector = connector, .worker = ucx->port.worker};
+        ucx->receiver = (rw_am_receiver_t){
+            .connector = connector, .kind = &rw_ucx_kind, .worker = ucx->port.worker};
         error = rw_am_listen(&ucx->receiver);
         if (error != ROPEWAY_OK) {
             rw_ucx_port_close(&ucx->port);
@@ -43,16 +54,16 @@ static ropeway_error_t listen_here(ropeway_connector_t *connector) RW_UNCHECKED 
         free(ucx);
         return error;
     }
-    connector->links->state = ucx;
+    carrier->state = ucx;
     connector->links->queues = &ucx->queues;
     connector->links->has_cuda = rw_ucx_has_cuda(ucx->port.context);
     rw_queues_init(&ucx->queues, connector);
     return ROPEWAY_OK;
 }
 
-static ropeway_error_t copy_address(ropeway_connector_t *connector, uint8_t **address,
+static ropeway_error_t copy_address(rw_carrier_t *carrier, uint8_t **address,
                                     size_t *length) RW_UNCHECKED {
-    return rw_ucx_copy_address(state(connector)->port.worker, address, length);
+    return rw_ucx_copy_address(((rw_ucx_t *)carrier->state)->port.worker, address, length);
 }
 
 static ropeway_error_t open_link(rw_peer_t *peer, const rw_hello_t *hello,
@@ -90,39 +101,39 @@ static void drain(rw_link_t *link) RW_LOCKED {
     rw_queue_drain(link->peer);
 }
 
-static void flush(ropeway_connector_t *connector, uint64_t due) RW_LOCKED {
-    rw_talk_close(&state(connector)->queues);
-    rw_queues_flush(&state(connector)->queues, due);
+static void flush(rw_carrier_t *carrier, uint64_t due) RW_LOCKED {
+    rw_ucx_t *ucx = carrier->state;
+
+    rw_talk_close(&ucx->queues);
+    rw_queues_flush(&ucx->queues, due);
 }
 
-static void settle(ropeway_connector_t *connector, uint64_t due) RW_LOCKED {
-    rw_ucx_port_settle(&state(connector)->port, due);
+static void settle(rw_carrier_t *carrier, uint64_t due) RW_LOCKED {
+    rw_ucx_port_settle(&((rw_ucx_t *)carrier->state)->port, due);
 }
 
-static ropeway_error_t register_memory(ropeway_connector_t *connector,
-                                       const ropeway_descriptor_t *memory,
+static ropeway_error_t register_memory(rw_carrier_t *carrier, const ropeway_descriptor_t *memory,
                                        void **registration) RW_LOCKED {
-    return rw_ucx_map(state(connector)->port.context, memory, registration);
+    return rw_ucx_map(((rw_ucx_t *)carrier->state)->port.context, memory, registration);
 }
 
-static void unregister_memory(ropeway_connector_t *connector, void *registration) RW_LOCKED {
-    rw_ucx_unmap(state(connector)->port.context, registration);
+static void unregister_memory(rw_carrier_t *carrier, void *registration) RW_LOCKED {
+    rw_ucx_unmap(((rw_ucx_t *)carrier->state)->port.context, registration);
 }
 
-static void end(ropeway_connector_t *connector) RW_UNCHECKED {
-    rw_ucx_t *ucx = state(connector);
+static void end(rw_carrier_t *carrier) RW_UNCHECKED {
+    rw_ucx_t *ucx = carrier->state;
 
     rw_talk_close(&ucx->queues);
     rw_queues_free(&ucx->queues);
     rw_ucx_port_close(&ucx->port);
     free(ucx);
-    connector->links->state = NULL;
 }
 
 const rw_link_kind_t rw_ucx_kind = {
     .name = "ucx",
     .pieces = 1,
-    .listen = listen_here,
+    .start = start,
     .address = copy_address,
     .open = open_link,
     .send = send_frame,

@@ -16,11 +16,41 @@ ropeway_error_t rw_memories_open(ropeway_connector_t *connector) RW_UNCHECKED {
     return ROPEWAY_OK;
 }
 
+/* The carrier that wants memory registered, or NULL. */
+static rw_carrier_t *find_carrier(ropeway_connector_t *connector) RW_LOCKED {
+    struct rw_links *links = connector->links;
+    rw_carrier_t *carrier =
+        links->first.kind->register_memory != NULL ? &links->first : &links->second;
+
+    return carrier->state != NULL && carrier->kind->register_memory != NULL ? carrier : NULL;
+}
+
+static ropeway_error_t enroll(ropeway_memory_t *memory) RW_LOCKED {
+    rw_carrier_t *carrier = find_carrier(memory->connector);
+
+    if (carrier == NULL || memory->tried) {
+        return ROPEWAY_OK;
+    }
+    memory->tried = true;
+    return carrier->kind->register_memory(carrier, &memory->place, &memory->registration);
+}
+
+/* A carrier that has started since the memory was registered has not seen it; what it can't have
+ * ahead of time it takes as it comes. */
+void *rw_memory_registration(const rw_memory_use_t *use, size_t piece, const rw_link_kind_t *kind) {
+    ropeway_memory_t *memory = use->of_piece != NULL ? use->of_piece[piece] : NULL;
+
+    if (memory == NULL || kind->register_memory == NULL) {
+        return NULL;
+    }
+    (void)enroll(memory);
+    return memory->registration;
+}
+
 ropeway_error_t rw_memory_add(ropeway_connector_t *connector, const ropeway_descriptor_t *place,
                               ropeway_memory_t **result) {
-    const rw_link_kind_t *kind = connector->links->kind;
     ropeway_memory_t *memory = calloc(1, sizeof *memory);
-    ropeway_error_t error = ROPEWAY_OK;
+    ropeway_error_t error;
 
     if (memory == NULL) {
         return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
@@ -28,9 +58,7 @@ ropeway_error_t rw_memory_add(ropeway_connector_t *connector, const ropeway_desc
     memory->connector = connector;
     memory->place = *place;
     memory->references = 1;
-    if (kind->register_memory != NULL) {
-        error = kind->register_memory(connector, place, &memory->registration);
-    }
+    error = enroll(memory);
     if (error != ROPEWAY_OK) {
         free(memory);
         return error;
@@ -47,7 +75,9 @@ static void forget(ropeway_memory_t *memory) RW_LOCKED {
     rw_list_remove(&memory->node);
     connector->stats.memory_registered -= memory->place.size;
     if (memory->registration != NULL) {
-        connector->links->kind->unregister_memory(connector, memory->registration);
+        rw_carrier_t *carrier = find_carrier(connector);
+
+        carrier->kind->unregister_memory(carrier, memory->registration);
     }
     free(memory);
 }

@@ -9,11 +9,14 @@ struct ropeway_memory {
     /* Written once. */
     ropeway_connector_t *connector;
     ropeway_descriptor_t place;
-    void *registration; /* with the connector's links; NULL: they need none */
 
     rw_node_t node RW_GUARDED;      /* in memories->list */
     unsigned references RW_GUARDED; /* the user's, and one per piece of a live operation */
     bool released RW_GUARDED;       /* new operations must not use it */
+    /* With the carrier that wants memory registered, once that has started. NULL: not yet, it could
+     * not, or there is none. */
+    void *registration RW_GUARDED;
+    bool tried RW_GUARDED; /* to register it */
 };
 
 /* A connector's registrations. */
@@ -42,11 +45,8 @@ void rw_memory_release(ropeway_memory_t *memory) RW_LOCKED;
 ropeway_error_t rw_memory_use(ropeway_connector_t *connector, const ropeway_descriptor_t *pieces,
                               size_t count, rw_memory_use_t *use) RW_LOCKED;
 void rw_memory_unuse(rw_memory_use_t *use) RW_LOCKED;
-/* For a flight; NULL: there is none. */
-static inline void *rw_memory_registration(const rw_memory_use_t *use, size_t piece) {
-    return use->of_piece != NULL && use->of_piece[piece] != NULL
-               ? use->of_piece[piece]->registration
-               : NULL;
-}
+/* For a flight on a link of this kind; NULL: there is none. */
+void *rw_memory_registration(const rw_memory_use_t *use, size_t piece,
+                             const rw_link_kind_t *kind) RW_LOCKED;
 
 #endif

@@ -83,6 +83,9 @@ static void deliver(ropeway_operation_t *operation, const rw_message_t *message,
     case RW_SUMS:
         rw_receive_sums(operation, message, payload, length);
         break;
+    case RW_WAY:
+        rw_native_on_way(operation, payload, length);
+        break;
     case RW_DONE:
         on_done_message(operation);
         break;

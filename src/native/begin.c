@@ -1,9 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reads and writes of what a peer offers: the request. */
+/*
+ * Reads and writes of what a peer offers: the request.
+ *
+ * A stream moves host memory alone, and there may be a faster network. So who is reached by a
+ * stream may be asked first, by a request with RW_FLAG_ASK, how it is reached by our second
+ * carrier. It checks the request and answers; then the request goes out again, over that carrier if
+ * there is a way, and else over the stream if that will do. What a peer has answered is kept.
+ */
 #include "native/native.h"
 
 #include "base/assert.h"
 #include "base/error.h"
+#include "base/log.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -69,7 +77,7 @@ static size_t write_rest(ropeway_operation_t *operation, rw_message_t *message, 
             rw_message_put_runs(layout->descriptors, layout->count, rest + length);
         length += (size_t)message->request.runs * RW_RUN_BYTES;
     }
-    if (operation->is_sender && rw_decide_inline(layout, side->integrity) &&
+    if (operation->is_sender && !side->asking && rw_decide_inline(layout, side->integrity) &&
         (most == 0 || before + length + layout->total <= most)) {
         message->flags |= RW_FLAG_INLINE;
         rw_layout_gather(layout, 0, rest + length, (size_t)layout->total);
@@ -79,11 +87,23 @@ static size_t write_rest(ropeway_operation_t *operation, rw_message_t *message, 
     return length;
 }
 
+/* Whose hello tells who we are, on a link of this kind. */
+static const rw_carrier_t *introducer(const ropeway_connector_t *connector,
+                                      const rw_link_kind_t *kind) RW_LOCKED {
+    const rw_carrier_t *carrier = rw_links_carrier(connector, kind);
+
+    if (carrier == NULL || carrier->dials_only) { /* a queue is UCX's */
+        carrier = carrier == NULL ? rw_links_for_devices(connector) : &connector->links->first;
+    }
+    return carrier;
+}
+
 /* The request: who we are, what we want, and the bytes of a small write. */
 static ropeway_error_t send_request(ropeway_operation_t *operation) RW_LOCKED {
-    const struct rw_native *native = operation->connector->native;
+    const rw_link_kind_t *kind = operation->link->kind;
+    const rw_carrier_t *carrier = introducer(operation->connector, kind);
     rw_message_t message = rw_native_message(operation, RW_REQUEST);
-    size_t hello_length = operation->link->kind->knows_peer ? 0 : native->hello_length;
+    size_t hello_length = kind->knows_peer ? 0 : carrier->hello_length;
     size_t length = hello_length + RW_ID_BYTES;
     uint8_t *payload = malloc(length + longest_rest(operation));
     ropeway_error_t error;
@@ -91,9 +111,10 @@ static ropeway_error_t send_request(ropeway_operation_t *operation) RW_LOCKED {
     if (payload == NULL) {
         return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
     }
-    memcpy(payload, native->hello, hello_length);
+    memcpy(payload, carrier->hello, hello_length);
     memcpy(payload + hello_length, operation->peer->token, RW_ID_BYTES);
     message.flags |= operation->is_sender ? 0 : RW_FLAG_READ;
+    message.flags |= rw_side(operation)->asking ? RW_FLAG_ASK : 0;
     message.request.total = operation->layout.total;
     message.request.digest =
         rw_message_digest(operation->layout.descriptors, operation->layout.count);
@@ -107,33 +128,152 @@ static ropeway_error_t send_request(ropeway_operation_t *operation) RW_LOCKED {
 
 /* A quick link is for host memory on both sides. */
 static rw_link_t *choose_link(const ropeway_operation_t *operation, const rw_peer_t *peer,
-                              const ropeway_metadata_t *metadata) RW_LOCKED {
-    bool by_host = !operation->layout.any_device;
+                              bool by_host) RW_LOCKED {
+    return by_host && !operation->layout.any_device && peer->quick != NULL ? peer->quick
+                                                                           : peer->link;
+}
 
-    for (size_t i = 0; by_host && peer->quick != NULL && i < metadata->count; i++) {
-        by_host = metadata->descriptors[i].device.kind == ROPEWAY_DEVICE_HOST;
+static bool is_of_host(const ropeway_metadata_t *metadata) {
+    bool host = true;
+
+    for (size_t i = 0; host && i < metadata->count; i++) {
+        host = metadata->descriptors[i].device.kind == ROPEWAY_DEVICE_HOST;
     }
-    return by_host && peer->quick != NULL ? peer->quick : peer->link;
+    return host;
+}
+
+/* ---- the second carrier ---- */
+
+/* Whether nothing else will do than the carrier for devices. */
+static bool needs_other(const ropeway_operation_t *operation) {
+    const rw_carrier_t *other = rw_links_for_devices(operation->connector);
+
+    return operation->layout.any_device || (other != NULL && other->is_named);
+}
+
+/* Whether it would be better than a link of this kind, to whoever this hello is of. */
+static bool wants_other(const ropeway_operation_t *operation, const rw_link_kind_t *kind,
+                        const rw_hello_t *hello) RW_LOCKED {
+    const ropeway_connector_t *connector = operation->connector;
+    const rw_carrier_t *other = rw_links_for_devices(connector);
+
+    return kind->host_only && (needs_other(operation) ||
+                               (other != NULL && other->is_preferred &&
+                                memcmp(hello->scope, connector->peers->scope, RW_ID_BYTES) != 0));
+}
+
+static ropeway_error_t refuse_way(const rw_peer_t *peer, const ropeway_operation_t *operation) {
+    return rw_fail(ROPEWAY_ERR_NO_PATH,
+                   "the peer \"%s\" can't be reached by UCX, which %s; its connector must name "
+                   "transports of UCX, have interop on or memory of a device in use, or its host "
+                   "an RDMA network",
+                   peer->name,
+                   operation->layout.any_device ? "memory of a device needs"
+                                                : "the option transports asks for");
+}
+
+/* The peer as it is reached by the second carrier, after it has answered. It stays what it is when
+ * there is no way, and none is needed. */
+static ropeway_error_t switch_peer(ropeway_operation_t *operation, rw_peer_t **peer) RW_LOCKED {
+    ropeway_connector_t *connector = operation->connector;
+    rw_carrier_t *other = rw_links_for_devices(connector);
+    ropeway_error_t error;
+    uint8_t id[RW_ID_BYTES];
+    rw_hello_t hello;
+
+    rw_assert((*peer)->other_known && other != NULL);
+    if ((*peer)->other_length == 0) {
+        return needs_other(operation) ? refuse_way(*peer, operation) : ROPEWAY_OK;
+    }
+    error = rw_hello_decode((*peer)->other, (*peer)->other_length, &hello);
+    if (error != ROPEWAY_OK) {
+        return rw_fail(error, "the peer \"%s\" does not say properly how it is reached by UCX",
+                       (*peer)->name);
+    }
+    rw_hello_id((*peer)->other, (*peer)->other_length, id);
+    error = rw_peer_get(connector, id, &hello, other->kind, peer);
+    return error == ROPEWAY_ERR_NO_PATH && !needs_other(operation) ? ROPEWAY_OK : error;
+}
+
+/* The second carrier is wanted: makes it ready, and finds out whether the peer must be asked. */
+static ropeway_error_t use_other(ropeway_operation_t *operation, rw_peer_t **peer) RW_LOCKED {
+    rw_carrier_t *other = rw_links_for_devices(operation->connector);
+    ropeway_error_t error = other != NULL ? rw_native_need(other) : refuse_way(*peer, operation);
+
+    if (error != ROPEWAY_OK && !needs_other(operation)) {
+        rw_log(operation->connector, ROPEWAY_LOG_WARN,
+               "RDMA networks are not used, as UCX can't be: %s", ropeway_last_error());
+        other->is_preferred = false;
+        return ROPEWAY_OK;
+    }
+    if (error == ROPEWAY_OK && (*peer)->other_known) {
+        return switch_peer(operation, peer);
+    }
+    rw_side(operation)->asking = error == ROPEWAY_OK;
+    return error;
+}
+
+static void keep_way(rw_peer_t *peer, const uint8_t *hello, size_t length) RW_LOCKED {
+    if (peer->other_known) {
+        return;
+    }
+    peer->other = length > 0 ? malloc(length) : NULL;
+    peer->other_known = length == 0 || peer->other != NULL;
+    if (peer->other != NULL) {
+        memcpy(peer->other, hello, length);
+        peer->other_length = length;
+    }
+}
+
+void rw_native_on_way(ropeway_operation_t *operation, const uint8_t *hello, size_t length) {
+    rw_peer_t *peer = operation->peer;
+    ropeway_error_t error;
+
+    if (!rw_side(operation)->asking || !rw_operation_is_active(operation)) {
+        rw_operation_violate(operation, "a WAY that nobody asked for");
+        return;
+    }
+    rw_side(operation)->asking = false;
+    keep_way(peer, hello, length);
+    if (!peer->other_known) {
+        rw_operation_run_out(operation, "the peer's other address");
+        return;
+    }
+    error = switch_peer(operation, &peer);
+    if (error == ROPEWAY_OK) {
+        rw_operation_rebind(operation, peer, choose_link(operation, peer, false));
+        error = send_request(operation);
+    }
+    if (error != ROPEWAY_OK) {
+        rw_operation_end(operation, ROPEWAY_STATUS_ERRORED, error, true, "%s",
+                         ropeway_last_error());
+    }
+}
+
+/* ---- begin ---- */
+
+/* The peer that this hello is of, by the carrier that shall be used. */
+static ropeway_error_t find_peer(ropeway_operation_t *operation, const ropeway_metadata_t *metadata,
+                                 const rw_hello_t *hello, rw_peer_t **peer) RW_LOCKED {
+    ropeway_connector_t *connector = operation->connector;
+    rw_carrier_t *carrier = rw_links_choose(connector, hello);
+    ropeway_error_t error = rw_native_need(carrier);
+    uint8_t id[RW_ID_BYTES];
+
+    rw_hello_id(metadata->native, metadata->native_length, id);
+    if (error == ROPEWAY_OK) {
+        error = rw_peer_get(connector, id, hello, carrier->kind, peer);
+    }
+    return error == ROPEWAY_OK && wants_other(operation, carrier->kind, hello)
+               ? use_other(operation, peer)
+               : error;
 }
 
 ropeway_error_t rw_native_begin(ropeway_operation_t *operation, const ropeway_metadata_t *metadata,
                                 const rw_hello_t *hello) {
-    ropeway_connector_t *connector = operation->connector;
-    const rw_link_kind_t *kind;
-    uint8_t id[RW_ID_BYTES];
     rw_peer_t *peer;
-    ropeway_error_t error = rw_links_choose(connector, hello, &kind);
+    ropeway_error_t error = find_peer(operation, metadata, hello, &peer);
 
-    if (error == ROPEWAY_OK && kind->host_only && operation->layout.any_device) {
-        return rw_fail(ROPEWAY_ERR_DEVICE,
-                       "the peer \"%s\" is reached by the transport \"%s\", which moves host "
-                       "memory only",
-                       hello->name, kind->name);
-    }
-    rw_hello_id(metadata->native, metadata->native_length, id);
-    if (error == ROPEWAY_OK) {
-        error = rw_peer_get(connector, id, hello, kind, &peer);
-    }
     if (error == ROPEWAY_OK) {
         error = rw_operation_start(operation);
     }
@@ -141,7 +281,7 @@ ropeway_error_t rw_native_begin(ropeway_operation_t *operation, const ropeway_me
         return error;
     }
     memcpy(rw_side(operation)->remote, metadata->key_bytes, RW_ID_BYTES);
-    rw_operation_bind(operation, peer, choose_link(operation, peer, metadata));
+    rw_operation_bind(operation, peer, choose_link(operation, peer, is_of_host(metadata)));
     error = send_request(operation);
     if (error != ROPEWAY_OK) {
         rw_operation_end(operation, ROPEWAY_STATUS_ERRORED, error, false, "%s",

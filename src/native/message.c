@@ -144,6 +144,8 @@ static bool decode_body(const uint8_t *bytes, size_t payload, rw_message_t *mess
         message->accept.grain = rw_get64(bytes + AT_BODY);
         return payload == 0 &&
                (message->accept.grain == 0 || message->accept.grain >= RW_GRAIN_LEAST);
+    case RW_WAY:
+        return payload <= RW_HELLO_MAX;
     case RW_DONE:
     case RW_BYE:
         return payload == 0;

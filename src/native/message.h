@@ -24,7 +24,8 @@ typedef enum rw_message_type {
     RW_SUMS = 4,    /* sender to receiver: checksums of descriptors */
     RW_DONE = 5,    /* receiver to sender: every byte is here (and verified) */
     RW_FIN = 6,     /* either: the outcome that I have decided; payload: sentence */
-    RW_BYE = 7      /* either: I close the connection of this token */
+    RW_BYE = 7,     /* either: I close the connection of this token */
+    RW_WAY = 8      /* passive to active: come again by this hello; none: by this link */
 } rw_message_type_t;
 
 enum {
@@ -34,8 +35,8 @@ enum {
     RW_FLAG_INLINE = 1u << 3,    /* REQUEST: the data follows the token */
     RW_FLAG_GONE = 1u << 4,      /* BYE: my connector closes, for good */
     RW_FLAG_GRAIN = 1u << 5,     /* REQUEST of a READ: the grain follows the token */
-    RW_FLAG_PREFIX =
-        1u << 6 /* REQUEST: a prefix of the offer; runs of sizes follow (and the grain) */
+    RW_FLAG_PREFIX = 1u << 6,    /* REQUEST: a prefix of the offer; (grain and) runs follow */
+    RW_FLAG_ASK = 1u << 7        /* REQUEST: by which hello do I reach your second carrier? */
 };
 
 /* The header of every message. */

@@ -48,12 +48,27 @@ ropeway_error_t rw_native_adopt(ropeway_operation_t *operation) {
     return operation->side != NULL ? ROPEWAY_OK : rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
 }
 
+/* Memory of a device is reached by what moves it; everything else by the connector's first carrier.
+ */
+static rw_carrier_t *carrier_of(const ropeway_operation_t *operation) {
+    rw_carrier_t *for_devices = rw_links_for_devices(operation->connector);
+
+    return operation->layout.any_device && for_devices != NULL
+               ? for_devices
+               : &operation->connector->links->first;
+}
+
+rw_connection_t rw_native_connection(const ropeway_operation_t *operation) {
+    const rw_carrier_t *carrier = carrier_of(operation);
+
+    return (rw_connection_t){
+        .backend = RW_BACKEND_NATIVE, .blob = carrier->hello, .length = carrier->hello_length};
+}
+
 ropeway_error_t rw_native_encode_metadata(ropeway_operation_t *operation) {
     const ropeway_connector_t *connector = operation->connector;
     const rw_layout_t *layout = &operation->layout;
-    rw_connection_t connection = {.backend = RW_BACKEND_NATIVE,
-                                  .blob = connector->native->hello,
-                                  .length = connector->native->hello_length};
+    rw_connection_t connection = rw_native_connection(operation);
     char key[RW_KEY_TEXT];
     size_t length;
 
@@ -68,12 +83,11 @@ const rw_link_user_t rw_native_link_user = {
 
 /* ---- a connector's part ---- */
 
-static ropeway_error_t make_hello(ropeway_connector_t *connector) RW_UNCHECKED {
-    struct rw_native *native = connector->native;
+static ropeway_error_t make_hello(rw_carrier_t *carrier) RW_LOCKED {
+    ropeway_connector_t *connector = carrier->connector;
     rw_hello_t hello = {.version = RW_PROTOCOL_VERSION, .process = (uint32_t)getpid()};
     uint8_t *address;
-    ropeway_error_t error =
-        connector->links->kind->address(connector, &address, &hello.address_length);
+    ropeway_error_t error = carrier->kind->address(carrier, &address, &hello.address_length);
 
     if (error != ROPEWAY_OK) {
         return error;
@@ -81,15 +95,25 @@ static ropeway_error_t make_hello(ropeway_connector_t *connector) RW_UNCHECKED {
     memcpy(hello.instance, connector->instance, sizeof hello.instance);
     memcpy(hello.scope, connector->peers->scope, sizeof hello.scope);
     snprintf(hello.name, sizeof hello.name, "%s", connector->name);
-    snprintf(hello.ucx, sizeof hello.ucx, "%s", ropeway_ucx_version());
+    if (!carrier->kind->host_only) {
+        snprintf(hello.ucx, sizeof hello.ucx, "%s", ropeway_ucx_version());
+    }
     hello.address = address;
-    native->hello = rw_hello_encode(&hello, &native->hello_length);
+    carrier->hello = rw_hello_encode(&hello, &carrier->hello_length);
     free(address);
-    if (native->hello == NULL) {
+    if (carrier->hello == NULL) {
         return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
     }
-    rw_hello_id(native->hello, native->hello_length, connector->links->id);
+    rw_hello_id(carrier->hello, carrier->hello_length, carrier->id);
     return ROPEWAY_OK;
+}
+
+ropeway_error_t rw_native_need(rw_carrier_t *carrier) {
+    ropeway_error_t error = rw_links_need(carrier);
+
+    return error == ROPEWAY_OK && carrier->hello == NULL && !carrier->dials_only
+               ? make_hello(carrier)
+               : error;
 }
 
 ropeway_error_t rw_native_open(ropeway_connector_t *connector) RW_UNCHECKED {
@@ -97,13 +121,10 @@ ropeway_error_t rw_native_open(ropeway_connector_t *connector) RW_UNCHECKED {
     if (connector->native == NULL) {
         return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
     }
-    return make_hello(connector);
+    return rw_native_need(&connector->links->first);
 }
 
 void rw_native_free(ropeway_connector_t *connector) {
-    if (connector->native != NULL) {
-        free(connector->native->hello);
-        free(connector->native);
-        connector->native = NULL;
-    }
+    free(connector->native);
+    connector->native = NULL;
 }

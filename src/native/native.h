@@ -50,6 +50,7 @@ typedef struct rw_side {
     uint8_t remote[RW_ID_BYTES]; /* the other side's id */
     bool integrity;              /* either side asked for it */
     bool is_prefix;              /* active: less than the offer is asked for */
+    bool asking;                 /* active: RW_WAY is waited for; passive: it was given */
     bool pulled;                 /* some bytes are lent: the sender has the last word */
     bool posting;                /* a message is being handed to the link */
     rw_sums_t *sums;             /* with integrity, once bytes move */
@@ -70,8 +71,6 @@ typedef struct rw_side {
 
 /* A connector's part. */
 struct rw_native {
-    uint8_t *hello; /* written once */
-    size_t hello_length;
     size_t rejects RW_GUARDED; /* refusals in flight */
 };
 
@@ -82,7 +81,7 @@ static inline rw_side_t *rw_side(const ropeway_operation_t *operation) {
     return operation->side;
 }
 
-/* The links are open: makes the hello. Errors: ERR_NO_MEMORY, ERR_TRANSPORT. */
+/* The links are open. Errors: ERR_NO_MEMORY, ERR_TRANSPORT. */
 ropeway_error_t rw_native_open(ropeway_connector_t *connector);
 void rw_native_free(ropeway_connector_t *connector);
 
@@ -90,6 +89,11 @@ void rw_native_free(ropeway_connector_t *connector);
 
 /* The operation speaks this protocol. Errors: ERR_NO_MEMORY. */
 ropeway_error_t rw_native_adopt(ropeway_operation_t *operation);
+/* Starts the carrier and makes its hello, if that has not been needed yet. Errors: those of
+ * rw_links_need(), ERR_NO_MEMORY, ERR_TRANSPORT. */
+ropeway_error_t rw_native_need(rw_carrier_t *carrier) RW_LOCKED;
+/* Where peers shall come for this offer: a connection of its metadata. */
+rw_connection_t rw_native_connection(const ropeway_operation_t *operation) RW_LOCKED;
 /* Makes a passive operation's metadata, in operation->json. Errors: ERR_LIMIT, ERR_NO_MEMORY. */
 ropeway_error_t rw_native_encode_metadata(ropeway_operation_t *operation) RW_LOCKED;
 
@@ -109,6 +113,9 @@ ropeway_error_t rw_native_prepare(ropeway_operation_t *operation,
  * rw_operation_start(); what goes wrong later is its outcome. */
 ropeway_error_t rw_native_begin(ropeway_operation_t *operation, const ropeway_metadata_t *metadata,
                                 const rw_hello_t *hello) RW_LOCKED;
+/* A WAY: the request goes out again, to where that says. */
+void rw_native_on_way(ropeway_operation_t *operation, const uint8_t *hello,
+                      size_t length) RW_LOCKED;
 
 /* ---- request.c ---- */
 

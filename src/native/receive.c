@@ -108,9 +108,8 @@ static rw_verdict_t place_bytes(ropeway_operation_t *operation, rw_frame_t *fram
     }
     if (rw_layout_stretch(layout, index, offset, frame->length, &at) == frame->length) {
         flight->device = layout->pieces[index].device;
-        flight->registration = frame->link != NULL && frame->link->kind->is_private
-                                   ? NULL /* it is of the connector's first link */
-                                   : rw_memory_registration(&operation->memories, index);
+        flight->registration =
+            rw_memory_registration(&operation->memories, index, operation->link->kind);
     } else {
         at = flight->buffer = malloc(frame->length);
         if (at == NULL) {

@@ -143,6 +143,14 @@ static bool check(ropeway_operation_t *operation, const rw_frame_t *frame,
     return false;
 }
 
+/* Whether it is the request of the one who has asked how to reach us. */
+static bool comes_again(const ropeway_operation_t *operation,
+                        const rw_message_t *message) RW_LOCKED {
+    return operation->phase == RW_PHASE_MOVING && operation->protocol == &rw_native_protocol &&
+           rw_side(operation)->asking && (message->flags & RW_FLAG_ASK) == 0 &&
+           memcmp(rw_side(operation)->remote, message->from, RW_ID_BYTES) == 0;
+}
+
 /* The operation that the request may begin, or NULL after an answer. */
 static ropeway_operation_t *admit(ropeway_connector_t *connector, const rw_frame_t *frame,
                                   const rw_message_t *message) RW_LOCKED {
@@ -150,7 +158,7 @@ static ropeway_operation_t *admit(ropeway_connector_t *connector, const rw_frame
     bool is_offer = operation != NULL && !rw_operation_is_active(operation);
     ropeway_error_t error;
 
-    if (is_offer && operation->phase == RW_PHASE_IDLE) {
+    if (is_offer && (operation->phase == RW_PHASE_IDLE || comes_again(operation, message))) {
         return check(operation, frame, message) ? operation : NULL;
     }
     error = is_offer ? ROPEWAY_ERR_KEY_USED
@@ -172,7 +180,7 @@ static ropeway_operation_t *admit(ropeway_connector_t *connector, const rw_frame
 static ropeway_error_t find_peer(ropeway_connector_t *connector, const uint8_t id[RW_ID_BYTES],
                                  const rw_hello_t *hello, const rw_frame_t *frame,
                                  rw_peer_t **peer) RW_LOCKED {
-    const rw_link_kind_t *kind = connector->links->kind;
+    const rw_link_kind_t *kind = frame->kind;
     rw_peer_t *known = rw_peer_find(connector, id);
 
     if (known != NULL && known->link->kind != kind) {
@@ -180,7 +188,7 @@ static ropeway_error_t find_peer(ropeway_connector_t *connector, const uint8_t i
     }
     if (known != NULL && frame->reply != NULL && kind->came_from != NULL &&
         !kind->came_from(known->link, frame->reply) &&
-        memcmp(id, connector->links->id, RW_ID_BYTES) != 0) {
+        memcmp(id, rw_links_carrier(connector, kind)->id, RW_ID_BYTES) != 0) {
         rw_peer_drain(known);
         rw_peer_fail(known, RW_CLOSE_FLUSHED, ROPEWAY_ERR_PEER_LOST,
                      "it has made a new connection");
@@ -239,6 +247,52 @@ static void begin(ropeway_operation_t *operation, const rw_message_t *message, c
     }
 }
 
+/* Whether the second carrier may start for whoever sent this. It opens a port of UCX's, which is
+ * not as safe from others as ours are: who comes by the network can't make us open it. */
+static bool may_tell(const rw_carrier_t *other, const rw_link_t *link) RW_LOCKED {
+    const ropeway_connector_options_t *options = &link->peer->connector->options;
+
+    return other->state != NULL || other->is_preferred || link->is_local || options->interop != 0 ||
+           (options->encryption != NULL && strcmp(options->encryption, "off") == 0);
+}
+
+/* Tells how we are reached by our second carrier. If we are, the offer is kept for whoever has
+ * asked; else that one may come again as anybody may. */
+static void tell_way(ropeway_operation_t *operation, const rw_frame_t *frame,
+                     const rw_message_t *message, rw_peer_t *peer) RW_LOCKED {
+    rw_carrier_t *other = rw_links_for_devices(operation->connector);
+    bool told = other != NULL && may_tell(other, frame->link) &&
+                rw_native_need(other) == ROPEWAY_OK &&
+                other->hello_length <= frame->link->kind->word_max;
+    rw_message_t answer = rw_native_message(operation, RW_WAY);
+
+    if (!told && (message->flags & RW_FLAG_DEVICE) != 0) {
+        rw_native_reject(operation->connector, frame, message, ROPEWAY_ERR_NO_PATH,
+                         "memory of a device needs UCX, which is not open here for peers from the "
+                         "network: the options transports, interop or encryption (\"off\") can "
+                         "say that it shall be, and an RDMA network opens it");
+        return;
+    }
+    memcpy(answer.to, message->from, RW_ID_BYTES);
+    memcpy(answer.token, peer->token, RW_ID_BYTES);
+    rw_native_send(frame->link, &answer, told ? other->hello : NULL,
+                   told ? other->hello_length : 0);
+    if (told) {
+        rw_operation_bind(operation, peer, frame->link);
+        memcpy(rw_side(operation)->remote, message->from, RW_ID_BYTES);
+        rw_side(operation)->asking = true;
+    }
+}
+
+static void take_up(ropeway_operation_t *operation, rw_peer_t *peer, rw_link_t *link) RW_LOCKED {
+    if (rw_side(operation)->asking) {
+        rw_side(operation)->asking = false;
+        rw_operation_rebind(operation, peer, link);
+    } else {
+        rw_operation_bind(operation, peer, link);
+    }
+}
+
 void rw_native_on_request(ropeway_connector_t *connector, const rw_frame_t *frame,
                           const rw_message_t *message) {
     ropeway_operation_t *operation = admit(connector, frame, message);
@@ -252,6 +306,12 @@ void rw_native_on_request(ropeway_connector_t *connector, const rw_frame_t *fram
     rw_peer_t *peer;
 
     if (operation == NULL) {
+        return;
+    }
+    if ((message->flags & RW_FLAG_ASK) != 0 &&
+        (frame->link == NULL || !frame->link->kind->host_only)) {
+        rw_native_reject(connector, frame, message, ROPEWAY_ERR_PROTOCOL,
+                         "there is no other way than this one");
         return;
     }
     if (grain > 0 && grain < RW_GRAIN_LEAST) {
@@ -272,11 +332,15 @@ void rw_native_on_request(ropeway_connector_t *connector, const rw_frame_t *fram
         }
         memcpy(peer->their_token, token, RW_ID_BYTES);
     }
+    if ((message->flags & RW_FLAG_ASK) != 0) {
+        tell_way(operation, frame, message, peer);
+        return;
+    }
     if ((message->flags & RW_FLAG_PREFIX) != 0 && !cut(operation, frame, message)) {
         return;
     }
     rw_peer_touch(peer);
-    rw_operation_bind(operation, peer, frame->link != NULL ? frame->link : peer->link);
+    take_up(operation, peer, frame->link != NULL ? frame->link : peer->link);
     peer->heard = true;
     peer->last_heard = operation->last_moved;
     rest += skipped + ((message->flags & RW_FLAG_GRAIN) != 0 ? RW_GRAIN_BYTES : 0);

@@ -81,7 +81,8 @@ static bool load(ropeway_operation_t *operation, rw_flight_t *flight) RW_LOCKED 
     } else {
         data = (char *)layout->pieces[cursor->piece].ptr + cursor->within;
         flight->device = layout->pieces[cursor->piece].device;
-        flight->registration = rw_memory_registration(&operation->memories, cursor->piece);
+        flight->registration =
+            rw_memory_registration(&operation->memories, cursor->piece, operation->link->kind);
     }
     rw_flight_lend(flight, data, cut.length);
     flight->lends = cut.lend;

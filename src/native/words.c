@@ -54,12 +54,12 @@ static ropeway_error_t answer_by(rw_link_t *link, rw_flight_t *flight) RW_LOCKED
     return link->kind->send(link, flight);
 }
 
-static ropeway_error_t answer_nobody(void *reply, rw_flight_t *flight) RW_LOCKED {
+static ropeway_error_t answer_nobody(const rw_frame_t *frame, rw_flight_t *flight) RW_LOCKED {
     ropeway_connector_t *connector = flight->connector;
 
     flight->done = on_answered_nobody;
     connector->native->rejects++;
-    return connector->links->kind->refuse(connector, reply, flight);
+    return frame->kind->refuse(connector, frame->reply, flight);
 }
 
 /* NULL: out of memory. */
@@ -117,7 +117,7 @@ void rw_native_answer(ropeway_connector_t *connector, const rw_frame_t *frame,
     if (flight == NULL) {
         return;
     }
-    error = link != NULL ? answer_by(link, flight) : answer_nobody(frame->reply, flight);
+    error = link != NULL ? answer_by(link, flight) : answer_nobody(frame, flight);
     if (error != ROPEWAY_OK) {
         flight->done(flight, error, "");
     }
@@ -159,7 +159,7 @@ void rw_native_leave(rw_peer_t *peer, bool for_good) {
     if (peer->link == NULL || !rw_links_are_native(connector, peer->link->kind)) {
         return; /* a NIXL agent knows no such word */
     }
-    memcpy(message.from, connector->links->id, RW_ID_BYTES);
+    memcpy(message.from, rw_links_carrier(connector, peer->link->kind)->id, RW_ID_BYTES);
     memcpy(message.token, peer->token, RW_ID_BYTES);
     rw_native_send(peer->link, &message, NULL, 0);
 }

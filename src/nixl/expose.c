@@ -38,9 +38,7 @@ static ropeway_error_t encode(ropeway_operation_t *operation,
                               const rw_region_t *regions) RW_LOCKED {
     const ropeway_connector_t *connector = operation->connector;
     const rw_layout_t *layout = &operation->layout;
-    rw_connection_t connections[] = {{.backend = RW_BACKEND_NATIVE,
-                                      .blob = connector->native->hello,
-                                      .length = connector->native->hello_length},
+    rw_connection_t connections[] = {rw_native_connection(operation),
                                      {.backend = RW_BACKEND_UCX,
                                       .blob = connector->nixl->address,
                                       .length = connector->nixl->address_length}};

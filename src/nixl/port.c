@@ -130,10 +130,11 @@ ropeway_error_t rw_nixl_find_peer(ropeway_connector_t *connector, const rw_agent
 
 static ropeway_error_t open_port(ropeway_connector_t *connector, struct rw_nixl *nixl) RW_LOCKED {
     const ropeway_connector_options_t *options = &connector->options;
-    /* They name another kind of link: UCX may choose for itself. */
-    bool is_named = connector->links->kind != &rw_ucx_kind;
+    /* If they name another kind of link, UCX may choose for itself. */
+    const rw_carrier_t *carrier = rw_links_carrier(connector, &rw_ucx_kind);
+    bool is_named = carrier != NULL && carrier->is_named;
     rw_ucx_wish_t wish = {.purpose = RW_UCX_STOCK,
-                          .transports = is_named ? NULL : options->transports,
+                          .transports = is_named ? options->transports : NULL,
                           .net_devices = options->net_devices,
                           .keepalive_ms = options->keepalive_ms};
     ucp_am_handler_param_t handler = {

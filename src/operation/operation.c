@@ -92,11 +92,12 @@ static ropeway_error_t take_options(ropeway_operation_t *operation,
 
 /* ---- checks ---- */
 
-ropeway_error_t rw_device_check(const ropeway_connector_t *connector, ropeway_device_t device) {
+ropeway_error_t rw_device_check(ropeway_connector_t *connector, ropeway_device_t device) {
+    rw_carrier_t *carrier = rw_links_for_devices(connector);
+    ropeway_error_t error;
     char text[32];
 
-    if (device.kind == ROPEWAY_DEVICE_HOST ||
-        (device.kind == ROPEWAY_DEVICE_CUDA && connector->links->has_cuda)) {
+    if (device.kind == ROPEWAY_DEVICE_HOST) {
         return ROPEWAY_OK;
     }
     ropeway_device_format(device, text, sizeof text);
@@ -104,11 +105,18 @@ ropeway_error_t rw_device_check(const ropeway_connector_t *connector, ropeway_de
         return rw_fail(ROPEWAY_ERR_DEVICE, "memory on %s can't be used: only cpu and cuda can",
                        text);
     }
-    if (connector->links->kind->host_only) {
+    if (carrier == NULL) {
         return rw_fail(ROPEWAY_ERR_DEVICE,
-                       "memory on %s can't be used by a connector whose transport is \"%s\", which "
-                       "moves host memory only; leave the option transports out for it",
-                       text, connector->links->kind->name);
+                       "memory on %s can't be used by a connector whose %s; leave the option out "
+                       "for it",
+                       text,
+                       connector->links->first.is_named
+                           ? "option transports names only what moves host memory"
+                           : "option encryption is \"required\"");
+    }
+    error = rw_links_need(carrier);
+    if (error != ROPEWAY_OK || connector->links->has_cuda) {
+        return error;
     }
     return rw_fail(ROPEWAY_ERR_DEVICE,
                    "memory on %s can't be used: UCX %s was loaded without support for it (its CUDA "
@@ -116,14 +124,25 @@ ropeway_error_t rw_device_check(const ropeway_connector_t *connector, ropeway_de
                    text, ropeway_ucx_version());
 }
 
+static ropeway_error_t check_device_pieces(const ropeway_operation_t *operation) RW_UNCHECKED {
+    const rw_layout_t *layout = &operation->layout;
+    ropeway_error_t error = ROPEWAY_OK;
+
+    rw_lock(&operation->connector->lock);
+    for (size_t i = 0; i < layout->piece_count && error == ROPEWAY_OK; i++) {
+        error = rw_device_check(operation->connector, layout->pieces[i].device);
+    }
+    rw_unlock(&operation->connector->lock);
+    return error;
+}
+
 /* Whether the devices can be used by this connector, and what the options ask of them. */
 static ropeway_error_t check_devices(const ropeway_operation_t *operation) {
     const rw_layout_t *layout = &operation->layout;
+    ropeway_error_t error = layout->any_device ? check_device_pieces(operation) : ROPEWAY_OK;
 
-    for (size_t i = 0; layout->any_device && i < layout->piece_count; i++) {
-        if (rw_device_check(operation->connector, layout->pieces[i].device) != ROPEWAY_OK) {
-            return ROPEWAY_ERR_DEVICE;
-        }
+    if (error != ROPEWAY_OK) {
+        return error;
     }
     if (layout->any_device && (operation->flags & ROPEWAY_OPERATION_INTEGRITY) != 0) {
         return rw_fail(ROPEWAY_ERR_UNSUPPORTED,
@@ -277,8 +296,21 @@ void rw_operation_bind(ropeway_operation_t *operation, rw_peer_t *peer, rw_link_
     rw_operation_set_timer(operation);
 }
 
+void rw_operation_rebind(ropeway_operation_t *operation, rw_peer_t *peer, rw_link_t *link) {
+    rw_peer_t *former_peer = operation->peer;
+    rw_link_t *former_link = operation->link;
+
+    rw_assert(operation->phase == RW_PHASE_MOVING && operation->inflight == 0);
+    rw_list_remove(&operation->of_peer.node);
+    operation->phase = RW_PHASE_IDLE;
+    operation->peer = NULL;
+    rw_operation_bind(operation, peer, link);
+    rw_link_drop(former_link);
+    rw_peer_drop(former_peer);
+}
+
 void rw_operation_cut(ropeway_operation_t *operation, const uint64_t *sizes, size_t count) {
-    rw_assert(operation->phase == RW_PHASE_IDLE);
+    rw_assert(operation->phase <= RW_PHASE_MOVING && operation->inflight == 0);
     rw_layout_cut(&operation->layout, sizes, count);
     atomic_store(&operation->total, operation->layout.total);
 }

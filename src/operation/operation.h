@@ -140,6 +140,9 @@ void rw_operation_discard(ropeway_operation_t *operation);
 ropeway_error_t rw_operation_start(ropeway_operation_t *operation) RW_LOCKED;
 /* Ties it to the peer that will take part in it, over this link. */
 void rw_operation_bind(ropeway_operation_t *operation, rw_peer_t *peer, rw_link_t *link) RW_LOCKED;
+/* The two go on over this link, which may be another peer's. */
+void rw_operation_rebind(ropeway_operation_t *operation, rw_peer_t *peer,
+                         rw_link_t *link) RW_LOCKED;
 /* The peer asks for a prefix of an offer (rw_layout_has_prefix()): the rest is not touched. */
 void rw_operation_cut(ropeway_operation_t *operation, const uint64_t *sizes,
                       size_t count) RW_LOCKED;
@@ -149,8 +152,9 @@ ropeway_operation_t *rw_operation_find(ropeway_connector_t *connector,
 /* Drops a reference. With the last one the operation is freed, and with it its reference to the
  * connector. */
 void rw_operation_drop(ropeway_operation_t *operation) RW_LOCKED;
-/* Whether memory of this device can be used. Errors: ERR_DEVICE. */
-ropeway_error_t rw_device_check(const ropeway_connector_t *connector, ropeway_device_t device);
+/* Whether memory of this device can be used; starts the carrier that moves it. Errors: ERR_DEVICE,
+ * those of rw_links_need(). */
+ropeway_error_t rw_device_check(ropeway_connector_t *connector, ropeway_device_t device) RW_LOCKED;
 /* A flight has our memory, and has it no more. To be called before it is given away, and when it is
  * back, be that at once: a link that finds itself broken ends operations before it returns. */
 void rw_operation_lend(ropeway_operation_t *operation, rw_flight_t *flight) RW_LOCKED;

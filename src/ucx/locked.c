@@ -3,9 +3,9 @@
  * buffers first of all. Where the limit leaves no room for these UCX asks for them again and again,
  * at its full speed and without a word, and nothing ever moves. */
 #include "base/error.h"
+#include "base/rdma.h"
 #include "ucx/ucx.h"
 
-#include <dirent.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -13,18 +13,6 @@
 /* What a context and its first connections lock, with room for an operation; docs/rdma.md tells how
  * much that was. */
 #define NEEDED ((size_t)256 << 20)
-
-static bool host_has_rdma(void) {
-    DIR *folder = opendir("/sys/class/infiniband");
-    const struct dirent *entry = NULL;
-
-    while (folder != NULL && (entry = readdir(folder)) != NULL && entry->d_name[0] == '.') {
-    }
-    if (folder != NULL) {
-        closedir(folder);
-    }
-    return entry != NULL;
-}
 
 /* Whether this context can register so many bytes. */
 static bool can_lock(ucp_context_h context, size_t size) {
@@ -47,7 +35,7 @@ static bool can_lock(ucp_context_h context, size_t size) {
 ropeway_error_t rw_ucx_check_locked(ucp_context_h context) {
     struct rlimit limit;
 
-    if (!host_has_rdma() || getrlimit(RLIMIT_MEMLOCK, &limit) != 0 || limit.rlim_cur >= NEEDED) {
+    if (!rw_rdma_is_here(RW_RDMA_FOLDER) || getrlimit(RLIMIT_MEMLOCK, &limit) != 0 || limit.rlim_cur >= NEEDED) {
         return ROPEWAY_OK;
     }
     /* The limit means nothing to a process with the capability IPC_LOCK, nor to transports that
@@ -66,7 +54,7 @@ ropeway_error_t rw_ucx_check_locked(ucp_context_h context) {
 const char *rw_ucx_reason(ucs_status_t status) {
     struct rlimit limit;
 
-    if ((status == UCS_ERR_IO_ERROR || status == UCS_ERR_NO_MEMORY) && host_has_rdma() &&
+    if ((status == UCS_ERR_IO_ERROR || status == UCS_ERR_NO_MEMORY) && rw_rdma_is_here(RW_RDMA_FOLDER) &&
         getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) {
         return "the memory may not be registered with an RDMA device: is the limit on locked "
                "memory "

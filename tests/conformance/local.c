@@ -11,7 +11,7 @@
 #define ALL "transports=stream,local,pull net_devices=lo "
 
 static bool about_pulls(void) {
-    if (!ts_transport_is("pull")) {
+    if (!ts_transport_is("default")) {
         skip();
         return false;
     }

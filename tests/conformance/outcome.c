@@ -176,7 +176,7 @@ static void an_operation_tells_its_kind_peer_path_and_user_data(void **state) {
         assert_true(length > 0);
         bool by_queue = ts_transport_is("queue") || ts_transport_is("private");
         bool in_memory = ts_transport_is("memory"), local = ts_transport_is("local");
-        bool by_pull = ts_transport_is("pull");
+        bool by_pull = ts_transport_is("default");
         assert_int_equal(strstr(path, "memory") == path, in_memory);
         assert_int_equal(strcmp(path, "local") == 0 || by_pull, local || by_pull);
         assert_int_equal(strncmp(path, "local", 5) == 0, local || by_pull);
@@ -184,7 +184,8 @@ static void an_operation_tells_its_kind_peer_path_and_user_data(void **state) {
                          !by_queue && !in_memory && !local && !by_pull && !ts_transport_is_rdma());
         assert_int_equal(strstr(path, "_verbs/rxe0:1") != NULL, ts_transport_is_rdma());
         assert_int_equal(strstr(path, "posix") != NULL || strstr(path, "sysv") != NULL, by_queue);
-        assert_int_equal(strstr(path, "cma") != NULL, ts_transport_is("host") || by_queue);
+        assert_int_equal(strstr(path, "cma") != NULL,
+                         ts_transport_is("host") || ts_transport_is("mixed") || by_queue);
         assert_int_equal(ropeway_operation_path(pair.operation, cut, sizeof cut), length);
         assert_int_equal(strlen(cut), 3);
         ts_pair_finish(&pair);

@@ -17,6 +17,8 @@
 
 #define BURST 32 /* frames handed on per step */
 
+static const rw_link_kind_t memory_kind;
+
 typedef struct parcel {
     rw_node_t node;
     uint8_t from[RW_ID_BYTES]; /* the instance of the sender */
@@ -98,7 +100,7 @@ static bool post(const uint8_t instance[RW_ID_BYTES], parcel_t *parcel) {
 
 static ropeway_error_t send_to(const uint8_t instance[RW_ID_BYTES], rw_flight_t *flight,
                                bool *arrived) RW_LOCKED {
-    port_t *own = flight->connector->links->state;
+    port_t *own = flight->connector->links->first.state;
     parcel_t *parcel = pack(flight);
 
     if (parcel == NULL) {
@@ -110,7 +112,7 @@ static ropeway_error_t send_to(const uint8_t instance[RW_ID_BYTES], rw_flight_t 
 }
 
 static ropeway_error_t send_frame(rw_link_t *link, rw_flight_t *flight) RW_LOCKED {
-    port_t *port = link->peer->connector->links->state;
+    port_t *port = link->peer->connector->links->first.state;
     bool arrived = true;
     ropeway_error_t error;
 
@@ -151,7 +153,7 @@ static bool give_back(port_t *port, const rw_link_t *link, const void *tag) RW_L
 }
 
 static void abandon(rw_link_t *link, void *tag) RW_LOCKED {
-    give_back(link->peer->connector->links->state, link, tag);
+    give_back(link->peer->connector->links->first.state, link, tag);
 }
 
 /* ---- in ---- */
@@ -166,7 +168,8 @@ static parcel_t *take_parcel(port_t *port) {
 }
 
 static void hand_on(port_t *port, parcel_t *parcel) RW_LOCKED {
-    rw_frame_t frame = {.header = parcel->header,
+    rw_frame_t frame = {.kind = &memory_kind,
+                        .header = parcel->header,
                         .header_length = parcel->header_length,
                         .payload = parcel->lent ? NULL : parcel->payload,
                         .length = parcel->length,
@@ -234,7 +237,8 @@ static void on_ready(rw_watcher_t *watcher) {
 
 /* ---- life ---- */
 
-static ropeway_error_t listen_here(ropeway_connector_t *connector) RW_UNCHECKED {
+static ropeway_error_t start(rw_carrier_t *carrier) RW_UNCHECKED {
+    ropeway_connector_t *connector = carrier->connector;
     port_t *port = calloc(1, sizeof *port);
 
     if (port == NULL) {
@@ -252,20 +256,20 @@ static ropeway_error_t listen_here(ropeway_connector_t *connector) RW_UNCHECKED 
         return rw_fail(ROPEWAY_ERR_SYSTEM, "no event descriptor: %m");
     }
     rw_poller_add(connector, &port->poller);
-    connector->links->state = port;
+    carrier->state = port;
     pthread_mutex_lock(&ports_mutex);
     rw_list_append(&ports, &port->node);
     pthread_mutex_unlock(&ports_mutex);
     return ROPEWAY_OK;
 }
 
-static ropeway_error_t address(ropeway_connector_t *connector, uint8_t **bytes, size_t *length) {
+static ropeway_error_t address(rw_carrier_t *carrier, uint8_t **bytes, size_t *length) {
     *bytes = malloc(RW_ID_BYTES);
     *length = RW_ID_BYTES;
     if (*bytes == NULL) {
         return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
     }
-    memcpy(*bytes, connector->instance, RW_ID_BYTES);
+    memcpy(*bytes, carrier->connector->instance, RW_ID_BYTES);
     return ROPEWAY_OK;
 }
 
@@ -286,7 +290,7 @@ static ropeway_error_t open_link(rw_peer_t *peer, const rw_hello_t *hello,
         return rw_fail(ROPEWAY_ERR_UNREACHABLE, "the connector of \"%s\" is not there", peer->name);
     }
     rw_list_init(&link->node);
-    rw_link_init(&link->base, peer->connector->links->kind, peer);
+    rw_link_init(&link->base, &memory_kind, peer);
     *result = &link->base;
     return ROPEWAY_OK;
 }
@@ -294,7 +298,7 @@ static ropeway_error_t open_link(rw_peer_t *peer, const rw_hello_t *hello,
 static void close_link(rw_link_t *link, rw_close_t how) RW_LOCKED {
     (void)how;
     rw_list_remove(&((memory_link_t *)link)->node);
-    give_back(link->peer->connector->links->state, link, NULL);
+    give_back(link->peer->connector->links->first.state, link, NULL);
     link->peer->link = NULL;
     rw_link_drop(link);
 }
@@ -303,12 +307,13 @@ static void path(rw_link_t *link) RW_LOCKED {
     strcpy(link->path, "memory");
 }
 
-static void wait_for_nothing(ropeway_connector_t *connector, uint64_t due) {
-    (void)connector, (void)due;
+static void wait_for_nothing(rw_carrier_t *carrier, uint64_t due) {
+    (void)carrier, (void)due;
 }
 
-static void end(ropeway_connector_t *connector) RW_UNCHECKED {
-    port_t *port = connector->links->state;
+static void end(rw_carrier_t *carrier) RW_UNCHECKED {
+    ropeway_connector_t *connector = carrier->connector;
+    port_t *port = carrier->state;
     parcel_t *parcel;
 
     pthread_mutex_lock(&ports_mutex);
@@ -322,13 +327,12 @@ static void end(ropeway_connector_t *connector) RW_UNCHECKED {
     rw_events_forget(&connector->events, &port->watcher);
     close(port->watcher.fd);
     free(port);
-    connector->links->state = NULL;
 }
 
 static const rw_link_kind_t memory_kind = {
     .name = "memory",
     .pieces = RW_FLIGHT_PIECES,
-    .listen = listen_here,
+    .start = start,
     .address = address,
     .open = open_link,
     .send = send_frame,

@@ -42,7 +42,7 @@ static const char *take_text(const char *text, const char *key, ts_text_t *place
         return fallback;
     }
     snprintf(place->text, sizeof place->text, "%.*s", (int)strcspn(given, " \n"), given);
-    return place->text;
+    return place->text[0] != '\0' ? place->text : NULL;
 }
 
 void ts_connector_options(const char *text, ts_option_texts_t *texts,

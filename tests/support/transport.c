@@ -14,11 +14,14 @@ typedef struct transport {
     const char *devices;
     const char *peer_devices; /* NULL: the same */
     const char *encryption, *listen;
-    const char *variant_of; /* whose code it shares; NULL: nobody's */
-    bool is_apart;          /* peers live in another network namespace */
+    const char *variant_of;  /* whose code it shares; NULL: nobody's */
+    bool peers_have_default; /* they name no transports */
+    bool is_apart;           /* peers live in another network namespace */
 } transport_t;
 
 static const transport_t transports[] = {
+    {.name = "default"},
+    {.name = "mixed", .tls = "tcp,cma,self", .variant_of = "host", .peers_have_default = true},
     {.name = "host", .tls = "tcp,cma,self"},
     {.name = "queue", .tls = "posix,sysv,cma,self", .variant_of = "host"},
     {.name = "private", .tls = "tcp,sm,self"},
@@ -40,8 +43,7 @@ static const transport_t transports[] = {
      .devices = TS_VETH ",lo",
      .variant_of = "stream",
      .is_apart = true},
-    {.name = "pull", .tls = "local,pull"},
-    {.name = "local", .tls = "local", .variant_of = "pull"},
+    {.name = "local", .tls = "local", .variant_of = "default"},
     {.name = "rc", .tls = "rc,self", .devices = "rxe0:1", .peer_devices = "rxe1:1"},
     {.name = "ud", .tls = "ud,self", .devices = "rxe0:1", .peer_devices = "rxe1:1"},
     {.name = "memory", .tls = "memory"},
@@ -93,7 +95,7 @@ const char *ts_transport_name(void) {
 }
 
 const char *ts_transport_tls(void) {
-    return chosen->tls;
+    return chosen->peers_have_default && is_peer() ? NULL : chosen->tls;
 }
 
 const char *ts_transport_devices(void) {
@@ -114,11 +116,12 @@ bool ts_transport_is_apart(void) {
 }
 
 bool ts_transport_is_stream(void) {
-    return strcmp(chosen->tls, "stream") == 0 || strncmp(chosen->tls, "local", 5) == 0;
+    return chosen->tls == NULL || strcmp(chosen->tls, "stream") == 0 ||
+           strncmp(chosen->tls, "local", 5) == 0;
 }
 
 uint64_t ts_transport_connections(void) {
-    return ts_transport_is_stream() ? 2 : 1;
+    return ts_transport_is_stream() || chosen->peers_have_default ? 2 : 1;
 }
 
 bool ts_transport_is(const char *name) {

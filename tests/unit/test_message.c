@@ -5,7 +5,7 @@
 #include "native/message.h"
 #include "unit.h"
 
-#define ALL_TYPES 7
+#define ALL_TYPES 8
 
 /* Fills in a valid message of this type, and returns the payload's length that goes with it. */
 static size_t random_message(uint8_t type, rw_message_t *message) {

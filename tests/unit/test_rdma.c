@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* RDMA devices, in a folder that looks like sysfs. */
+#include "unit.h"
+
+#include "base/rdma.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char folder[256];
+
+static void run(const char *format, const char *argument) {
+    char command[1024];
+
+    snprintf(command, sizeof command, format, folder, argument);
+    assert_int_equal(system(command), 0);
+}
+
+static int make_folder(void **state) {
+    (void)state;
+    snprintf(folder, sizeof folder, "%s/ropeway-rdma-XXXXXX",
+             getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp");
+    return mkdtemp(folder) != NULL ? 0 : -1;
+}
+
+static int remove_folder(void **state) {
+    (void)state;
+    run("rm -r %s%s", "");
+    return 0;
+}
+
+/* As "DEVICE/ports/PORT". */
+static void add_port(const char *port, const char *state, const char *interface) {
+    char command[512];
+
+    run("mkdir -p %s/%s/gid_attrs/ndevs", port);
+    snprintf(command, sizeof command, "echo '%s' > %%s/%%s/state", state);
+    run(command, port);
+    if (interface != NULL) {
+        snprintf(command, sizeof command, "echo %s > %%s/%%s/gid_attrs/ndevs/0", interface);
+        run(command, port);
+    }
+}
+
+static void a_port_that_is_up_and_allowed_is_found(void **state) {
+    (void)state;
+    assert_false(rw_rdma_is_here(folder));
+    assert_false(rw_rdma_is_up(folder, NULL));
+    assert_false(rw_rdma_is_here("/no/such/folder"));
+    assert_false(rw_rdma_is_up("/no/such/folder", NULL));
+    add_port("mlx5_0/ports/1", "1: DOWN", NULL);
+    assert_true(rw_rdma_is_here(folder));
+    assert_false(rw_rdma_is_up(folder, NULL));
+    add_port("mlx5_0/ports/2", "4: ACTIVE", "eth7");
+    assert_true(rw_rdma_is_up(folder, NULL));
+    assert_true(rw_rdma_is_up(folder, "all"));
+    assert_true(rw_rdma_is_up(folder, "eth0,mlx5_0:2"));
+    assert_true(rw_rdma_is_up(folder, "mlx5_0"));
+    assert_true(rw_rdma_is_up(folder, "^eth0"));
+    assert_false(rw_rdma_is_up(folder, "mlx5_0:1"));
+    assert_false(rw_rdma_is_up(folder, "mlx5_0:22,mlx5_00:2,mlx5"));
+    assert_false(rw_rdma_is_up(folder, "eth0,lo"));
+    assert_false(rw_rdma_is_up(folder, "^mlx5_0:2"));
+    assert_false(rw_rdma_is_up(folder, ""));
+}
+
+static void a_device_stands_for_its_interface(void **state) {
+    static const struct {
+        const char *net_devices, *interfaces;
+    } cases[] = {
+        {NULL, "all"},          {"all", "all"},       {"^mlx5_0", "all"},
+        {"eth0,lo", "eth0,lo"}, {"mlx5_0:2", "eth7"}, {"lo,mlx5_0:2,eth0", "lo,eth7,eth0"},
+        {"rxe0", "eth1"},       {"rxe0:1", "eth1"},   {"mlx5_0:1", "all"}, /* it has none */
+        {"mlx5_0:1,lo", "lo"},  {"rxe00", "rxe00"},   {"", "all"}};
+    char text[64];
+
+    (void)state;
+    add_port("rxe0/ports/1", "4: ACTIVE", "eth1");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int length = rw_rdma_write_interfaces(folder, cases[i].net_devices, text, sizeof text);
+
+        assert_string_equal(text, cases[i].interfaces);
+        assert_int_equal(length, strlen(text));
+    }
+    assert_true(rw_rdma_write_interfaces(folder, "eth0,eth1,eth2", text, 8) >= 8);
+    assert_int_equal(strlen(text), 7);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_port_that_is_up_and_allowed_is_found),
+        cmocka_unit_test(a_device_stands_for_its_interface),
+    };
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
