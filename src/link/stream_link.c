@@ -34,6 +34,7 @@ void rw_stream_watch(rw_stream_link_t *link) {
 void rw_stream_end(rw_stream_link_t *link) {
     if (link->state < RW_STREAM_ENDED) {
         link->state = RW_STREAM_ENDED;
+        rw_dial_stop(&link->dial);
         rw_events_forget(&link->stream->events, &link->watcher);
         rw_list_remove(&link->ready);
         rw_list_append(&link->stream->ended, &link->ended);
@@ -308,7 +309,6 @@ void rw_stream_finish(rw_stream_link_t *link) {
     let_in(link);
     rw_list_remove(&link->node);
     rw_timer_return(&connector->timers, &link->timer);
-    rw_dial_stop(&link->dial);
     if (link->dial.count > 0) {
         rw_timer_return(&connector->timers, &link->dial.timer);
     }

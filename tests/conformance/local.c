@@ -235,11 +235,33 @@ static void rule5_memory_that_goes_with_a_cancel_is_a_cancel(void **state) {
     assert_int_equal(ts_stats(reader).bytes_fetched - fetched, strtoull(BIG, NULL, 10));
 }
 
+/* Its sockets answer while it closes, or have done so just before. */
+static void a_connector_may_close_while_it_connects(void **state) {
+    (void)state;
+    if (!about_pulls()) {
+        return;
+    }
+    for (int i = 0; i < 300; i++) {
+        ropeway_connector_t *owner = ts_connect(""), *reader = ts_connect("");
+        ropeway_operation_t *offer = ts_create(owner, ROPEWAY_OPERATION_READABLE, "70000", 5, "");
+        const char *metadata;
+        assert_ok(ropeway_operation_metadata(offer, &metadata));
+        ropeway_operation_t *read =
+            ts_begin(reader, ROPEWAY_OPERATION_READ, "70000", 5, "", metadata, strlen(metadata));
+        usleep((useconds_t)(i % 8 * 50));
+        ts_release(read);
+        ts_release(offer);
+        ts_disconnect(i % 2 == 0 ? owner : reader);
+        ts_disconnect(i % 2 == 0 ? reader : owner);
+    }
+}
+
 static const struct CMUnitTest tests[] = {
     TS_TEST(a_peer_on_this_host_comes_by_the_unix_socket),
     TS_TEST(without_a_way_in_common_there_is_no_path),
     TS_TEST(lists_that_can_not_be_are_refused),
     TS_TEST(rule10_encryption_that_is_required_goes_by_no_unix_socket),
+    TS_TEST(a_connector_may_close_while_it_connects),
     TS_TEST(rule10_another_users_process_comes_by_tcp),
     TS_TEST(a_peer_that_can_be_read_no_more_sends_its_bytes),
     TS_TEST(rule5_memory_that_goes_with_a_cancel_is_a_cancel),
