@@ -10,21 +10,12 @@
 #include "native/native.h"
 
 #include "base/assert.h"
+#include "base/bytes.h"
 #include "base/error.h"
 #include "base/log.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-static bool is_whole(const ropeway_operation_t *operation, const ropeway_metadata_t *metadata) {
-    const rw_layout_t *layout = &operation->layout;
-    bool whole = layout->count == metadata->count;
-
-    for (size_t i = 0; whole && i < layout->count; i++) {
-        whole = layout->descriptors[i].size == metadata->descriptors[i].size;
-    }
-    return whole;
-}
 
 ropeway_error_t rw_native_prepare(ropeway_operation_t *operation,
                                   const ropeway_metadata_t *metadata, rw_hello_t *hello) {
@@ -42,21 +33,31 @@ ropeway_error_t rw_native_prepare(ropeway_operation_t *operation,
                        error != ROPEWAY_OK ? "its native connection can't be read"
                                            : "its notification key is not a UUID");
     }
-    error = rw_native_adopt(operation);
-    if (error == ROPEWAY_OK) {
-        rw_side(operation)->is_prefix = !is_whole(operation, metadata);
-    }
-    return error;
+    return rw_native_adopt(operation);
 }
 
 /* Room for what follows the hello and the token. */
 static size_t longest_rest(const ropeway_operation_t *operation) {
     const rw_layout_t *layout = &operation->layout;
-    size_t runs = rw_side(operation)->is_prefix
+    size_t runs = (operation->flags & ROPEWAY_OPERATION_PREFIX) != 0
                       ? rw_message_put_runs(layout->descriptors, layout->count, NULL)
                       : 0;
 
-    return RW_GRAIN_BYTES + runs * RW_RUN_BYTES + RW_INLINE_MAX;
+    return RW_GRAIN_BYTES + RW_DIGEST_BYTES + runs * RW_RUN_BYTES + RW_INLINE_MAX;
+}
+
+/* The sizes, in at most so many bytes if there is a way. Returns how many it took. */
+static size_t write_prefix(const rw_layout_t *layout, rw_message_t *message, uint8_t *bytes,
+                           size_t most) {
+    size_t runs = rw_message_put_runs(layout->descriptors, layout->count, NULL);
+
+    if (runs * RW_RUN_BYTES > most) { /* for descriptors that are asked for whole */
+        rw_put64(bytes, message->request.digest);
+        message->request.runs = 0;
+        return RW_DIGEST_BYTES;
+    }
+    message->request.runs = rw_message_put_runs(layout->descriptors, layout->count, bytes);
+    return runs * RW_RUN_BYTES;
 }
 
 /* Writes it. before: bytes that the request has already. Returns its length. */
@@ -71,11 +72,10 @@ static size_t write_rest(ropeway_operation_t *operation, rw_message_t *message, 
         rw_message_put_grain(side->in.grain, rest);
         length += RW_GRAIN_BYTES;
     }
-    if (side->is_prefix) {
+    if ((operation->flags & ROPEWAY_OPERATION_PREFIX) != 0) {
         message->flags |= RW_FLAG_PREFIX;
-        message->request.runs =
-            rw_message_put_runs(layout->descriptors, layout->count, rest + length);
-        length += (size_t)message->request.runs * RW_RUN_BYTES;
+        length += write_prefix(layout, message, rest + length,
+                               most > 0 ? most - before - length : SIZE_MAX);
     }
     if (operation->is_sender && !side->asking && rw_decide_inline(layout, side->integrity) &&
         (most == 0 || before + length + layout->total <= most)) {

@@ -110,10 +110,10 @@ static bool decode_request(const uint8_t *bytes, size_t payload, rw_message_t *m
     }
     rest = has_grain ? RW_GRAIN_BYTES : 0;
     if ((message->flags & RW_FLAG_PREFIX) != 0) {
-        if (message->request.runs == 0 || message->request.runs > message->request.count) {
+        if (message->request.runs > message->request.count) {
             return false;
         }
-        rest += message->request.runs * RW_RUN_BYTES;
+        rest += rw_message_runs_length(message->request.runs);
     }
     if ((message->flags & RW_FLAG_INLINE) != 0) {
         return payload >= rest && payload - rest == message->request.total;

@@ -92,8 +92,13 @@ void rw_message_put_grain(uint64_t grain, uint8_t bytes[RW_GRAIN_BYTES]);
 uint64_t rw_message_grain(const uint8_t bytes[RW_GRAIN_BYTES]);
 
 /* The sizes of the descriptors that a request with RW_FLAG_PREFIX asks for, as runs of equal ones.
- * Each has RW_RUN_BYTES. */
+ * Each has RW_RUN_BYTES. With no run the digest of the sizes follows: they are those of the first
+ * descriptors on offer. */
 #define RW_RUN_BYTES 12
+#define RW_DIGEST_BYTES 8
+static inline size_t rw_message_runs_length(uint64_t runs) {
+    return runs > 0 ? (size_t)runs * RW_RUN_BYTES : RW_DIGEST_BYTES;
+}
 /* Returns how many there are; bytes: NULL: only that. */
 size_t rw_message_put_runs(const ropeway_descriptor_t *descriptors, size_t count, uint8_t *bytes);
 /* false: they are not those of this many sizes. */

@@ -49,7 +49,6 @@ typedef enum rw_receiver {
 typedef struct rw_side {
     uint8_t remote[RW_ID_BYTES]; /* the other side's id */
     bool integrity;              /* either side asked for it */
-    bool is_prefix;              /* active: less than the offer is asked for */
     bool asking;                 /* active: RW_WAY is waited for; passive: it was given */
     bool pulled;                 /* some bytes are lent: the sender has the last word */
     bool posting;                /* a message is being handed to the link */

@@ -2,6 +2,7 @@
 /* Requests: the check of whoever comes for an offer. */
 #include "native/native.h"
 
+#include "base/bytes.h"
 #include "base/error.h"
 #include "base/log.h"
 
@@ -40,23 +41,38 @@ static bool check_integrity(ropeway_operation_t *operation, const rw_frame_t *fr
     return true;
 }
 
-/* The sizes in a request for a prefix, malloc'ed; NULL after an answer. */
-static uint64_t *read_sizes(ropeway_connector_t *connector, const rw_frame_t *frame,
-                            const rw_message_t *message) RW_LOCKED {
+/* Fills in what a request for a prefix says. false: it says nothing that can be. */
+static bool fill_sizes(const ropeway_operation_t *operation, const rw_frame_t *frame,
+                       const rw_message_t *message, uint64_t *sizes) {
     const uint8_t *at = frame->payload + message->request.hello_length + RW_ID_BYTES +
                         ((message->flags & RW_FLAG_GRAIN) != 0 ? RW_GRAIN_BYTES : 0);
+    const ropeway_descriptor_t *descriptors = operation->layout.descriptors;
+    size_t count = message->request.count;
+
+    if (message->request.runs > 0) {
+        return rw_message_read_runs(at, (size_t)message->request.runs, sizes, count);
+    }
+    for (size_t i = 0; i < count; i++) {
+        sizes[i] = descriptors[i].size;
+    }
+    return rw_get64(at) == rw_message_digest(descriptors, count);
+}
+
+/* The sizes in a request for a prefix of no more descriptors than there are, malloc'ed; NULL after
+ * an answer. */
+static uint64_t *read_sizes(ropeway_operation_t *operation, const rw_frame_t *frame,
+                            const rw_message_t *message) RW_LOCKED {
     uint64_t *sizes = malloc(message->request.count * sizeof *sizes);
 
     if (sizes == NULL) {
-        rw_native_reject(connector, frame, message, ROPEWAY_ERR_NO_MEMORY, "out of memory");
-        return NULL;
-    }
-    if (!rw_message_read_runs(at, (size_t)message->request.runs, sizes, message->request.count)) {
-        rw_native_reject(connector, frame, message, ROPEWAY_ERR_PROTOCOL,
+        rw_native_reject(operation->connector, frame, message, ROPEWAY_ERR_NO_MEMORY,
+                         "out of memory");
+    } else if (!fill_sizes(operation, frame, message, sizes)) {
+        rw_native_reject(operation->connector, frame, message, ROPEWAY_ERR_SIZE_MISMATCH,
                          "the request's sizes are not those of its %u descriptors",
                          message->request.count);
         free(sizes);
-        return NULL;
+        sizes = NULL;
     }
     return sizes;
 }
@@ -83,7 +99,7 @@ static bool check_prefix(ropeway_operation_t *operation, const rw_frame_t *frame
                          operation->layout.count, count);
         return false;
     }
-    sizes = read_sizes(operation->connector, frame, message);
+    sizes = read_sizes(operation, frame, message);
     if (sizes == NULL) {
         return false;
     }
@@ -102,7 +118,7 @@ static bool check_prefix(ropeway_operation_t *operation, const rw_frame_t *frame
 /* The request has passed every check: what it does not ask for is not offered any more. */
 static bool cut(ropeway_operation_t *operation, const rw_frame_t *frame,
                 const rw_message_t *message) RW_LOCKED {
-    uint64_t *sizes = read_sizes(operation->connector, frame, message);
+    uint64_t *sizes = read_sizes(operation, frame, message);
 
     if (sizes == NULL) {
         return false;
@@ -299,7 +315,7 @@ void rw_native_on_request(ropeway_connector_t *connector, const rw_frame_t *fram
     size_t hello_length = message->request.hello_length;
     size_t rest = hello_length + RW_ID_BYTES;
     size_t skipped =
-        (message->flags & RW_FLAG_PREFIX) != 0 ? (size_t)message->request.runs * RW_RUN_BYTES : 0;
+        (message->flags & RW_FLAG_PREFIX) != 0 ? rw_message_runs_length(message->request.runs) : 0;
     const uint8_t *token = frame->payload + hello_length;
     uint64_t grain =
         (message->flags & RW_FLAG_GRAIN) != 0 ? rw_message_grain(frame->payload + rest) : 0;

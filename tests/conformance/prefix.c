@@ -74,6 +74,38 @@ static void a_prefix_may_lie_in_pieces_on_either_side(void **state) {
     }
 }
 
+/* So many sizes that a stream's request has no room for them, each another one. */
+static void a_prefix_of_thousands_of_different_sizes(void **state) {
+    (void)state;
+    enum { OFFERED = 5000, USED = 4999 };
+    static ropeway_descriptor_t theirs[OFFERED], mine[USED];
+    static uint8_t from[OFFERED * 3], to[OFFERED * 3];
+    ropeway_connector_t *owner = ts_connect(""), *user = ts_connect("");
+    ropeway_operation_options_t options;
+    ropeway_operation_t *offer, *read;
+    const char *metadata;
+    size_t total = 0;
+
+    for (size_t i = 0; i < OFFERED; i++) {
+        theirs[i] = (ropeway_descriptor_t){from + total, i % 5, {ROPEWAY_DEVICE_HOST, 0}};
+        if (i < USED) {
+            mine[i] = theirs[i];
+            mine[i].ptr = to + total;
+        }
+        memset(from + total, (int)(1 + i % 250), i % 5);
+        total += i % 5;
+    }
+    ropeway_operation_options_init(&options, sizeof options);
+    options.flags = ROPEWAY_OPERATION_PREFIX;
+    assert_ok(ropeway_create_readable(owner, theirs, OFFERED, NULL, &offer));
+    assert_ok(ropeway_operation_metadata(offer, &metadata));
+    assert_ok(ropeway_begin_read(user, metadata, strlen(metadata), mine, USED, &options, &read));
+    assert_ok(ropeway_operation_wait(read, TS_BOUND_MS));
+    assert_memory_equal(from, to, total - (OFFERED - 1) % 5);
+    ropeway_operation_release(read);
+    ropeway_operation_release(offer);
+}
+
 /* The bytes that a prefix has must be the offer's first ones, and no others may change. */
 static void a_prefix_holds_the_right_bytes_and_leaves_the_rest(void **state) {
     (void)state;
@@ -160,6 +192,7 @@ static void without_the_flag_sizes_must_match(void **state) {
 
 static const struct CMUnitTest tests[] = {
     TS_TEST(a_prefix_of_an_offer_may_be_read_or_written),
+    TS_TEST(a_prefix_of_thousands_of_different_sizes),
     TS_TEST(a_prefix_may_lie_in_pieces_on_either_side),
     TS_TEST(a_prefix_holds_the_right_bytes_and_leaves_the_rest),
     TS_TEST(rule6_a_prefix_never_goes_past_the_offer),
