@@ -36,7 +36,7 @@ static void print_help(FILE *out) {
     fputs("\n"
           "Options:\n"
           "  -h, --help     show this text; 'ropeway COMMAND --help' tells about a command\n"
-          "  -V, --version  show the versions of Ropeway and of UCX\n"
+          "  -V, --version  show the version of Ropeway\n"
           "\n"
           "Exit code: 0 when it is done, 1 when it failed, 2 when the command line is wrong.\n",
           out);
@@ -83,7 +83,7 @@ int main(int argc, char **argv) {
         return cli_flush_stdout();
     }
     if (strcmp(first, "-V") == 0 || strcmp(first, "--version") == 0) {
-        printf("ropeway %s (UCX %s)\n", ropeway_version(), ropeway_ucx_version());
+        printf("ropeway %s\n", ropeway_version());
         return cli_flush_stdout();
     }
     const struct command *command = find(first);

@@ -99,7 +99,9 @@ ROPEWAY_API const char *ropeway_last_error(void);
 /* The version of the loaded library, "MAJOR.MINOR.PATCH". Static storage. */
 ROPEWAY_API const char *ropeway_version(void);
 
-/* The version of the loaded UCX, e.g. "1.22.0". Static storage. */
+/* The version of the UCX that this process has loaded for Ropeway, e.g. "1.22.0"; "" while it has
+ * none. Loads nothing: a connector loads UCX when it first needs it, and ropeway_describe() to
+ * answer. Static storage. */
 ROPEWAY_API const char *ropeway_ucx_version(void);
 
 /* ---- Devices and descriptors -------------------------------------------- */
@@ -288,10 +290,12 @@ ROPEWAY_API ropeway_error_t ropeway_connector_stats(ropeway_connector_t *connect
                                                     ropeway_stats_t *stats, size_t size);
 
 /* What this process can use, as a JSON object: versions of library and UCX, where UCX was loaded
- * from, its configuration, memory types, and transports with their devices. transports and
- * net_devices are as in the connector's options; NULL: what the environment says.
+ * from and why from there, its configuration, memory types, and transports with their devices.
+ * transports and net_devices are as in the connector's options; NULL: what the environment says.
+ * Where no UCX can be loaded its version is "", and the reason is in the place of the why; that is
+ * an error if it was asked for, by these arguments or ROPEWAY_UCX.
  * Free *json with ropeway_text_free().
- * Errors: ERR_INVALID_ARGUMENT, ERR_NO_MEMORY, ERR_TRANSPORT. */
+ * Errors: ERR_INVALID_ARGUMENT, ERR_NO_MEMORY, ERR_TRANSPORT, ERR_UNSUPPORTED. */
 ROPEWAY_API ropeway_error_t ropeway_describe(const char *transports, const char *net_devices,
                                              char **json);
 

@@ -68,7 +68,11 @@ void cli_doctor_fail(struct cli_doctor *doctor, const char *name, const char *re
 
 static void check_transfers(struct cli_doctor *doctor, const struct cli_perf_child *server) {
     static const char *const transports[] = {"any", "shm", "tcp"};
-    for (size_t i = 0; i < sizeof transports / sizeof transports[0]; i++) {
+    size_t count = sizeof transports / sizeof transports[0];
+    if (!cli_facts_have_ucx(doctor->facts)) {
+        count = 1; /* the others are UCX's */
+    }
+    for (size_t i = 0; i < count; i++) {
         cli_doctor_check_transfer(doctor, server->address, transports[i]);
     }
 }
@@ -90,7 +94,7 @@ static void check_all(struct cli_doctor *doctor, const char *listen) {
     cli_doctor_check_open_files(doctor);
     cli_doctor_check_interfaces(doctor);
     cli_doctor_check_listen(doctor, listen);
-    if (facts != NULL) {
+    if (cli_facts_have_ucx(facts)) {
         cli_doctor_check_infiniband(doctor);
         cli_doctor_check_cuda(doctor);
     }

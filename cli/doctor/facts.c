@@ -15,9 +15,9 @@ const char *const cli_facts_zero_copy[] = {"cma", "xpmem", "knem", NULL};
 const char *const cli_facts_infiniband[] = {"rc_", "dc_", "ud_", "gga_", NULL};
 static const char *const cuda[] = {"cuda_", "gdr_copy", NULL};
 
-const char cli_facts_site_ucx[] =
-    "build Ropeway against the site's UCX (1.22 or later): install its development files, or name "
-    "its prefix with 'make UCX=PREFIX'";
+const char cli_facts_site_ucx[] = "name a UCX that has it, 1.22 or later: ROPEWAY_UCX=PREFIX, the "
+                                  "site's UCX, or ROPEWAY_UCX=nixl, "
+                                  "the one of the nixl wheel";
 
 json_t *cli_facts_load(const char *transports, const char *net_devices) {
     char *text = NULL;
@@ -27,6 +27,19 @@ json_t *cli_facts_load(const char *transports, const char *net_devices) {
     json_t *facts = json_loads(text, 0, NULL);
     ropeway_text_free(text);
     return facts;
+}
+
+static const char *text_of_ucx(const json_t *facts, const char *key) {
+    const char *text = json_string_value(json_object_get(json_object_get(facts, "ucx"), key));
+    return text != NULL ? text : "";
+}
+
+bool cli_facts_have_ucx(const json_t *facts) {
+    return text_of_ucx(facts, "version")[0] != '\0';
+}
+
+const char *cli_facts_why(const json_t *facts) {
+    return text_of_ucx(facts, "why");
 }
 
 static bool belongs(const char *name, const char *const *family) {

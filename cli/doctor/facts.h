@@ -16,6 +16,10 @@ extern const char *const cli_facts_memory[];     /* shared memory, on the same h
 extern const char *const cli_facts_zero_copy[];  /* from process to process, on the same host */
 extern const char *const cli_facts_infiniband[]; /* InfiniBand and RoCE */
 
+/* Whether a UCX was loaded; why that one, or why none. */
+bool cli_facts_have_ucx(const json_t *facts);
+const char *cli_facts_why(const json_t *facts);
+
 /* True when one of the transports belongs to the family. */
 bool cli_facts_have(const json_t *facts, const char *const *family);
 

@@ -30,6 +30,7 @@ struct choice {
     char infiniband[LIST_SIZE];
     json_t *tcp;      /* devices */
     json_t *hardware; /* InfiniBand devices of the kernel */
+    bool ucx;         /* there is one */
     bool ucx_cuda, driver;
 };
 
@@ -39,12 +40,15 @@ static void choose(const json_t *facts, struct choice *choice) {
     cli_facts_list(facts, cli_facts_infiniband, choice->infiniband, sizeof choice->infiniband);
     choice->tcp = cli_facts_devices(facts, "tcp");
     choice->hardware = cli_facts_infiniband_hardware();
+    choice->ucx = cli_facts_have_ucx(facts);
     choice->ucx_cuda = cli_facts_ucx_has_cuda(facts);
     choice->driver = cli_facts_have_cuda_driver();
 }
 
 static void text_same_host(const struct choice *choice, char *text, size_t size) {
-    if (json_array_size(choice->tcp) > 0) {
+    if (!choice->ucx) {
+        snprintf(text, size, "a Unix socket, and large transfers from memory to memory");
+    } else if (json_array_size(choice->tcp) > 0) {
         snprintf(text, size,
                  choice->zero_copy[0] == '\0'
                      ? "TCP%s"
@@ -63,7 +67,9 @@ static void text_same_host(const struct choice *choice, char *text, size_t size)
 static void text_network(const struct choice *choice, char *text, size_t size) {
     char devices[LIST_SIZE];
     cli_facts_join(choice->tcp, devices, sizeof devices);
-    if (choice->infiniband[0] != '\0') {
+    if (!choice->ucx) {
+        snprintf(text, size, "TCP by Ropeway itself");
+    } else if (choice->infiniband[0] != '\0') {
         snprintf(text, size, "InfiniBand or RoCE (%s)", choice->infiniband);
     } else if (json_array_size(choice->tcp) > 0) {
         snprintf(text, size, "TCP over %s", devices);
@@ -75,7 +81,9 @@ static void text_network(const struct choice *choice, char *text, size_t size) {
 static void text_infiniband(const struct choice *choice, char *text, size_t size) {
     char hardware[LIST_SIZE];
     cli_facts_join(choice->hardware, hardware, sizeof hardware);
-    if (choice->infiniband[0] != '\0') {
+    if (!choice->ucx) {
+        snprintf(text, size, "not usable without UCX; devices of this host: %s", hardware);
+    } else if (choice->infiniband[0] != '\0') {
         snprintf(text, size, "usable: %s; devices of this host: %s", choice->infiniband, hardware);
     } else {
         snprintf(text, size,
@@ -107,8 +115,12 @@ static void print_text(const json_t *facts, const struct choice *choice) {
     json_t *transport, *value;
     size_t i;
     printf("Ropeway       %s\n", ropeway_version());
-    printf("UCX           %s, loaded from %s\n", ropeway_ucx_version(),
-           library != NULL ? library : "an unknown place");
+    if (choice->ucx) {
+        printf("UCX           %s, loaded from %s (%s)\n", ropeway_ucx_version(),
+               library != NULL ? library : "an unknown place", cli_facts_why(facts));
+    } else {
+        printf("UCX           none: %s\n", cli_facts_why(facts));
+    }
     json_object_foreach(json_object_get(ucx, "settings"), key, value) {
         printf("              %s=%s\n", key, json_string_value(value));
     }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "facts.h"
 #include "perf/perf.h"
 
 #define SIZE ((size_t)16 << 20)
@@ -53,7 +54,9 @@ void cli_doctor_check_transfer(struct cli_doctor *doctor, const char *server,
     struct cli_perf_session session;
     char name[64];
     snprintf(name, sizeof name, "transfer over %s",
-             strcmp(transports, "any") == 0 ? "what UCX chooses" : transports);
+             strcmp(transports, "any") != 0      ? transports
+             : cli_facts_have_ucx(doctor->facts) ? "what UCX chooses"
+                                                 : "Ropeway's own links");
     if (!cli_perf_session_open(&session, server, transports, ROPEWAY_INHERIT)) {
         cli_doctor_fail(doctor, name, "'ropeway info' shows the transports that are there", "%s",
                         session.error);

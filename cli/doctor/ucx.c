@@ -9,22 +9,30 @@
 
 #include "facts.h"
 
+/* Whether this host has devices that only UCX moves bytes with. */
+static bool host_needs_one(void) {
+    json_t *hardware = cli_facts_infiniband_hardware();
+    bool any = json_array_size(hardware) > 0 || cli_facts_have_cuda_driver();
+    json_decref(hardware);
+    return any;
+}
+
 void cli_doctor_check_release(struct cli_doctor *doctor) {
     static const char name[] = "UCX release";
     const json_t *ucx = json_object_get(doctor->facts, "ucx");
     const char *library = json_string_value(json_object_get(ucx, "library"));
-    unsigned major = 0, minor = 0;
-    if (sscanf(ropeway_ucx_version(), "%u.%u", &major, &minor) != 2 ||
-        major * 1000 + minor < 1022) {
-        cli_doctor_fail(doctor, name,
-                        "install UCX 1.22 or later, or check which one LD_LIBRARY_PATH leads to",
-                        "%s was loaded, and Ropeway needs 1.22", ropeway_ucx_version());
-    } else if (doctor->facts == NULL) {
-        cli_doctor_fail(doctor, name, "check the UCX_ variables of the environment", "%s",
-                        doctor->facts_error);
+    if (doctor->facts == NULL) {
+        cli_doctor_fail(doctor, name, "check ROPEWAY_UCX and the UCX_ variables of the environment",
+                        "%s", doctor->facts_error);
+    } else if (cli_facts_have_ucx(doctor->facts)) {
+        cli_doctor_ok(doctor, name, "%s, loaded from %s: %s", ropeway_ucx_version(),
+                      library != NULL ? library : "an unknown place", cli_facts_why(doctor->facts));
+    } else if (host_needs_one()) {
+        cli_doctor_warn(doctor, name, "install one for this host's InfiniBand or CUDA devices",
+                        "none is loaded: %s", cli_facts_why(doctor->facts));
     } else {
-        cli_doctor_ok(doctor, name, "%s, loaded from %s", ropeway_ucx_version(),
-                      library != NULL ? library : "an unknown place");
+        cli_doctor_ok(doctor, name, "none is loaded, and no device of this host needs one: %s",
+                      cli_facts_why(doctor->facts));
     }
 }
 

@@ -6,7 +6,6 @@ INTEGRITY: int  # flags of start()
 PREFIX: int
 OPTIONS: dict[str, Any]  # of Connector(), with their defaults; None for a text
 version: str
-ucx_version: str
 
 # ptr, bytes, kind and number of the device
 _Dense = tuple[int, int, int, int]

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loads the extension when it is first used: UCX takes up to half a second to start on some machines.
-
-UCX is the libucx wheel's, or the one that ROPEWAY_UCX names.
+"""Loads the extension when it is first used. UCX is loaded later still, when a connector needs it: that takes up to
+half a second on some machines. The environment's ROPEWAY_UCX chooses it, else it is the one of the libucx wheel, of the
+nixl wheel, or of the system, whichever is there and will do.
 """
 
 from __future__ import annotations
 
 import atexit
 import importlib
-import importlib.util
 import os
 import sys
 import threading
@@ -17,41 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 __all__ = ["core"]
 
-_LIBRARIES = ("libucs.so.0", "libuct.so.0", "libucp.so.0")
-
-
-def _preload(directory: str) -> None:
-    """Once these are loaded, the extension's own search for them ends at once."""
-    import ctypes
-
-    for name in _LIBRARIES:
-        ctypes.CDLL(os.path.join(directory, name), ctypes.RTLD_LOCAL)
-
-
-def _wheel_directory() -> str:
-    spec = importlib.util.find_spec("libucx")
-    if spec is None or not spec.submodule_search_locations:
-        raise ImportError("ropeway needs UCX: pip install libucx-cu12, or set ROPEWAY_UCX to the prefix of a UCX")
-    return os.path.join(spec.submodule_search_locations[0], "lib")
-
 
 def _import() -> ModuleType:
-    """The extension's own search path covers a libucx that is installed beside this package; this also covers
-    one that lies elsewhere (another directory of sys.path, a build directory)."""
     if not sys.platform.startswith("linux"):
         raise ImportError(f"ropeway works on Linux only, and this is {sys.platform}")
     if "t" in sys.abiflags:
         raise ImportError("ropeway needs a Python with a GIL, and this is a free-threaded build")
-    prefix = os.environ.get("ROPEWAY_UCX")
-    if prefix:
-        _preload(os.path.join(prefix, "lib"))
-    try:
-        return importlib.import_module("ropeway._core")
-    except ImportError as error:
-        if "libuc" not in str(error):
-            raise
-    _preload(_wheel_directory())
-    return importlib.import_module("ropeway._core")
+    module = importlib.import_module("ropeway._core")
+    # Where the wheels of libucx and nixl may lie.
+    module.set_packages([os.fsencode(path) for path in sys.path if os.path.isabs(path) and os.path.isdir(path)])
+    return module
 
 
 class _Core:

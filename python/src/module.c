@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The extension module: its types, errors and constants. */
 #include "core.h"
+#include "ucx/find.h"
 
 /* ropeway.errors.make(number, sentence); kept for the life of the process. */
 static PyObject *make_error;
@@ -72,6 +73,25 @@ static PyObject *describe(PyObject *module, PyObject *args) {
     return text;
 }
 
+/* A list of bytes: folders of packages. */
+static PyObject *set_packages(PyObject *module, PyObject *list) {
+    Py_ssize_t count = PyList_Check(list) ? PyList_Size(list) : 0;
+    const char **folders = PyMem_Calloc((size_t)count + 1, sizeof *folders);
+    bool all = folders != NULL;
+
+    (void)module;
+    for (Py_ssize_t i = 0; all && i < count; i++) {
+        folders[i] = PyBytes_AsString(PyList_GetItem(list, i));
+        all = folders[i] != NULL;
+    }
+    all = all && rw_ucx_prefer_packages(folders, (size_t)count);
+    PyMem_Free(folders);
+    if (!all) {
+        return PyErr_Occurred() != NULL ? NULL : PyErr_NoMemory();
+    }
+    Py_RETURN_NONE;
+}
+
 /* kind, id of a device's name. */
 static PyObject *parse_device(PyObject *module, PyObject *args) {
     const char *text;
@@ -102,8 +122,7 @@ static int add_constants(PyObject *module) {
                    add(module, "NOWHERE", PyLong_FromVoidPtr(nowhere)) < 0 ||
                    PyModule_AddIntConstant(module, "INTEGRITY", ROPEWAY_OPERATION_INTEGRITY) < 0 ||
                    PyModule_AddIntConstant(module, "PREFIX", ROPEWAY_OPERATION_PREFIX) < 0 ||
-                   PyModule_AddStringConstant(module, "version", ropeway_version()) < 0 ||
-                   PyModule_AddStringConstant(module, "ucx_version", ropeway_ucx_version()) < 0
+                   PyModule_AddStringConstant(module, "version", ropeway_version()) < 0
                ? -1
                : 0;
 }
@@ -130,6 +149,8 @@ static int module_exec(PyObject *module) {
 static PyMethodDef methods[] = {
     {"set_make_error", set_make_error, METH_O, "Takes the function that makes exceptions."},
     {"set_log", rw_py_set_log, METH_O, "Takes the function that gets the log: (level, text)."},
+    {"set_packages", set_packages, METH_O,
+     "Takes the folders that may have a UCX: a list of bytes."},
     {"describe", describe, METH_VARARGS, "describe(transports, net_devices) -> JSON"},
     {"parse_device", parse_device, METH_VARARGS, "parse_device(text) -> (kind, id)"},
     {"gather", rw_py_gather_method, METH_O,

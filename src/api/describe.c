@@ -2,9 +2,9 @@
 /* What this process can use: ropeway_describe(). */
 #include "base/error.h"
 #include "base/log.h"
+#include "ucx/calls.h"
 #include "ucx/ucx.h"
 
-#include <dlfcn.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -74,19 +74,11 @@ static json_t *list_memory_types(ucp_context_h context) {
     if (ucp_context_query(context, &attributes) == UCS_OK) {
         for (unsigned i = 0; i < UCS_MEMORY_TYPE_LAST; i++) {
             if ((attributes.memory_types & UCS_BIT(i)) != 0) {
-                json_array_append_new(types, json_string(ucs_memory_type_names[i]));
+                json_array_append_new(types, json_string(rw_ucx_memory_name(i)));
             }
         }
     }
     return types;
-}
-
-static const char *ucx_library(void) {
-    Dl_info info;
-
-    return dladdr((void *)ucp_get_version_string, &info) != 0 && info.dli_fname != NULL
-               ? info.dli_fname
-               : "";
 }
 
 /* The lines of UCX's configuration that the library or the user changed are few; all of it is long.
@@ -117,15 +109,47 @@ static json_t *list_settings(const ucp_config_t *config) {
     return settings;
 }
 
+static json_t *describe_ucx(const char *why, json_t *settings, json_t *memory_types,
+                            json_t *transports) {
+    return json_pack("{s:s, s:{s:s, s:s, s:s, s:o}, s:o, s:o}", "ropeway", ropeway_version(), "ucx",
+                     "version", ropeway_ucx_version(), "library", rw_ucx_library(), "why", why,
+                     "settings", settings, "memory_types", memory_types, "transports", transports);
+}
+
+/* *root: NULL: out of memory. */
+static ropeway_error_t describe_loaded(const rw_ucx_wish_t *wish, json_t **root) {
+    ucp_context_h context;
+    ucp_config_t *config;
+    ropeway_error_t error = rw_ucx_open_context(wish, &context);
+
+    if (error != ROPEWAY_OK) {
+        return error;
+    }
+    error = rw_ucx_read_config(wish, &config);
+    if (error == ROPEWAY_OK) {
+        *root = describe_ucx(rw_ucx_why(), list_settings(config), list_memory_types(context),
+                             list_transports(context));
+        ucp_config_release(config);
+    }
+    ucp_cleanup(context);
+    return error;
+}
+
+/* Whether somebody has asked for what only UCX has. */
+static bool needs_ucx(const rw_ucx_wish_t *wish) {
+    const char *choice = getenv("ROPEWAY_UCX");
+
+    return wish->transports != NULL || wish->net_devices != NULL ||
+           (choice != NULL && choice[0] != '\0');
+}
+
 ropeway_error_t ropeway_describe(const char *transports, const char *net_devices, char **json) {
     ropeway_connector_t quiet = {.options = {.log_level = ROPEWAY_LOG_ERROR}};
     rw_ucx_wish_t wish = {.purpose = RW_UCX_MESSAGES,
                           .transports = transports,
                           .net_devices = net_devices,
                           .keepalive_ms = 1000};
-    ucp_context_h context;
-    ucp_config_t *config;
-    json_t *root;
+    json_t *root = NULL;
     ropeway_error_t error;
 
     if (json == NULL) {
@@ -135,20 +159,15 @@ ropeway_error_t ropeway_describe(const char *transports, const char *net_devices
     rw_ucx_log_to(rw_log_to_all);
     rw_list_init(&quiet.logging);
     rw_log_attach(&quiet); /* without a callback: UCX's lines go nowhere */
-    error = rw_ucx_open_context(&wish, &context);
+    error = rw_ucx_load();
     if (error == ROPEWAY_OK) {
-        error = rw_ucx_read_config(&wish, &config);
-        if (error != ROPEWAY_OK) {
-            ucp_cleanup(context);
-        }
+        error = describe_loaded(&wish, &root);
+    } else if (error == ROPEWAY_ERR_UNSUPPORTED && !needs_ucx(&wish)) {
+        root = describe_ucx(ropeway_last_error(), json_object(), json_pack("[s]", "host"),
+                            json_array());
+        error = ROPEWAY_OK;
     }
     if (error == ROPEWAY_OK) {
-        root = json_pack("{s:s, s:{s:s, s:s, s:o}, s:o, s:o}", "ropeway", ropeway_version(), "ucx",
-                         "version", ropeway_ucx_version(), "library", ucx_library(), "settings",
-                         list_settings(config), "memory_types", list_memory_types(context),
-                         "transports", list_transports(context));
-        ucp_config_release(config);
-        ucp_cleanup(context);
         *json = json_dumps(root, JSON_INDENT(2));
         json_decref(root);
         error = *json != NULL ? ROPEWAY_OK : rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");

@@ -9,10 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *ropeway_ucx_version(void) {
-    return ucp_get_version_string();
-}
-
 bool rw_ucx_has_cuda(ucp_context_h context) {
     ucp_context_attr_t attributes = {.field_mask = UCP_ATTR_FIELD_MEMORY_TYPES};
 

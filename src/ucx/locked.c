@@ -35,7 +35,8 @@ static bool can_lock(ucp_context_h context, size_t size) {
 ropeway_error_t rw_ucx_check_locked(ucp_context_h context) {
     struct rlimit limit;
 
-    if (!rw_rdma_is_here(RW_RDMA_FOLDER) || getrlimit(RLIMIT_MEMLOCK, &limit) != 0 || limit.rlim_cur >= NEEDED) {
+    if (!rw_rdma_is_here(RW_RDMA_FOLDER) || getrlimit(RLIMIT_MEMLOCK, &limit) != 0 ||
+        limit.rlim_cur >= NEEDED) {
         return ROPEWAY_OK;
     }
     /* The limit means nothing to a process with the capability IPC_LOCK, nor to transports that
@@ -54,8 +55,9 @@ ropeway_error_t rw_ucx_check_locked(ucp_context_h context) {
 const char *rw_ucx_reason(ucs_status_t status) {
     struct rlimit limit;
 
-    if ((status == UCS_ERR_IO_ERROR || status == UCS_ERR_NO_MEMORY) && rw_rdma_is_here(RW_RDMA_FOLDER) &&
-        getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) {
+    if ((status == UCS_ERR_IO_ERROR || status == UCS_ERR_NO_MEMORY) &&
+        rw_rdma_is_here(RW_RDMA_FOLDER) && getrlimit(RLIMIT_MEMLOCK, &limit) == 0 &&
+        limit.rlim_cur != RLIM_INFINITY) {
         return "the memory may not be registered with an RDMA device: is the limit on locked "
                "memory "
                "(ulimit -l) too small?";

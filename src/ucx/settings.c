@@ -2,15 +2,15 @@
 /* The settings without which UCX's active messages are slow, unsafe or deaf to a dead peer;
  * docs/rationale.md has the reasons for each value. The environment's own settings stand. */
 #include "base/error.h"
+#include "ucx/calls.h"
 #include "ucx/ucx.h"
 
+#include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <ucs/sys/string.h>
 
-#define UCX_MAJOR_NEEDED 1u
-#define UCX_MINOR_NEEDED 22u
 #define ALL_BUT_QUEUES "^posix,sysv,xpmem" /* see queues_are_wanted() */
 #define COUNT(list) (sizeof(list) / sizeof *(list))
 #define SEGMENT ((size_t)256 << 10) /* bytes; as in the settings */
@@ -108,7 +108,7 @@ static bool sends_longer_than_receives(void) {
            ucs_str_to_memunits(getenv("UCX_TCP_TX_SEG_SIZE"), &size) == UCS_OK && size > SEGMENT;
 }
 
-/* Sets one key. Errors: ERR_TRANSPORT. */
+/* Sets a key to what the user wants. Errors: ERR_TRANSPORT. */
 static ropeway_error_t set(ucp_config_t *config, const char *key, const char *value) {
     ucs_status_t status = ucp_config_modify(config, key, value);
 
@@ -119,17 +119,20 @@ static ropeway_error_t set(ucp_config_t *config, const char *key, const char *va
                    ropeway_ucx_version(), key, value, ucs_status_string(status));
 }
 
-static ropeway_error_t check_version(void) {
-    unsigned major, minor, release;
+static bool guards_memory(const char *key) {
+    return strcmp(key, "TCP_PUT_ENABLE") == 0 || strcmp(key, "RCACHE_ENABLE") == 0;
+}
 
-    ucp_get_version(&major, &minor, &release);
-    if (major > UCX_MAJOR_NEEDED || (major == UCX_MAJOR_NEEDED && minor >= UCX_MINOR_NEEDED)) {
-        return ROPEWAY_OK;
+/* Sets a key to what we want. One that this UCX does not take is left out: it belongs to a
+ * transport that this build of it has not, or a release has dropped it. */
+static void prefer(ucp_config_t *config, const char *key, const char *value) {
+    ucs_status_t status = ucp_config_modify(config, key, value);
+
+    if (status != UCS_OK) {
+        rw_ucx_say(guards_memory(key) ? ROPEWAY_LOG_WARN : ROPEWAY_LOG_DEBUG,
+                   "UCX %s does not take the setting UCX_%s=%s, which is left out: %s",
+                   ropeway_ucx_version(), key, value, ucs_status_string(status));
     }
-    return rw_fail(ROPEWAY_ERR_UNSUPPORTED,
-                   "the UCX that was loaded is %u.%u.%u, but %u.%u or newer is needed: check "
-                   "LD_LIBRARY_PATH, or install a newer UCX",
-                   major, minor, release, UCX_MAJOR_NEEDED, UCX_MINOR_NEEDED);
 }
 
 /* Sets the transports that are given, or the environment's, without queues in shared memory: a
@@ -168,27 +171,20 @@ static ropeway_error_t leave_out_queues(ucp_config_t *config, const char *transp
 }
 
 /* Sets those of a list that the environment does not have. */
-static ropeway_error_t set_list(ucp_config_t *config, const char *const list[][2], size_t count) {
-    ropeway_error_t error = ROPEWAY_OK;
-
-    for (size_t i = 0; i < count && error == ROPEWAY_OK; i++) {
+static void prefer_list(ucp_config_t *config, const char *const list[][2], size_t count) {
+    for (size_t i = 0; i < count; i++) {
         if (!rw_ucx_is_users_setting(list[i][0])) {
-            error = set(config, list[i][0], list[i][1]);
+            prefer(config, list[i][0], list[i][1]);
         }
     }
-    return error;
 }
 
-static ropeway_error_t set_stock(ucp_config_t *config) {
-    ropeway_error_t error = ROPEWAY_OK;
-
-    for (size_t i = 0; i < COUNT(stock_settings) && error == ROPEWAY_OK; i++) {
-        error = set(config, stock_settings[i][0], stock_settings[i][1]);
+static void prefer_stock(ucp_config_t *config) {
+    for (size_t i = 0; i < COUNT(stock_settings); i++) {
+        prefer(config, stock_settings[i][0], stock_settings[i][1]);
     }
-    if (error == ROPEWAY_OK) {
-        error = set_list(config, stock_segments, COUNT(stock_segments));
-    }
-    return error == ROPEWAY_OK ? set_list(config, stock_cache, COUNT(stock_cache)) : error;
+    prefer_list(config, stock_segments, COUNT(stock_segments));
+    prefer_list(config, stock_cache, COUNT(stock_cache));
 }
 
 static ropeway_error_t set_all(ucp_config_t *config, const rw_ucx_wish_t *wish,
@@ -197,20 +193,19 @@ static ropeway_error_t set_all(ucp_config_t *config, const rw_ucx_wish_t *wish,
     ropeway_error_t error = ROPEWAY_OK;
     char keepalive[32];
 
-    for (size_t i = 0; i < COUNT(settings) && error == ROPEWAY_OK; i++) {
+    for (size_t i = 0; i < COUNT(settings); i++) {
         if (!is_left_out(settings[i][0], transports, for_stock)) {
-            error = set_list(config, &settings[i], 1);
+            prefer_list(config, &settings[i], 1);
         }
     }
-    if (error == ROPEWAY_OK && for_stock) {
-        error = set_stock(config);
-    }
-    if (error == ROPEWAY_OK && !for_stock && sends_longer_than_receives()) {
+    if (for_stock) {
+        prefer_stock(config);
+    } else if (sends_longer_than_receives()) {
         error = set(config, "TCP_RX_SEG_SIZE", getenv("UCX_TCP_TX_SEG_SIZE"));
     }
-    if (error == ROPEWAY_OK && !rw_ucx_is_users_setting("KEEPALIVE_INTERVAL")) {
+    if (!rw_ucx_is_users_setting("KEEPALIVE_INTERVAL")) {
         snprintf(keepalive, sizeof keepalive, "%ums", wish->keepalive_ms);
-        error = set(config, "KEEPALIVE_INTERVAL", keepalive);
+        prefer(config, "KEEPALIVE_INTERVAL", keepalive);
     }
     if (error == ROPEWAY_OK && !queues_are_wanted(transports, for_stock)) {
         error = leave_out_queues(config, transports);
@@ -220,11 +215,17 @@ static ropeway_error_t set_all(ucp_config_t *config, const rw_ucx_wish_t *wish,
     if (error == ROPEWAY_OK && wish->net_devices != NULL) {
         error = set(config, "NET_DEVICES", wish->net_devices);
     }
-    for (size_t i = 0;
-         wish->purpose == RW_UCX_QUEUES && i < COUNT(queue_settings) && error == ROPEWAY_OK; i++) {
-        error = set(config, queue_settings[i][0], queue_settings[i][1]);
+    for (size_t i = 0; wish->purpose == RW_UCX_QUEUES && i < COUNT(queue_settings); i++) {
+        prefer(config, queue_settings[i][0], queue_settings[i][1]);
     }
     return error;
+}
+
+/* Whether this UCX was built with CMA, as far as that can be found out: it warns of transports that
+ * it does not have. */
+static bool has_cma(ucp_config_t *config) {
+    return rw_ucx_is_users_setting("CMA_MEMORY_INVALIDATE") ||
+           ucp_config_modify(config, "CMA_MEMORY_INVALIDATE", "y") == UCS_OK;
 }
 
 ropeway_error_t rw_ucx_read_config(const rw_ucx_wish_t *wish, ucp_config_t **config) {
@@ -232,16 +233,10 @@ ropeway_error_t rw_ucx_read_config(const rw_ucx_wish_t *wish, ucp_config_t **con
     bool large = false;
     char list[64];
     ucs_status_t status;
-    ropeway_error_t error = check_version();
+    ropeway_error_t error = rw_ucx_load();
 
     if (error != ROPEWAY_OK) {
         return error;
-    }
-    if (wish->purpose == RW_UCX_QUEUES) {
-        rw_ucx_can_queue(wish->transports, &large);
-        snprintf(list, sizeof list, "posix%s%s", large ? ",cma" : "",
-                 wish->has_cuda ? ",cuda_copy" : "");
-        transports = list;
     }
     status = ucp_config_read(NULL, NULL, config);
     if (status != UCS_OK) {
@@ -249,6 +244,12 @@ ropeway_error_t rw_ucx_read_config(const rw_ucx_wish_t *wish, ucp_config_t **con
                        "UCX can't read its configuration: %s; check the UCX_ variables in the "
                        "environment",
                        ucs_status_string(status));
+    }
+    if (wish->purpose == RW_UCX_QUEUES) {
+        rw_ucx_can_queue(wish->transports, &large);
+        snprintf(list, sizeof list, "posix%s%s", large && has_cma(*config) ? ",cma" : "",
+                 wish->has_cuda ? ",cuda_copy" : "");
+        transports = list;
     }
     error = set_all(*config, wish, transports);
     if (error != ROPEWAY_OK) {
@@ -295,4 +296,22 @@ bool rw_ucx_is_our_setting(const char *key) {
         }
     }
     return false;
+}
+
+/* UCX's module for EFA links the system's libibverbs, and that of the nixl wheel has one of its
+ * own: with both of them the process crashes as it ends. */
+void rw_ucx_leave_out_modules(void) {
+    glob_t found;
+
+    if (rw_ucx_is_users_setting("MODULES")) {
+        return;
+    }
+    if (glob("/sys/bus/pci/drivers/efa/*:*", GLOB_NOSORT, NULL, &found) == 0) {
+        globfree(&found); /* such a device is there: whoever has it shall use it */
+        return;
+    }
+    if (ucs_global_opts_set_value("MODULES", "^efa") != UCS_OK) {
+        rw_ucx_say(ROPEWAY_LOG_DEBUG, "UCX %s does not take the setting UCX_MODULES=^efa",
+                   ropeway_ucx_version());
+    }
 }

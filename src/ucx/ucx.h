@@ -6,6 +6,7 @@
 
 #include "ropeway.h"
 #include "ucx/address.h"
+#include "ucx/load.h"
 
 #include <stdbool.h>
 #include <ucp/api/ucp.h>
@@ -27,8 +28,8 @@ typedef struct rw_ucx_wish {
 
 /* ---- settings.c ---- */
 
-/* Reads UCX's configuration and puts the library's settings in. Errors: ERR_UNSUPPORTED (UCX is too
- * old), ERR_TRANSPORT. */
+/* Loads UCX, reads its configuration and puts the library's settings in; those that this UCX does
+ * not know are left out. Errors: those of rw_ucx_load(), ERR_TRANSPORT. */
 ropeway_error_t rw_ucx_read_config(const rw_ucx_wish_t *wish, ucp_config_t **config);
 /* Whether these transports (NULL: the environment's) leave room for queues of ours. *large: whether
  * they also let large transfers go from memory to memory (CMA); may be NULL. */
@@ -37,6 +38,8 @@ bool rw_ucx_can_queue(const char *transports, bool *large);
 bool rw_ucx_is_our_setting(const char *key);
 /* Whether the environment has UCX_<key>. */
 bool rw_ucx_is_users_setting(const char *key);
+/* Once UCX is loaded, before the first context: leaves out modules of its that do harm here. */
+void rw_ucx_leave_out_modules(void);
 
 /* ---- context.c ---- */
 
@@ -69,9 +72,20 @@ const char *rw_ucx_reason(ucs_status_t status);
 
 /* ---- ucx_log.c ---- */
 
-/* UCX's lines go to take instead of stdout, from now on. take: may run on any thread. Returns
- * whether UCX shall print the line as well: it does for those who asked it to. */
+/* UCX's lines go to take instead of stdout, from the moment when it is loaded. take: may run on any
+ * thread. Returns whether UCX shall print the line as well: it does for those who asked it to. */
 typedef bool (*rw_ucx_log_fn)(ropeway_log_level_t level, const char *text);
 void rw_ucx_log_to(rw_ucx_log_fn take);
+/* UCX has been loaded. */
+void rw_ucx_log_install(void);
+/* A line of our own about it, to the same place. */
+void rw_ucx_say(ropeway_log_level_t level, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* ---- signals.c ---- */
+
+/* Gives the signals back that a UCX has just taken, unless the user asked for its handlers. handle:
+ * dlopen()'s. */
+void rw_ucx_return_signals(void *handle);
 
 #endif

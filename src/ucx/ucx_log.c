@@ -4,14 +4,13 @@
  * well. */
 #include "ucx/ucx.h"
 
-#include <pthread.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <ucs/debug/log_def.h>
 
 static _Atomic(rw_ucx_log_fn) taker;
-static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 /* A connection that can't be made or breaks is an error to UCX's connection manager; here the
  * operations that needed it tell, and there may be none. */
@@ -45,7 +44,7 @@ static ucs_log_func_rc_t take_line(const char *file, unsigned line, const char *
     }
     head = snprintf(text, sizeof text, "UCX: ");
     vsnprintf(text + head, sizeof text - (size_t)head, message, arguments);
-    if (!taker(level_of(level, file), text)) {
+    if (taker == NULL || !taker(level_of(level, file), text)) {
         return UCS_LOG_FUNC_RC_CONTINUE;
     }
     return getenv("UCX_LOG_LEVEL") != NULL || getenv("UCX_LOG_FILE") != NULL
@@ -53,11 +52,24 @@ static ucs_log_func_rc_t take_line(const char *file, unsigned line, const char *
                : UCS_LOG_FUNC_RC_STOP;
 }
 
-static void install(void) {
+void rw_ucx_log_install(void) {
     ucs_log_push_handler(take_line);
 }
 
 void rw_ucx_log_to(rw_ucx_log_fn take) {
     taker = take;
-    pthread_once(&once, install);
+}
+
+void rw_ucx_say(ropeway_log_level_t level, const char *format, ...) {
+    rw_ucx_log_fn take = taker;
+    char text[1024];
+    va_list arguments;
+
+    if (take == NULL) {
+        return;
+    }
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    take(level, text);
 }

@@ -337,7 +337,8 @@ static void every_error_has_a_name_and_a_text(void **state) {
 #undef ROPEWAY_X
     assert_string_equal(ropeway_error_name((ropeway_error_t)9999), "ROPEWAY_ERR_?");
     assert_string_equal(ropeway_version(), ROPEWAY_VERSION_STRING);
-    assert_true(strncmp(ropeway_ucx_version(), "1.", 2) == 0);
+    /* Depends on whether a connector has needed it so far. */
+    assert_true(ropeway_ucx_version()[0] == '\0' || strncmp(ropeway_ucx_version(), "1.", 2) == 0);
 }
 
 static const struct CMUnitTest tests[] = {

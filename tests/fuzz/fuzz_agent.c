@@ -3,6 +3,7 @@
 #include "fuzz.h"
 #include "text/serdes.h"
 #include "ucx/address.h"
+#include "ucx/load.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -26,7 +27,7 @@ static void check_blobs(const uint8_t *bytes, size_t length, const rw_agent_t *a
         FUZZ_CHECK(rw_ucx_key_check(regions[i].key, regions[i].key_length, &wrong) ||
                    wrong != NULL);
     }
-    if (agent->ucx != NULL) {
+    if (agent->ucx != NULL && rw_ucx_load() == ROPEWAY_OK) { /* it asks for UCX's release */
         FUZZ_CHECK(rw_ucx_address_check(agent->ucx, agent->ucx_length, release, &wrong) ||
                    wrong != NULL);
         FUZZ_CHECK(strlen(release) > 0);

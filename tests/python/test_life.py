@@ -218,8 +218,12 @@ def test_ucx_of_a_users_choice(tmp_path):
     import libucx
 
     prefix = os.path.dirname(libucx.__file__)
-    program = "import ropeway; print(ropeway._core.ucx_version)"
-    assert run_program(program, env=dict(os.environ, ROPEWAY_UCX=prefix)).startswith("1.")
+    program = "import ropeway; print(*(ropeway.describe()['ucx'][key] for key in ('version', 'library', 'why')))"
+    for choice in (prefix, "wheel"):
+        said = run_program(program, env=dict(os.environ, ROPEWAY_UCX=choice))
+        assert said.startswith("1.") and f"{prefix}/lib/libucp.so.0 ROPEWAY_UCX asks for it" in said
+    environment = {key: value for key, value in os.environ.items() if key != "ROPEWAY_UCX"}
+    assert "it is in the libucx wheel" in run_program(program, env=environment)
     done = subprocess.run(
         [sys.executable, "-c", program], env=dict(os.environ, ROPEWAY_UCX=str(tmp_path)), capture_output=True, text=True
     )

@@ -2,6 +2,7 @@
 /* Addresses and remote keys as UCX packs them, and damaged ones, which UCX must not get to see. */
 #include "text/serdes.h"
 #include "ucx/address.h"
+#include "ucx/load.h"
 #include "unit.h"
 
 #include <ucp/api/ucp.h>
@@ -156,6 +157,11 @@ static void remote_keys_are_walked_to_their_end(void **state) {
     assert_true(check_key(regions[0].key, regions[0].key_length, &wrong));
 }
 
+static int load_ucx(void **state) {
+    assert_accepted(rw_ucx_load());
+    return unit_seed(state);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(addresses_of_both_formats_pass_and_any_that_is_cut_does_not),
@@ -165,5 +171,5 @@ int main(void) {
         cmocka_unit_test(remote_keys_are_walked_to_their_end),
     };
 
-    return cmocka_run_group_tests(tests, unit_seed, NULL);
+    return cmocka_run_group_tests(tests, load_ucx, NULL);
 }

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which UCX is loaded, and what is said when none can be. A process loads one for good, so every
+ * case is a process of its own. */
+#include "ucx/find.h"
+#include "ucx/peek.h"
+#include "ucx/ucx.h"
+#include "unit.h"
+
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <pthread.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static char folder[] = "/tmp/ropeway-ucx-XXXXXX";
+
+/* ---- places ---- */
+
+/* Path below the folder of this test. */
+static const char *below(const char *path) {
+    static char full[4][PATH_MAX];
+    static unsigned turn;
+    char *result = full[turn++ % 4];
+
+    snprintf(result, PATH_MAX, "%s/%s", folder, path);
+    return result;
+}
+
+/* Makes the folders above the path, and a link there. */
+static void put(const char *target, const char *path) {
+    char full[PATH_MAX];
+
+    snprintf(full, sizeof full, "%s", below(path));
+    for (char *slash = strchr(full + strlen(folder) + 1, '/'); slash != NULL;
+         slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        mkdir(full, 0700);
+        *slash = '/';
+    }
+    assert_int_equal(symlink(target, full), 0);
+}
+
+static int make_folder(void **state) {
+    (void)state;
+    unsetenv("ROPEWAY_UCX");
+    unsetenv("UCX_MODULES");
+    assert_non_null(mkdtemp(folder));
+    put("/nowhere", "empty/file");
+    put(UNIT_OLD_UCX, "old/lib/libucp.so.0");
+    put(UNIT_SILENT_UCX, "silent/lib/libucp.so.0");
+    put(UNIT_POOR_UCX, "poor/libucp.so.0");
+    put(UNIT_OLD_UCX, "site-old/libucx/lib/libucp.so.0");
+    put(UNIT_UCX, "site-good/libucx/lib");
+    put(UNIT_POOR_UCX, "site-nixl/nixl_cu12.libs/libucp-0a1b2c3d.so.0.0.0");
+    return 0;
+}
+
+static int remove_one(const char *path, const struct stat *status, int type, struct FTW *walk) {
+    (void)status, (void)type, (void)walk;
+    return remove(path);
+}
+
+static int remove_folder(void **state) {
+    (void)state;
+    return nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+/* ---- a process ---- */
+
+/* What a process says of its try: what it loaded, or "error: " and the sentence. */
+typedef char said_t[2048];
+
+static void prefer(const char *const *sites, size_t count) {
+    const char *full[4];
+
+    for (size_t i = 0; i < count; i++) {
+        full[i] = below(sites[i]);
+    }
+    assert_true(rw_ucx_prefer_packages(full, count));
+}
+
+static void load_and_say(int out) {
+    if (rw_ucx_load() == ROPEWAY_OK) {
+        dprintf(out, "%s %s: %s", ropeway_ucx_version(), rw_ucx_library(), rw_ucx_why());
+    } else {
+        dprintf(out, "error: %s", ropeway_last_error());
+    }
+}
+
+typedef struct try {
+    const char *choice;       /* ROPEWAY_UCX; NULL: none */
+    const char *mapped;       /* loaded before; NULL: nothing */
+    const char *const *sites; /* ends with NULL; NULL: it is no Python */
+}
+try_t;
+
+/* Runs it in a process of its own. */
+static void apart(void (*run)(const try_t *try, int out), const try_t *try, said_t said) {
+    size_t length = 0;
+    ssize_t got;
+    int ends[2], status;
+    pid_t child;
+
+    assert_int_equal(pipe(ends), 0);
+    child = fork();
+    if (child == 0) {
+        if (try->choice != NULL) {
+            setenv("ROPEWAY_UCX", try->choice, 1);
+        }
+        run(try, ends[1]);
+        _exit(0);
+    }
+    close(ends[1]);
+    while ((got = read(ends[0], said + length, sizeof(said_t) - 1 - length)) > 0) {
+        length += (size_t)got;
+    }
+    said[length] = '\0';
+    close(ends[0]);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
+static void load(const try_t *try, int out) {
+    size_t count = 0;
+
+    while (try->sites != NULL && try->sites[count] != NULL) {
+        count++;
+    }
+    if (try->mapped != NULL && dlopen(try->mapped, RTLD_NOW | RTLD_LOCAL) == NULL) {
+        dprintf(out, "%s", dlerror());
+        _exit(1);
+    }
+    prefer(try->sites, count);
+    load_and_say(out);
+}
+
+static void try_load(const char *choice, const char *mapped, const char *const *sites,
+                     said_t said) {
+    const try_t try = {.choice = choice, .mapped = mapped, .sites = sites};
+
+    apart(load, &try, said);
+}
+
+static void assert_says(const char *said, const char *piece) {
+    if (strstr(said, piece) == NULL) {
+        fail_msg("\"%s\" has no \"%s\"", said, piece);
+    }
+}
+
+/* ---- what is said ---- */
+
+static void nothing_is_loaded_before_it_is_needed(void **state) {
+    (void)state;
+    assert_string_equal(ropeway_ucx_version(), "");
+    assert_string_equal(rw_ucx_library(), "");
+    assert_null(dlopen("libucp.so.0", RTLD_NOLOAD | RTLD_LAZY));
+}
+
+static void a_choice_that_leads_nowhere_is_named(void **state) {
+    said_t said;
+
+    (void)state;
+    try_load(below("empty"), NULL, NULL, said);
+    assert_says(said, "error: UCX 1.22 or newer is needed, and ROPEWAY_UCX=/tmp/");
+    assert_says(said, "empty leads to none: nothing was found there");
+    try_load(below("empty/file"), NULL, NULL, said);
+    assert_says(said, "nothing was found there");
+    try_load("nixl", NULL, (const char *[]){"site-good", NULL}, said);
+    assert_says(said, "ROPEWAY_UCX=nixl leads to none");
+    try_load("/bin/sh", NULL, NULL, said);
+    assert_says(said, "ROPEWAY_UCX=/bin/sh leads to none: /bin/sh");
+}
+
+static void one_that_is_too_old_is_refused_with_both_releases(void **state) {
+    said_t said;
+
+    (void)state;
+    try_load(below("old"), NULL, NULL, said);
+    assert_says(said, "error: UCX 1.22 or newer is needed");
+    assert_says(said, "old/lib/libucp.so.0 is UCX 1.13.1");
+    try_load(below("silent"), NULL, NULL, said);
+    assert_says(said, "silent/lib/libucp.so.0 is UCX 1.13.1");
+}
+
+static void a_file_tells_its_release_without_being_loaded(void **state) {
+    rw_ucx_release_t release;
+
+    (void)state;
+    assert_true(rw_ucx_peek(UNIT_OLD_UCX, &release));
+    assert_int_equal(release.minor, 13);
+    assert_true(rw_ucx_peek(UNIT_UCX "/libucp.so.0", &release));
+    assert_int_equal(release.major, 1);
+    assert_true(release.minor >= RW_UCX_MINOR_NEEDED);
+    assert_false(rw_ucx_peek(UNIT_SILENT_UCX, &release));
+    assert_false(rw_ucx_peek("/proc/self/cmdline", &release));
+    assert_false(rw_ucx_peek(folder, &release));
+    assert_false(rw_ucx_is_library("/etc/passwd"));
+    assert_null(dlopen(UNIT_OLD_UCX, RTLD_NOLOAD | RTLD_LAZY));
+}
+
+static void a_missing_function_is_named(void **state) {
+    said_t said;
+
+    (void)state;
+    try_load(below("poor"), NULL, NULL, said);
+    assert_says(said, "poor/libucp.so.0, UCX 1.99.1, lacks ucp_am_recv_data_nbx");
+}
+
+static void what_to_install_is_said_where_nothing_is_chosen(void **state) {
+    said_t said;
+
+    (void)state;
+    try_load(NULL, UNIT_OLD_UCX, (const char *[]){"site-old", NULL}, said);
+    if (strstr(said, "error: ") != NULL) { /* the dynamic linker knows none either */
+        assert_says(said, "site-old/libucx/lib/libucp.so.0 is UCX 1.13.1");
+        assert_says(said, "pip install 'ropeway[ucx]'");
+    }
+}
+
+/* ---- what is chosen ---- */
+
+static void a_prefix_a_folder_and_a_library_can_be_chosen(void **state) {
+    said_t said;
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        static const char *const forms[] = {UNIT_UCX "/..", UNIT_UCX, UNIT_UCX "/libucp.so.0"};
+
+        try_load(forms[i], NULL, NULL, said);
+        assert_says(said, "1.");
+        assert_says(said, "/libucp.so.0: ROPEWAY_UCX asks for it");
+    }
+    try_load("wheel", NULL, (const char *[]){"site-good", NULL}, said);
+    assert_says(said, "site-good/libucx/lib/libucp.so.0: ROPEWAY_UCX asks for it");
+}
+
+static void the_dynamic_linkers_is_found(void **state) {
+    said_t said;
+
+    (void)state;
+    try_load("system", NULL, NULL, said);
+    assert_says(said, "libucp.so.0: ROPEWAY_UCX asks for it");
+    try_load(NULL, NULL, NULL, said);
+    assert_says(said, "libucp.so.0: the dynamic linker finds it");
+}
+
+static void packages_come_first_in_a_python(void **state) {
+    said_t said;
+
+    (void)state;
+    try_load(NULL, NULL, (const char *[]){"empty", "site-good", NULL}, said);
+    assert_says(said, "site-good/libucx/lib/libucp.so.0: it is in the libucx wheel");
+}
+
+static void what_can_not_be_used_is_passed_over(void **state) {
+    said_t said;
+
+    (void)state;
+    try_load(NULL, NULL, (const char *[]){"site-old", "site-nixl", "site-good", NULL}, said);
+    assert_says(said, "site-good/libucx/lib/libucp.so.0: it is in the libucx wheel");
+}
+
+static void one_that_the_process_has_is_taken_and_none_put_beside_it(void **state) {
+    said_t said;
+
+    (void)state;
+    try_load(NULL, UNIT_UCX "/libucp.so.0", (const char *[]){"site-good", NULL}, said);
+    assert_says(said, "libucp.so.0: the process has it already");
+    try_load(below("old"), UNIT_UCX "/libucp.so.0", NULL, said);
+    assert_says(said, "error: ");
+    assert_says(said, "old/lib/libucp.so.0 can't be used beside ");
+}
+
+/* ---- threads ---- */
+
+#define THREADS 8
+
+static void *load_in_thread(void *barrier) {
+    pthread_barrier_wait(barrier);
+    return rw_ucx_load() == ROPEWAY_OK && ropeway_ucx_version()[0] != '\0' ? barrier : NULL;
+}
+
+static void threads_may_load_at_once(void **state) {
+    pthread_barrier_t barrier;
+    pthread_t threads[THREADS];
+    int status;
+    pid_t child;
+
+    (void)state;
+    child = fork();
+    if (child == 0) {
+        int failed = 0;
+
+        pthread_barrier_init(&barrier, NULL, THREADS);
+        for (int i = 0; i < THREADS; i++) {
+            pthread_create(&threads[i], NULL, load_in_thread, &barrier);
+        }
+        for (int i = 0; i < THREADS; i++) {
+            void *good;
+
+            pthread_join(threads[i], &good);
+            failed += good == NULL;
+        }
+        _exit(failed);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(nothing_is_loaded_before_it_is_needed),
+        cmocka_unit_test(a_choice_that_leads_nowhere_is_named),
+        cmocka_unit_test(one_that_is_too_old_is_refused_with_both_releases),
+        cmocka_unit_test(a_file_tells_its_release_without_being_loaded),
+        cmocka_unit_test(a_missing_function_is_named),
+        cmocka_unit_test(what_to_install_is_said_where_nothing_is_chosen),
+        cmocka_unit_test(a_prefix_a_folder_and_a_library_can_be_chosen),
+        cmocka_unit_test(the_dynamic_linkers_is_found),
+        cmocka_unit_test(packages_come_first_in_a_python),
+        cmocka_unit_test(what_can_not_be_used_is_passed_over),
+        cmocka_unit_test(one_that_the_process_has_is_taken_and_none_put_beside_it),
+        cmocka_unit_test(threads_may_load_at_once),
+    };
+
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
