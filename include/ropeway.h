@@ -188,11 +188,12 @@ typedef void (*ropeway_log_fn)(void *arg, ropeway_log_level_t level, const char 
          "ropeway(7) for these, and for queues in shared memory")                                  \
     TEXT(const char *, net_devices, NULL, 0, SIZE_MAX,                                             \
          "as UCX_NET_DEVICES, e.g. eth0; NULL: that, or all")                                      \
-    NUMBER(uint32_t, interop, 0, 0, 1,                                                             \
+    NUMBER(uint32_t, interop, 0, 0, 2,                                                             \
            "1: stock NIXL peers may use what this connector offers: its metadata carries "         \
            "addresses and UCX remote keys, and any UCX peer that reaches the worker over TCP or "  \
-           "shared memory can then read and write this process (see SECURITY.md); 0: Ropeway "     \
-           "peers only. Operations begun here on a stock peer's metadata work either way")         \
+           "shared memory can then read and write this process (see SECURITY.md); 2: the same "    \
+           "if there is a UCX, else a warning in the log; 0: Ropeway peers only. Operations "      \
+           "begun here on a stock peer's metadata work either way")                                \
     NUMBER(uint32_t, max_queues, 16, 0, 4096,                                                      \
            "peers on this host that get a queue in shared memory of their own; 0: none. Each "     \
            "takes about 6 MB on either side")                                                      \

@@ -4,12 +4,16 @@
  * operation is made and prepared without the lock, and started under it.
  */
 #include "base/error.h"
+#include "base/log.h"
 #include "link/progress.h"
 #include "native/native.h"
 #include "nixl/nixl.h"
 #include "text/agent.h"
+#include "ucx/load.h"
 
 #include <string.h>
+
+#define INTEROP_IF_THERE 2 /* of the option interop */
 
 /* What an operation is made of. */
 typedef struct rw_order {
@@ -33,16 +37,35 @@ static void make_key(uint8_t id[RW_ID_BYTES]) {
     id[8] = (uint8_t)((id[8] & 0x3f) | 0x80);
 }
 
-static ropeway_error_t prepare_offer(ropeway_operation_t *operation) {
-    make_key(operation->node.id);
-    return rw_native_adopt(operation);
-}
-
 /* Stock peers check no sums and know no pieces: such an offer is none for them. */
 static bool is_for_stock(const ropeway_operation_t *operation) {
     return operation->connector->options.interop != 0 &&
+           !atomic_load(&operation->connector->without_stock) &&
            (operation->flags & ROPEWAY_OPERATION_INTEGRITY) == 0 &&
            !rw_layout_is_grouped(&operation->layout);
+}
+
+/* Loads what stock peers need. Where they may come only if that is there, the first answer stays.
+ */
+static ropeway_error_t prepare_for_stock(ropeway_connector_t *connector) {
+    ropeway_error_t error = rw_ucx_load();
+
+    if (error == ROPEWAY_OK || connector->options.interop != INTEROP_IF_THERE) {
+        return error;
+    }
+    if (!atomic_exchange(&connector->without_stock, true)) {
+        rw_log(connector, ROPEWAY_LOG_WARN, "stock NIXL peers can't reach this connector: %s",
+               ropeway_last_error());
+    }
+    return ROPEWAY_OK;
+}
+
+static ropeway_error_t prepare_offer(ropeway_operation_t *operation) {
+    ropeway_error_t error =
+        is_for_stock(operation) ? prepare_for_stock(operation->connector) : ROPEWAY_OK;
+
+    make_key(operation->node.id);
+    return error == ROPEWAY_OK ? rw_native_adopt(operation) : error;
 }
 
 static ropeway_error_t start_offer(ropeway_operation_t *operation) RW_LOCKED {

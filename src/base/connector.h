@@ -24,6 +24,8 @@
 #include "base/timer.h"
 #include "ropeway.h"
 
+#include <stdatomic.h>
+
 struct ropeway_connector {
     /* Written once, at creation. */
     ropeway_connector_options_t options;
@@ -33,6 +35,8 @@ struct ropeway_connector {
     void (*free)(ropeway_connector_t *connector); /* with everything that the layers have made */
 
     rw_node_t logging; /* guarded by log.c */
+    /* Stock peers were to come if there is a UCX, and there is none. */
+    atomic_bool without_stock;
 
     rw_lock_t lock;
     unsigned references RW_GUARDED; /* operations not freed, and 1 until destroyed */

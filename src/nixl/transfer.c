@@ -122,8 +122,13 @@ static const rw_protocol_t agent_protocol = {
 ropeway_error_t rw_nixl_prepare(ropeway_operation_t *operation,
                                 const ropeway_metadata_t *metadata) {
     size_t count = operation->layout.count;
-    rw_agent_side_t *side = calloc(1, sizeof *side);
+    rw_agent_side_t *side;
+    ropeway_error_t error = rw_ucx_load(); /* takes long, and should not with the lock held */
 
+    if (error != ROPEWAY_OK) {
+        return error;
+    }
+    side = calloc(1, sizeof *side);
     if (side == NULL) {
         return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
     }

@@ -35,7 +35,7 @@ def test_every_option_is_taken_by_its_name():
 
 @pytest.mark.parametrize("option, error, sentence", [
     ({"window": 65}, ropeway.ArgumentError, "window is 65; it must be from 1 to 64"),
-    ({"interop": 2}, ropeway.ArgumentError, "interop is 2; it must be from 0 to 1"),
+    ({"interop": 3}, ropeway.ArgumentError, "interop is 3; it must be from 0 to 2"),
     ({"window": 2**32}, ValueError, "window is 4294967296"),
     ({"window": "4"}, TypeError, "window is '4'; it must be an int"),
     ({"transports": 4}, TypeError, "transports is 4; it must be a str"),

@@ -19,14 +19,25 @@ needs_wheel = pytest.mark.skipif(not WHEEL, reason="ROPEWAY_WHEEL names no wheel
 
 
 @needs_wheel
-def test_it_needs_pydantic_and_ucx_and_nothing_else():
+def test_it_needs_pydantic_and_nothing_else():
     with zipfile.ZipFile(WHEEL) as wheel:
         name = next(name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
         metadata = email.message_from_bytes(wheel.read(name))
-    needs = [re.match("[a-z0-9-]+", need)[0] for need in metadata.get_all("Requires-Dist")]
-    assert sorted(needs) == ["libucx-cu12", "pydantic"]
+    needs = {re.match("[a-z0-9-]+", need)[0]: re.search("extra == .([a-z]+)", need) for need in metadata.get_all("Requires-Dist")}
+    assert {name: extra and extra[1] for name, extra in needs.items()} == {
+        "pydantic": None, "libucx-cu12": "ucx", "nixl": "nixl"
+    }  # fmt: skip
     assert metadata["Requires-Python"] == ">=3.10"
     assert metadata["Version"] == ropeway.__version__
+
+
+@needs_wheel
+def test_it_is_linked_with_no_ucx(tmp_path):
+    with zipfile.ZipFile(WHEEL) as wheel:
+        assert not [name for name in wheel.namelist() if "libuc" in name]
+        extension = wheel.extract("ropeway/_core.abi3.so", tmp_path)
+    needs = subprocess.run(["readelf", "-d", extension], capture_output=True, text=True, check=True).stdout
+    assert "libc.so" in needs and "libuc" not in needs
 
 
 @needs_wheel
@@ -49,14 +60,17 @@ def pythons():
 
 
 @needs_wheel
+@pytest.mark.parametrize("extra", ["", "[ucx]"], ids=["alone", "ucx"])
 @pytest.mark.parametrize("base", pythons() if WHEEL else [sys.executable], ids=os.path.basename)
-def test_it_runs_in_a_bare_environment(tmp_path, base):
+def test_it_runs_in_a_bare_environment(tmp_path, base, extra):
     python = tmp_path / "bin" / "python"
     subprocess.run([base, "-m", "venv", "--without-pip", tmp_path], check=True)
     pip = [sys.executable, "-m", "pip", "--python", python]
-    subprocess.run([*pip, "install", "--quiet", "--no-input", WHEEL], check=True, stdin=subprocess.DEVNULL)
+    subprocess.run([*pip, "install", "--quiet", "--no-input", WHEEL + extra], check=True, stdin=subprocess.DEVNULL)
     program = """
-import asyncio, sys, ropeway, ropeway.nixl_connect as connect
+import asyncio, logging, sys, ropeway, ropeway.nixl_connect as connect
+if "mute" not in sys.argv:
+    logging.basicConfig(format="%(levelname)s %(message)s")
 async def drop_in():
     one, other, room = connect.Connector(), connect.Connector(), bytearray(5)
     with await one.create_readable(connect.Descriptor(b"again")) as passive:
@@ -71,8 +85,24 @@ with ropeway.Connector() as connector:
         print(bytes(target), connector.fetch(offer.metadata).wait(30), asyncio.run(drop_in()))
 assert not {"numpy", "torch", "cupy"} & sys.modules.keys()
 """
-    done = subprocess.run([python, "-I", "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path)
+
+    def run(*arguments, **variables):
+        environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), **variables}
+        return subprocess.run([python, "-I", "-c", program, *arguments], capture_output=True, text=True, cwd=tmp_path, env=environment)
+
+    done = run("mute")
     assert done.stdout == "b'hello' bytearray(b'bytes') b'again'\n" and done.stderr == ""
+    done = run()
+    warnings = done.stderr.splitlines()
+    if not extra and warnings:  # else the system has a UCX
+        assert len(warnings) == 1
+        assert warnings[0].startswith("WARNING stock NIXL peers can't reach this connector: UCX 1.22 or newer is needed, ")
+        assert "pip install 'ropeway[ucx]'" in warnings[0]
+        asked = run(ROPEWAY_INTEROP="1")
+        assert asked.returncode != 0 and "UCX 1.22 or newer is needed" in asked.stderr
+    assert done.returncode == 0
+    if extra:
+        assert warnings == []
 
 
 PACKAGE = Path(ropeway.__file__).parent

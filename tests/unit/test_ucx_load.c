@@ -93,6 +93,7 @@ typedef struct try {
     const char *choice;       /* ROPEWAY_UCX; NULL: none */
     const char *mapped;       /* loaded before; NULL: nothing */
     const char *const *sites; /* ends with NULL; NULL: it is no Python */
+    uint32_t interop;
 }
 try_t;
 
@@ -273,6 +274,59 @@ static void one_that_the_process_has_is_taken_and_none_put_beside_it(void **stat
     assert_says(said, "old/lib/libucp.so.0 can't be used beside ");
 }
 
+/* ---- a connector without ---- */
+
+static void take_warning(void *arg, ropeway_log_level_t level, const char *text) {
+    int *out = arg;
+
+    if (level <= ROPEWAY_LOG_WARN) {
+        dprintf(*out, "%s|", text);
+    }
+}
+
+/* Makes two offers, and says what the log and the calls did. */
+static void offer_and_say(const try_t *try, int out) {
+    static char memory[16];
+    const ropeway_descriptor_t descriptor = {.ptr = memory, .size = sizeof memory};
+    ropeway_connector_options_t options;
+    ropeway_connector_t *connector;
+
+    ropeway_connector_options_init(&options, sizeof options);
+    options.transports = "stream,local,pull";
+    options.interop = try->interop;
+    options.log = take_warning;
+    options.log_arg = &out;
+    assert_accepted(ropeway_connector_create(&options, &connector));
+    for (int i = 0; i < 2; i++) {
+        ropeway_operation_t *operation = NULL;
+        ropeway_error_t error =
+            ropeway_create_readable(connector, &descriptor, 1, NULL, &operation);
+
+        dprintf(out, "%s %s|", ropeway_error_name(error),
+                error != ROPEWAY_OK ? ropeway_last_error() : "");
+        ropeway_operation_release(operation);
+    }
+    ropeway_connector_destroy(connector);
+}
+
+static void interop_needs_a_ucx_only_if_it_was_asked_for(void **state) {
+    static const char *const wanted[] = {
+        "ROPEWAY_OK |ROPEWAY_OK |", "ROPEWAY_ERR_UNSUPPORTED UCX 1.22 or newer is needed, ",
+        "stock NIXL peers can't reach this connector: UCX 1.22 or newer is needed, "};
+
+    (void)state;
+    for (uint32_t interop = 0; interop < UNIT_COUNT(wanted); interop++) {
+        const try_t try = {.choice = below("empty"), .interop = interop};
+        const char *second;
+        said_t said;
+
+        apart(offer_and_say, &try, said);
+        assert_ptr_equal(strstr(said, wanted[interop]), said);
+        second = strstr(said + 1, wanted[interop]);
+        assert_int_equal(second != NULL, interop == 1); /* the warning comes once */
+    }
+}
+
 /* ---- threads ---- */
 
 #define THREADS 8
@@ -322,6 +376,7 @@ int main(void) {
         cmocka_unit_test(packages_come_first_in_a_python),
         cmocka_unit_test(what_can_not_be_used_is_passed_over),
         cmocka_unit_test(one_that_the_process_has_is_taken_and_none_put_beside_it),
+        cmocka_unit_test(interop_needs_a_ucx_only_if_it_was_asked_for),
         cmocka_unit_test(threads_may_load_at_once),
     };
 

@@ -14,6 +14,8 @@ from ._connection import Connection, Worker
 from ._memory import Descriptors, OperationKind, RdmaMetadata, check_list
 from ._operations import ReadableOperation, ReadOperation, WritableOperation, WriteOperation
 
+_IF_THERE_IS_A_UCX = 2  # of the option interop of <ropeway.h>
+
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
@@ -53,17 +55,20 @@ class Connector(Worker):
 
         Not in upstream:
         interop: whether stock peers may read and write what this connector offers. None: yes, unless the environment
-        has ROPEWAY_INTEROP=0.
+        has ROPEWAY_INTEROP=0; where no UCX can be loaded the log says so in a warning, and peers on Ropeway remain.
         deadline: seconds that an operation may live; 0 or None: no limit.
         stall: seconds without a byte after which a transfer fails; 0: never; None: 30.
         enable_progress_thread: there always is one, and it sleeps when idle.
         """
         if namespace is not None and not isinstance(namespace, str):
             raise TypeError("Argument `namespace` must be `str` or `None`.")
+        setting: int = bool(interop)
         if interop is None:
             # On by default: this stands in for something with exactly that exposure.
-            interop = os.environ.get("ROPEWAY_INTEROP") != "0"
-        super().__init__(worker_id, {"interop": interop, "deadline": deadline, "stall": stall})
+            # Where there is no UCX it works without, unless the environment asks for it.
+            asked = os.environ.get("ROPEWAY_INTEROP")
+            setting = _IF_THERE_IS_A_UCX if asked is None else asked != "0"
+        super().__init__(worker_id, {"interop": setting, "deadline": deadline, "stall": stall})
         self._namespace = "dynamo" if namespace is None else namespace
         self._runtime = runtime
 
