@@ -224,9 +224,10 @@ ROPEWAY_API void ropeway_connector_options_init(ropeway_connector_options_t *opt
 /* Creates a connector and starts its progress thread. options: NULL for the defaults; copied.
  * Environment variables UCX_* override the library's own UCX settings.
  * Errors: ERR_INVALID_ARGUMENT, ERR_NO_MEMORY, ERR_TRANSPORT (UCX can't start: the sentence says
- * which setting or transport), ERR_UNSUPPORTED (the loaded UCX is older than 1.22), ERR_SYSTEM
- * (among others, of a stream: the port can't be had), ERR_FORKED (the parent had a connector when
- * this process was forked: UCX does not work here). */
+ * which setting or transport), ERR_UNSUPPORTED (it needs UCX, and none of 1.22 or later can be
+ * loaded: the sentence says what was found, and what to install), ERR_SYSTEM (among others, of a
+ * stream: the port can't be had), ERR_FORKED (the parent had a connector when this process was
+ * forked: UCX does not work here). */
 ROPEWAY_API ropeway_error_t ropeway_connector_create(const ropeway_connector_options_t *options,
                                                      ropeway_connector_t **connector);
 
@@ -404,7 +405,8 @@ ROPEWAY_API void ropeway_operation_options_init(ropeway_operation_options_t *opt
  * (writable, read) may not overlap. options: NULL for the defaults.
  * Errors: ERR_INVALID_ARGUMENT (also: they overlap), ERR_EMPTY_LIST, ERR_NULL_POINTER,
  * ERR_TOO_LARGE, ERR_DEVICE, ERR_LIMIT (descriptors, pieces or operations), ERR_UNSUPPORTED
- * (integrity on, or groups of, device memory), ERR_NO_MEMORY. */
+ * (integrity on, or groups of, device memory; interop is 1, and no UCX can be loaded),
+ * ERR_NO_MEMORY. */
 ROPEWAY_API ropeway_error_t ropeway_create_readable(ropeway_connector_t *connector,
                                                     const ropeway_descriptor_t *descriptors,
                                                     size_t count,
