@@ -46,7 +46,8 @@ SETTINGS = {
 # kinds of colour blindness; relatives have similar ones, and never the same marker. Limits are grey.
 LOOKS = {
     "ropeway": ("#0072b2", "o"),
-    "ropeway-no-queue": ("#56b4e9", "s"),
+    "ropeway-ucx": ("#56b4e9", "s"),
+    "ropeway-no-queue": ("#56b4e9", "s"),  # of results kept from before streams
     "ropeway-python": ("#56b4e9", "^"),
     "nixl": ("#d55e00", "o"),
     "nixl-prepared": ("#e69f00", "s"),

@@ -184,22 +184,17 @@ typedef void (*ropeway_log_fn)(void *arg, ropeway_log_level_t level, const char 
     NUMBER(uint32_t, max_peers, 4096, 1, UINT32_MAX,                                               \
            "connections at a time; idle ones are closed first")                                    \
     TEXT(const char *, transports, NULL, 0, SIZE_MAX,                                              \
-         "as UCX_TLS, e.g. tcp,self; or of stream, local and pull; NULL: UCX_TLS, or all; see "    \
-         "ropeway(7) for these, and for queues in shared memory")                                  \
+         "of stream, local and pull, or as UCX_TLS, e.g. rc,self or all; NULL: these three, and "  \
+         "UCX for memory of devices and RDMA networks; see ropeway(7)")                            \
     TEXT(const char *, net_devices, NULL, 0, SIZE_MAX,                                             \
-         "as UCX_NET_DEVICES, e.g. eth0; NULL: that, or all")                                      \
+         "network interfaces and RDMA devices, as UCX_NET_DEVICES, e.g. eth0,mlx5_0:1; NULL: all") \
     NUMBER(uint32_t, interop, 0, 0, 2,                                                             \
            "1: stock NIXL peers may use what this connector offers: its metadata carries "         \
            "addresses and UCX remote keys, and any UCX peer that reaches the worker over TCP or "  \
            "shared memory can then read and write this process (see SECURITY.md); 2: the same "    \
            "if there is a UCX, else a warning in the log; 0: Ropeway peers only. Operations "      \
            "begun here on a stock peer's metadata work either way")                                \
-    NUMBER(uint32_t, max_queues, 16, 0, 4096,                                                      \
-           "peers on this host that get a queue in shared memory of their own; 0: none. Each "     \
-           "takes about 6 MB on either side")                                                      \
-    NUMBER(uint32_t, queue_after, 8, 1, UINT32_MAX,                                                \
-           "operations begun on a peer and completed before it is asked for a queue")              \
-    /* Of the transport "stream" alone: TCP with TLS 1.3 by Ropeway itself, for host memory. */    \
+    /* Of streams: TCP with TLS 1.3, and Unix sockets. */                                          \
     TEXT(const char *, encryption, NULL, 0, SIZE_MAX,                                              \
          "auto: except between loopback addresses; off; required. Of two sides the stricter one "  \
          "counts. NULL: auto")                                                                     \
@@ -276,7 +271,6 @@ ROPEWAY_API size_t ropeway_connector_drain(ropeway_connector_t *connector,
     COUNTER(messages_dropped, "messages", "late or malformed messages of peers")                   \
     COUNTER(wakeups, "times", "times that the progress thread woke from sleep")                    \
     GAUGE(memory_registered, "bytes", "memory registered ahead of operations")                     \
-    GAUGE(queues, "queues", "peers with a queue in shared memory")                                 \
     COUNTER(bytes_fetched, "bytes", "payload fetched from the memory of peers on this host")
 
 typedef struct ropeway_stats {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The benchmark's worker for Ropeway, on its public API. An offer is the list of metadata texts.
- * Variants: none, over "shm" whatever the library chooses on one host; "no-queue", the same without
- * a queue in shared memory.
+ * Variants: none, whatever the library chooses; "ucx", the same by UCX (TCP and CMA).
  */
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -30,11 +30,13 @@ static void check(ropeway_error_t error, const char *step) {
 }
 
 static void open_connector(const struct bench_options *given, json_t *ready) {
+    bool shm = strcmp(given->transport, "shm") == 0;
+
     ropeway_connector_options_init(&options, sizeof options);
-    if (strcmp(given->transport, "shm") != 0) {
-        options.transports = "tcp,self";
-    } else if (given->variant != NULL && strcmp(given->variant, "no-queue") == 0) {
-        options.max_queues = 0;
+    if (given->variant != NULL && strcmp(given->variant, "ucx") == 0) {
+        options.transports = shm ? "tcp,cma,self" : "tcp,self";
+    } else if (!shm) {
+        options.transports = "stream";
     }
     options.net_devices = given->device;
     check(ropeway_connector_create(&options, &connector), "connector");

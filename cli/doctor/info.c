@@ -16,8 +16,9 @@ static const char help[] =
     "Usage: ropeway info [OPTION]...\n"
     "Show versions, transports and devices, and what a transfer would use.\n"
     "\n"
-    "  --transports LIST   as UCX_TLS, such as tcp,self (default: UCX_TLS, else all)\n"
-    "  --net-devices LIST  as UCX_NET_DEVICES, such as eth0 (default: that, else all)\n"
+    "  --transports LIST   what connectors with this option would use of UCX, such as rc,self\n"
+    "                      (default: streams, and UCX where it is needed)\n"
+    "  --net-devices LIST  interfaces and RDMA devices, such as eth0,mlx5_0:1 (default: all)\n"
     "  --json              print one JSON object\n"
     "  -h, --help          show this text\n"
     "\n"
@@ -31,22 +32,24 @@ struct choice {
     json_t *tcp;      /* devices */
     json_t *hardware; /* InfiniBand devices of the kernel */
     bool ucx;         /* there is one */
+    bool by_ucx;      /* and the transports are its own */
     bool ucx_cuda, driver;
 };
 
-static void choose(const json_t *facts, struct choice *choice) {
+static void choose(const json_t *facts, const char *transports, struct choice *choice) {
     cli_facts_list(facts, cli_facts_memory, choice->memory, sizeof choice->memory);
     cli_facts_list(facts, cli_facts_zero_copy, choice->zero_copy, sizeof choice->zero_copy);
     cli_facts_list(facts, cli_facts_infiniband, choice->infiniband, sizeof choice->infiniband);
     choice->tcp = cli_facts_devices(facts, "tcp");
     choice->hardware = cli_facts_infiniband_hardware();
     choice->ucx = cli_facts_have_ucx(facts);
+    choice->by_ucx = choice->ucx && transports != NULL;
     choice->ucx_cuda = cli_facts_ucx_has_cuda(facts);
     choice->driver = cli_facts_have_cuda_driver();
 }
 
 static void text_same_host(const struct choice *choice, char *text, size_t size) {
-    if (!choice->ucx) {
+    if (!choice->by_ucx) {
         snprintf(text, size, "a Unix socket, and large transfers from memory to memory");
     } else if (json_array_size(choice->tcp) > 0) {
         snprintf(text, size,
@@ -67,10 +70,11 @@ static void text_same_host(const struct choice *choice, char *text, size_t size)
 static void text_network(const struct choice *choice, char *text, size_t size) {
     char devices[LIST_SIZE];
     cli_facts_join(choice->tcp, devices, sizeof devices);
-    if (!choice->ucx) {
-        snprintf(text, size, "TCP by Ropeway itself");
-    } else if (choice->infiniband[0] != '\0') {
-        snprintf(text, size, "InfiniBand or RoCE (%s)", choice->infiniband);
+    if (choice->infiniband[0] != '\0') {
+        snprintf(text, size, "InfiniBand or RoCE (%s)%s", choice->infiniband,
+                 choice->by_ucx ? "" : ", else TCP by Ropeway itself, with TLS");
+    } else if (!choice->by_ucx) {
+        snprintf(text, size, "TCP by Ropeway itself, with TLS");
     } else if (json_array_size(choice->tcp) > 0) {
         snprintf(text, size, "TCP over %s", devices);
     } else {
@@ -164,7 +168,7 @@ static int show(const char *transports, const char *net_devices, bool json) {
     if (facts == NULL) {
         return cli_fail("%s", ropeway_last_error());
     }
-    choose(facts, &choice);
+    choose(facts, transports, &choice);
     if (json) {
         print_json(facts, &choice);
     } else {

@@ -29,7 +29,7 @@ static double move(struct cli_perf_session *session, ropeway_operation_kind_t ki
 }
 
 static void move_both_ways(struct cli_doctor *doctor, struct cli_perf_session *session,
-                           const char *name, bool shared_memory) {
+                           const char *name, bool on_this_host) {
     char path[256] = "";
     double read = move(session, ROPEWAY_OPERATION_READ, path, sizeof path);
     double write = read > 0 ? move(session, ROPEWAY_OPERATION_WRITE, NULL, 0) : -1;
@@ -38,8 +38,7 @@ static void move_both_ways(struct cli_doctor *doctor, struct cli_perf_session *s
             doctor, name,
             "see the checks above, and 'ropeway info' for the transports that are there", "%s",
             session->error);
-    } else if (shared_memory && strstr(path, "cma") == NULL && strstr(path, "xpmem") == NULL &&
-               strstr(path, "knem") == NULL) {
+    } else if (on_this_host && strstr(path, "pull") == NULL) {
         cli_doctor_warn(doctor, name, "see the check of the memory of other processes",
                         "read at %.0f MB/s, write at %.0f MB/s, but with a copy on each side (%s)",
                         read / 1e6, write / 1e6, path);
@@ -53,15 +52,14 @@ void cli_doctor_check_transfer(struct cli_doctor *doctor, const char *server,
                                const char *transports) {
     struct cli_perf_session session;
     char name[64];
-    snprintf(name, sizeof name, "transfer over %s",
-             strcmp(transports, "any") != 0      ? transports
-             : cli_facts_have_ucx(doctor->facts) ? "what UCX chooses"
-                                                 : "Ropeway's own links");
+    bool any = strcmp(transports, "any") == 0;
+    snprintf(name, sizeof name, "transfer%s%s", any ? " on this host" : " over ",
+             any ? "" : transports);
     if (!cli_perf_session_open(&session, server, transports, ROPEWAY_INHERIT)) {
         cli_doctor_fail(doctor, name, "'ropeway info' shows the transports that are there", "%s",
                         session.error);
     } else {
-        move_both_ways(doctor, &session, name, strcmp(transports, "shm") == 0);
+        move_both_ways(doctor, &session, name, any);
     }
     cli_perf_session_close(&session);
 }

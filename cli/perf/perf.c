@@ -41,10 +41,9 @@ static const char help[] =
     "  --listen ADDR:PORT  where the server listens (default 127.0.0.1:0; port 0 picks one)\n"
     "  --connect HOST:PORT the server to measure with\n"
     "\n"
-    "  --transports LIST   of shm (on one host: messages by TCP, then through a queue in shared\n"
-    "                      memory; large transfers from memory to memory by CMA), tcp, any,\n"
-    "                      stream, local, local+pull, or UCX's names joined by + (default:\n"
-    "                      shm,tcp with --local, else any); each is measured on its own\n"
+    "  --transports LIST   of any (what connectors use by themselves), stream, local, local+pull,\n"
+    "                      or UCX's names joined by +, as tcp, rc or tcp+cma (default: any,stream\n"
+    "                      with --local, else any); each is measured on its own\n"
     "  --size LIST         bytes of an operation, as 4096, 64K or 64M, up to 1G\n"
     "                      (default 4K,64K,1M,64M)\n"
     "  --kind KIND         read, write or both (default both)\n"
@@ -114,8 +113,8 @@ static int parse_transports(struct options *options, char *list) {
     for (char *each = strtok_r(list, ",", &rest); each != NULL; each = strtok_r(NULL, ",", &rest)) {
         if (count == MAX_LIST || strlen(each) > 64 || strspn(each, allowed) != strlen(each)) {
             return cli_usage("perf",
-                             "--transports takes up to %d names like shm, tcp or "
-                             "rc_mlx5+sm, not '%s'",
+                             "--transports takes up to %d names like any, stream or "
+                             "rc_mlx5+self, not '%s'",
                              MAX_LIST, each);
         }
         options->transports[count++] = each;
@@ -194,7 +193,7 @@ static int parse_one(struct options *options, int option) {
 }
 
 static int check(struct options *options, int argc, char **argv) {
-    static char any[] = "any", shm[] = "shm", tcp[] = "tcp";
+    static char any[] = "any", stream[] = "stream";
     if (optind < argc && options->connect == NULL) {
         options->connect = argv[optind++];
     }
@@ -208,8 +207,8 @@ static int check(struct options *options, int argc, char **argv) {
         return cli_usage("perf", "--listen goes with --server alone");
     }
     if (options->transports[0] == NULL) {
-        options->transports[0] = options->local ? shm : any;
-        options->transports[1] = options->local ? tcp : NULL;
+        options->transports[0] = any;
+        options->transports[1] = options->local ? stream : NULL;
     }
     return CLI_GO_ON;
 }

@@ -99,8 +99,8 @@ struct cli_perf_usage {
 void cli_perf_usage_of_idling(ropeway_connector_t *connector, double seconds,
                               struct cli_perf_usage *usage);
 
-/* A "transports" value from the command line as UCX's list: "shm" and "queue" stand for
- * what the help text says, "any" is NULL, a "+" is a comma. Returns text or a copy in buffer. */
+/* A "transports" value from the command line as the connector's option: "any" is NULL, a "+" is a
+ * comma. Returns text or a copy in buffer. */
 const char *cli_perf_transports(const char *name, char *buffer, size_t size);
 
 /* ---- server.c and child.c ------------------------------------------------------- */

@@ -19,9 +19,6 @@ const char *cli_perf_transports(const char *name, char *buffer, size_t size) {
     if (strcmp(name, "any") == 0) {
         return NULL;
     }
-    if (strcmp(name, "shm") == 0) {
-        name = "tcp,sm,self";
-    }
     snprintf(buffer, size, "%s", name);
     for (char *each = buffer; *each != '\0'; each++) {
         *each = *each == '+' ? ',' : *each;

@@ -60,15 +60,13 @@ struct rw_carrier;
 
 /* A kind of link. Those that take a carrier are given the connector's own of this kind. */
 typedef struct rw_link_kind {
-    const char *name; /* "ucx", "queue", "stream", "memory" */
+    const char *name; /* "ucx", "stream", "memory" */
     size_t pieces;    /* in one flight; at most RW_FLIGHT_PIECES */
     size_t frame_max; /* bytes of a bulk frame's payload; 0: any number */
     size_t word_max;  /* bytes of another frame's payload; 0: any number */
-    bool is_private;  /* frames name their link: nobody else can send through it */
-    bool knows_peer;  /* private, and each side knows whom it reaches: requests need no hello */
+    bool is_private;  /* frames name their link */
     bool pushes;      /* bytes go in frames: none are lent, unless a link says so (lends) */
     bool host_only;   /* it moves host memory alone */
-    bool is_quick;    /* see rw_situation_t in operation/decide.h */
 
     /* Makes carrier->state: ready for peers to come, or, if it dials only, to connect. Called once,
      * before everything else. Errors are those of a connector's creation. */
@@ -97,11 +95,6 @@ typedef struct rw_link_kind {
     void (*close)(rw_link_t *link, rw_close_t how);
     /* Fills in link->path, if it is open. */
     void (*path)(rw_link_t *link);
-    /* An operation that was begun here has completed over the link. NULL: nothing. */
-    void (*used)(rw_link_t *link);
-    /* Takes in what the peer has sent by its other links, before its end counts. NULL: it has none.
-     */
-    void (*drain)(rw_link_t *link);
     /* At the end of a connector. flush: what was sent is in the peers' hands, or due has come;
      * settle: every link has closed, those that have not when due comes by force. Both may poll. */
     void (*flush)(struct rw_carrier *carrier, uint64_t due);
@@ -122,7 +115,6 @@ struct rw_link {
         RW_GUARDED;             /* operations that use it, and 1 of the kind until it is closed */
     bool is_local RW_GUARDED;   /* the other side is a process of our user on this host, for sure */
     bool lends RW_GUARDED;      /* the other side can fetch bytes: any number in one flight */
-    size_t flights RW_GUARDED;  /* that it has taken, where the kind counts them */
     size_t refusals RW_GUARDED; /* on their way; the protocol counts them */
     char path[128] RW_GUARDED;  /* see rw_link_path() */
 };
@@ -154,7 +146,6 @@ typedef struct rw_carrier {
 struct rw_links {
     rw_carrier_t first, second;
     const rw_link_user_t *user; /* written once, by the protocol */
-    struct rw_queues *queues;   /* link/queue.h; NULL: none */
     bool has_cuda RW_GUARDED;   /* one of them moves CUDA memory */
     rw_node_t spare_flights RW_GUARDED;
     size_t spare_count RW_GUARDED;

@@ -48,11 +48,9 @@ void rw_peer_drop(rw_peer_t *peer) {
 static void detach(rw_peer_t *peer) RW_LOCKED {
     rw_assert(!peer->failed);
     peer->failed = true;
-    peer->quick = NULL;
     rw_watch_stop(peer);
     rw_table_remove(&peer->connector->peers->table, &peer->node);
     rw_list_remove(&peer->node_used);
-    rw_list_remove(&peer->asker.node);
     peer->connector->stats.peers--;
 }
 
@@ -81,12 +79,6 @@ void rw_peer_fail(rw_peer_t *peer, rw_close_t how, ropeway_error_t cause, const 
         peer->link->kind->close(peer->link, how);
     }
     rw_peer_drop(peer);
-}
-
-void rw_peer_drain(rw_peer_t *peer) {
-    if (peer->link != NULL && peer->link->kind->drain != NULL) {
-        peer->link->kind->drain(peer->link);
-    }
 }
 
 void rw_peer_leave(rw_peer_t *peer, rw_close_t how, ropeway_error_t cause, const char *why) {
@@ -153,7 +145,6 @@ static rw_peer_t *make(ropeway_connector_t *connector) RW_LOCKED {
     rw_random(peer->token, sizeof peer->token);
     rw_list_init(&peer->users);
     rw_list_init(&peer->node_used);
-    rw_list_init(&peer->asker.node);
     return peer;
 }
 

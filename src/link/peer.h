@@ -24,15 +24,6 @@ typedef struct rw_peer_user {
     void (*on_down)(struct rw_peer_user *user, ropeway_error_t cause, const char *why);
 } rw_peer_user_t;
 
-/* What queue_talk.c knows of a peer. */
-typedef struct rw_asker {
-    rw_node_t node;         /* in the list of those to be asked for a queue */
-    struct rw_queue *queue; /* the one that peer->quick is, or will be; or NULL */
-    uint32_t completed;     /* operations begun here without a queue, since we asked */
-    unsigned put_off;       /* how often the time until the next ask was doubled */
-    bool refused;           /* there will be no queue */
-} rw_asker_t;
-
 typedef struct rw_peer {
     /* Written once. */
     rw_table_node_t node; /* node.id: the id of the other connector's hello; accepted: random */
@@ -44,13 +35,11 @@ typedef struct rw_peer {
 
     rw_node_t node_used RW_GUARDED; /* in peers->used */
     rw_node_t users RW_GUARDED;
-    rw_link_t *link RW_GUARDED;  /* NULL once it has closed */
-    rw_link_t *quick RW_GUARDED; /* a faster one for host memory, if there is one that works */
+    rw_link_t *link RW_GUARDED; /* NULL once it has closed */
     unsigned references RW_GUARDED;
-    rw_watcher_t process RW_GUARDED; /* on this host; fd -1: unknown */
-    pid_t pid RW_GUARDED;            /* the same, by number; 0: not on this host, or this one */
-    bool heard RW_GUARDED;           /* it has sent us something */
-    bool failed RW_GUARDED;          /* new operations need a fresh peer */
+    rw_watcher_t process RW_GUARDED;             /* on this host; fd -1: unknown */
+    bool heard RW_GUARDED;                       /* it has sent us something */
+    bool failed RW_GUARDED;                      /* new operations need a fresh peer */
     uint8_t their_token[RW_ID_BYTES] RW_GUARDED; /* what it calls the connection; zeroes: unknown */
     uint64_t last_heard RW_GUARDED;              /* when, or when the connection was made */
     void *keys RW_GUARDED;                       /* of its memory, for a mover; see free_keys */
@@ -59,7 +48,6 @@ typedef struct rw_peer {
     uint8_t *other RW_GUARDED;
     size_t other_length RW_GUARDED;
     bool other_known RW_GUARDED;
-    rw_asker_t asker RW_GUARDED;
 } rw_peer_t;
 
 /* A connector's peers. */
@@ -91,8 +79,6 @@ void rw_peer_touch(rw_peer_t *peer) RW_LOCKED;
 /* The connection is of no more use: its users learn the cause, and its link closes. */
 void rw_peer_fail(rw_peer_t *peer, rw_close_t how, ropeway_error_t cause, const char *format, ...)
     __attribute__((format(printf, 4, 5))) RW_LOCKED;
-/* What the peer has sent so far comes before what is said of its end. */
-void rw_peer_drain(rw_peer_t *peer) RW_LOCKED;
 /* Gives up on a peer that may be alive: tells it, so that it drops the connection too, and fails
  * it. On one that has failed: RW_CLOSE_NOW hurries. */
 void rw_peer_leave(rw_peer_t *peer, rw_close_t how, ropeway_error_t cause,

@@ -14,8 +14,6 @@
 
 #define LINGER 100000u   /* nanoseconds; the parked thread looks as often at a driver at work */
 #define ARM_TRIES 8      /* how often a posting thread polls before it gives up and wakes */
-#define WHOLE_STEP 8     /* of so many steps one is whole, when there are quick pollers */
-#define STEP_LATE 20000u /* nanoseconds; the next one is whole after so long in any case */
 #define LOOK_AGAIN_MS 5u /* how often to look at what can't be armed */
 #define EVENT_STEP 256   /* so often threads that poll look at descriptors */
 
@@ -29,11 +27,7 @@ void rw_poller_add(ropeway_connector_t *connector, rw_poller_t *poller) {
     rw_node_t *pollers = &connector->progress->pollers;
 
     rw_assert(poller->poll != NULL);
-    if (poller->quick) {
-        rw_list_append(pollers->next, &poller->node); /* in front of the first */
-    } else {
-        rw_list_append(pollers, &poller->node);
-    }
+    rw_list_append(pollers, &poller->node);
     rw_progress_wake(connector); /* it must arm this one, too */
 }
 
@@ -41,42 +35,16 @@ void rw_poller_remove(rw_poller_t *poller) {
     rw_list_remove(&poller->node);
 }
 
-void rw_poller_call(ropeway_connector_t *connector, rw_poller_t *poller) {
-    rw_assert(poller->apart);
-    poller->pending = true;
-    rw_progress_wake(connector);
-}
-
-static bool has_quick(const struct rw_progress *progress) RW_LOCKED {
-    return !rw_list_is_empty(&progress->pollers) &&
-           RW_CONTAINER(progress->pollers.next, rw_poller_t, node)->quick;
-}
-
 /* A poller may add others, and remove others than its own successor. */
-static bool poll_all(struct rw_progress *progress, bool only_quick) RW_LOCKED {
+static bool poll_all(struct rw_progress *progress) RW_LOCKED {
     bool any = false;
 
     for (rw_node_t *node = progress->pollers.next; node != &progress->pollers; node = node->next) {
         rw_poller_t *poller = RW_CONTAINER(node, rw_poller_t, node);
 
-        if (only_quick && !poller->quick) {
-            break;
-        }
-        any |= !poller->apart && poller->poll(poller);
+        any |= poller->poll(poller);
     }
     return any;
-}
-
-/* What only the progress thread does. */
-static void poll_apart(struct rw_progress *progress) RW_LOCKED {
-    for (rw_node_t *node = progress->pollers.next; node != &progress->pollers; node = node->next) {
-        rw_poller_t *poller = RW_CONTAINER(node, rw_poller_t, node);
-
-        if (poller->apart && poller->pending) {
-            poller->pending = false;
-            poller->poll(poller);
-        }
-    }
 }
 
 /* false: there is something to do first. */
@@ -86,7 +54,7 @@ static bool arm_all(struct rw_progress *progress) RW_LOCKED {
         rw_poller_t *poller = RW_CONTAINER(node, rw_poller_t, node);
         rw_rest_t rest = poller->arm != NULL ? poller->arm(poller) : RW_ARMED;
 
-        if (rest == RW_BUSY || (poller->apart && poller->pending)) {
+        if (rest == RW_BUSY) {
             return false;
         }
         progress->look_again |= rest == RW_LOOK_AGAIN;
@@ -114,11 +82,8 @@ static bool run_timers(ropeway_connector_t *connector) RW_LOCKED {
 
 bool rw_progress_step(ropeway_connector_t *connector) {
     struct rw_progress *progress = connector->progress;
-    bool any = poll_all(progress, false);
+    bool any = poll_all(progress);
 
-    if (has_quick(progress)) {
-        progress->last_step = rw_now();
-    }
     any |= run_timers(connector);
     if (++progress->steps % EVENT_STEP == 0 && !progress->looking) {
         progress->looking = true; /* what an event calls may step */
@@ -127,17 +92,6 @@ bool rw_progress_step(ropeway_connector_t *connector) {
     }
     connector->links->user->on_room(connector);
     return any;
-}
-
-/* A step without what quick pollers make dispensable for a while. */
-static bool short_step(ropeway_connector_t *connector) RW_LOCKED {
-    struct rw_progress *progress = connector->progress;
-
-    if (!has_quick(progress) || ++progress->turns % WHOLE_STEP == 0 ||
-        rw_now() - progress->last_step > STEP_LATE) {
-        return rw_progress_step(connector);
-    }
-    return poll_all(progress, true);
 }
 
 /* ---- sleeping and waking ---- */
@@ -237,16 +191,12 @@ static void *run(void *argument) {
 
     rw_lock(&connector->lock);
     while (!progress->stopping) {
-        poll_apart(progress);
         if (progress->drivers > 0) {
             park(connector);
-        } else if (short_step(connector)) {
+        } else if (rw_progress_step(connector)) {
             active = rw_now();
         } else if (rw_now() - active >= spin_time(connector)) {
-            /* The last turns may have been short ones. */
-            if (!rw_progress_step(connector)) {
-                sleep_armed(connector);
-            }
+            sleep_armed(connector);
             active = rw_now();
         } else {
             rw_lock_pause(&connector->lock);
@@ -266,7 +216,7 @@ static void drive(ropeway_connector_t *connector, const rw_wait_t *wait, uint64_
 
     progress->drivers++;
     while (!wait->is_over(wait->arg) && now < due && now - active < spin_time(connector)) {
-        if (short_step(connector)) {
+        if (rw_progress_step(connector)) {
             active = now;
             rw_lock_yield(&connector->lock);
         } else {

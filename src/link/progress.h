@@ -37,26 +37,21 @@ typedef struct rw_poller {
     bool (*poll)(struct rw_poller *poller);
     /* Before the progress thread sleeps. NULL: always armed. */
     rw_rest_t (*arm)(struct rw_poller *poller);
-    bool quick; /* asking it costs much less than asking the others: it is asked more often */
-    bool apart; /* it sets up connections: only the progress thread polls it, when pending */
-    bool pending;
 } rw_poller_t;
 
 struct rw_progress {
     pthread_t thread;   /* written once */
     rw_watcher_t waker; /* wakes the thread */
     pthread_cond_t unpark;
-    rw_node_t pollers RW_GUARDED;    /* quick ones first */
-    bool stopping RW_GUARDED;        /* the thread shall end */
-    bool sleeping RW_GUARDED;        /* it waits for descriptors, everything is armed */
-    bool parked RW_GUARDED;          /* it leaves the driving to waiters */
-    bool unparking RW_GUARDED;       /* it shall not stay parked */
-    bool look_again RW_GUARDED;      /* something could not be armed */
-    unsigned drivers RW_GUARDED;     /* waiters that poll */
-    unsigned turns RW_GUARDED;       /* of polling, most of which need not be whole steps */
-    unsigned steps RW_GUARDED;       /* whole ones */
+    rw_node_t pollers RW_GUARDED;
+    bool stopping RW_GUARDED;    /* the thread shall end */
+    bool sleeping RW_GUARDED;    /* it waits for descriptors, everything is armed */
+    bool parked RW_GUARDED;      /* it leaves the driving to waiters */
+    bool unparking RW_GUARDED;   /* it shall not stay parked */
+    bool look_again RW_GUARDED;  /* something could not be armed */
+    unsigned drivers RW_GUARDED; /* waiters that poll */
+    unsigned steps RW_GUARDED;
     bool looking RW_GUARDED;         /* at descriptors */
-    uint64_t last_step RW_GUARDED;   /* when the last whole one was, if there is a quick poller */
     uint64_t last_driven RW_GUARDED; /* when a driver polled last */
     uint64_t sleep_until RW_GUARDED;
 };
@@ -74,9 +69,6 @@ void rw_progress_free(ropeway_connector_t *connector);
 void rw_poller_add(ropeway_connector_t *connector, rw_poller_t *poller) RW_LOCKED;
 /* Not from within its poll(). */
 void rw_poller_remove(rw_poller_t *poller) RW_LOCKED;
-/* Lets the progress thread poll this one, which is apart. */
-void rw_poller_call(ropeway_connector_t *connector, rw_poller_t *poller) RW_LOCKED;
-
 /* Polls everything and runs the timers, once. Returns whether anything happened. */
 bool rw_progress_step(ropeway_connector_t *connector) RW_LOCKED;
 /* To be called after posting, before the lock is released: makes sure that somebody goes on. */

@@ -27,8 +27,8 @@ ropeway_error_t rw_ways_read(const char *text, rw_ways_t *ways);
 /* Reads the option listen; text: NULL: any port. Errors: ERR_INVALID_ARGUMENT. */
 ropeway_error_t rw_places_read_listen(const char *text, rw_listen_wish_t *wish);
 /* Fills in address->places, without ports: where to listen, by the wish, or else at the interfaces
- * that devices names, which may be RDMA devices; NULL: all. *everywhere: at the unspecified address instead, which stands for
- * these. Errors: ERR_INVALID_ARGUMENT, ERR_SYSTEM. */
+ * that devices names, which may be RDMA devices; NULL: all. *everywhere: at the unspecified address
+ * instead, which stands for these. Errors: ERR_INVALID_ARGUMENT, ERR_SYSTEM. */
 ropeway_error_t rw_places_choose(const rw_listen_wish_t *wish, const char *devices,
                                  rw_stream_address_t *address, bool *everywhere);
 /* Reads the option advertise into address->places; port: of those that name none. Errors:

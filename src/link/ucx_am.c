@@ -12,18 +12,7 @@ enum { AM_HOST = 1, AM_DEVICE = 2 };
 
 /* ---- out ---- */
 
-static void count(rw_flight_t *flight, rw_link_t *link) RW_LOCKED {
-    flight->link = link;
-    if (link != NULL) {
-        link->flights++;
-    }
-}
-
 static void return_flight(rw_flight_t *flight, ucs_status_t status) RW_LOCKED {
-    if (flight->link != NULL) {
-        flight->link->flights--;
-        flight->link = NULL;
-    }
     flight->done(flight, status == UCS_OK ? ROPEWAY_OK : ROPEWAY_ERR_PEER_LOST,
                  rw_ucx_reason(status));
 }
@@ -33,7 +22,7 @@ static void on_am_sent(void *request, ucs_status_t status, void *argument) RW_UN
     return_flight(argument, status);
 }
 
-ropeway_error_t rw_am_send(rw_link_t *link, ucp_ep_h endpoint, rw_flight_t *flight) {
+ropeway_error_t rw_am_send(ucp_ep_h endpoint, rw_flight_t *flight) {
     ucp_request_param_t param = {
         .op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA |
                         UCP_OP_ATTR_FIELD_FLAGS | UCP_OP_ATTR_FIELD_MEMORY_TYPE,
@@ -49,15 +38,10 @@ ropeway_error_t rw_am_send(rw_link_t *link, ucp_ep_h endpoint, rw_flight_t *flig
         param.op_attr_mask |= UCP_OP_ATTR_FIELD_MEMH;
         param.memh = flight->registration;
     }
-    count(flight, link);
     request =
         ucp_am_send_nbx(endpoint, flight->to_device ? AM_DEVICE : AM_HOST, flight->header,
                         flight->header_length, flight->pieces[0].iov_base, flight->length, &param);
     if (UCS_PTR_IS_ERR(request)) {
-        if (link != NULL) {
-            link->flights--;
-        }
-        flight->link = NULL;
         return rw_fail(ROPEWAY_ERR_TRANSPORT, "UCX can't send: %s",
                        ucs_status_string(UCS_PTR_STATUS(request)));
     }
@@ -92,7 +76,6 @@ static void place_bytes(const rw_am_receiver_t *receiver, void *data,
         param.op_attr_mask |= UCP_OP_ATTR_FIELD_MEMH;
         param.memh = flight->registration;
     }
-    count(flight, receiver->link);
     request = ucp_am_recv_data_nbx(receiver->worker, data, flight->pieces[0].iov_base,
                                    flight->length, &param);
     if (!UCS_PTR_IS_PTR(request)) {
@@ -105,8 +88,7 @@ static ucs_status_t on_message(void *argument, const void *header, size_t header
     rw_am_receiver_t *receiver = argument;
     ropeway_connector_t *connector = receiver->connector;
     bool lent = (param->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) != 0;
-    rw_frame_t frame = {.link = receiver->link,
-                        .kind = receiver->kind,
+    rw_frame_t frame = {.kind = receiver->kind,
                         .header = header,
                         .header_length = header_length,
                         .payload = lent ? NULL : data,
@@ -117,8 +99,7 @@ static ucs_status_t on_message(void *argument, const void *header, size_t header
                                      ? param->reply_ep
                                      : NULL};
 
-    if ((receiver->is_open != NULL && !receiver->is_open(receiver)) ||
-        connector->links->user->on_frame(connector, &frame) == RW_FRAME_TAKEN) {
+    if (connector->links->user->on_frame(connector, &frame) == RW_FRAME_TAKEN) {
         return UCS_OK;
     }
     place_bytes(receiver, data, frame.place);

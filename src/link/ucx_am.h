@@ -10,17 +10,14 @@
 /* Whose messages a worker takes. */
 typedef struct rw_am_receiver {
     ropeway_connector_t *connector;
-    const rw_link_kind_t *kind; /* frames come by it, where link is NULL */
+    const rw_link_kind_t *kind; /* frames come by it */
     ucp_worker_h worker;
-    rw_link_t *link; /* all of them come through this one; NULL: anybody's */
-    /* Whether to take a message now; else it is dropped. NULL: always. */
-    bool (*is_open)(struct rw_am_receiver *receiver);
 } rw_am_receiver_t;
 
 /* Errors: ERR_TRANSPORT. */
 ropeway_error_t rw_am_listen(rw_am_receiver_t *receiver);
 
-/* As rw_link_kind_t's send(). link: counts the flight; NULL: nobody does. */
-ropeway_error_t rw_am_send(rw_link_t *link, ucp_ep_h endpoint, rw_flight_t *flight) RW_LOCKED;
+/* As rw_link_kind_t's send(). */
+ropeway_error_t rw_am_send(ucp_ep_h endpoint, rw_flight_t *flight) RW_LOCKED;
 
 #endif

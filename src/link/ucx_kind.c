@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The kind of link that goes by UCX's active messages: a port for all peers, and their queues. */
+/* The kind of link that goes by UCX's active messages: a port for all peers. */
 #include "link/ucx_kind.h"
 
 #include "base/error.h"
-#include "link/queue.h"
 #include "link/ucx_am.h"
 #include "link/ucx_port.h"
 
@@ -12,7 +11,6 @@
 typedef struct rw_ucx {
     rw_ucx_port_t port;
     rw_am_receiver_t receiver;
-    rw_queues_t queues;
 } rw_ucx_t;
 
 static rw_ucx_t *state(const ropeway_connector_t *connector) {
@@ -55,9 +53,7 @@ static ropeway_error_t start(rw_carrier_t *carrier) RW_UNCHECKED {
         return error;
     }
     carrier->state = ucx;
-    connector->links->queues = &ucx->queues;
     connector->links->has_cuda = rw_ucx_has_cuda(ucx->port.context);
-    rw_queues_init(&ucx->queues, connector);
     return ROPEWAY_OK;
 }
 
@@ -75,13 +71,13 @@ static ropeway_error_t send_frame(rw_link_t *link, rw_flight_t *flight) RW_LOCKE
     if (rw_ucx_link(link)->endpoint == NULL) {
         return rw_fail(ROPEWAY_ERR_PEER_LOST, "the connection is closed");
     }
-    return rw_am_send(NULL, rw_ucx_link(link)->endpoint, flight);
+    return rw_am_send(rw_ucx_link(link)->endpoint, flight);
 }
 
 static ropeway_error_t refuse(ropeway_connector_t *connector, void *reply,
                               rw_flight_t *flight) RW_LOCKED {
     (void)connector;
-    return rw_am_send(NULL, reply, flight);
+    return rw_am_send(reply, flight);
 }
 
 /* UCX gives nothing back before its time. */
@@ -93,19 +89,9 @@ static bool came_from(const rw_link_t *link, const void *reply) RW_LOCKED {
     return ((const rw_ucx_link_t *)link)->endpoint == reply;
 }
 
-static void used(rw_link_t *link) RW_LOCKED {
-    rw_talk_count(link->peer);
-}
-
-static void drain(rw_link_t *link) RW_LOCKED {
-    rw_queue_drain(link->peer);
-}
-
-static void flush(rw_carrier_t *carrier, uint64_t due) RW_LOCKED {
-    rw_ucx_t *ucx = carrier->state;
-
-    rw_talk_close(&ucx->queues);
-    rw_queues_flush(&ucx->queues, due);
+/* What was sent leaves while the links close. */
+static void flush(rw_carrier_t *carrier, uint64_t due) {
+    (void)carrier, (void)due;
 }
 
 static void settle(rw_carrier_t *carrier, uint64_t due) RW_LOCKED {
@@ -124,8 +110,6 @@ static void unregister_memory(rw_carrier_t *carrier, void *registration) RW_LOCK
 static void end(rw_carrier_t *carrier) RW_UNCHECKED {
     rw_ucx_t *ucx = carrier->state;
 
-    rw_talk_close(&ucx->queues);
-    rw_queues_free(&ucx->queues);
     rw_ucx_port_close(&ucx->port);
     free(ucx);
 }
@@ -142,8 +126,6 @@ const rw_link_kind_t rw_ucx_kind = {
     .abandon = abandon,
     .close = rw_ucx_link_close,
     .path = rw_ucx_link_path,
-    .used = used,
-    .drain = drain,
     .flush = flush,
     .settle = settle,
     .register_memory = register_memory,

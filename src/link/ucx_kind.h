@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The kind of link that goes by UCX's active messages, with queues in shared memory beside it. */
+/* The kind of link that goes by UCX's active messages. */
 #ifndef RW_LINK_UCX_H
 #define RW_LINK_UCX_H
 

@@ -2,7 +2,6 @@
 /* A link that is a UCX endpoint: made, broken, left and closed. */
 #include "base/assert.h"
 #include "base/error.h"
-#include "link/queue.h"
 #include "link/ucx_port.h"
 
 #include <stdio.h>
@@ -46,7 +45,6 @@ static void close_endpoint(rw_ucx_link_t *link, uint32_t flags) RW_LOCKED {
     ucp_ep_h endpoint = link->endpoint;
 
     rw_assert(endpoint != NULL);
-    rw_queue_close(link->base.peer);
     link->state = RW_UCX_CLOSING;
     link->endpoint = NULL;
     link->port->closing++;
@@ -147,7 +145,6 @@ static void on_error(void *argument, ucp_ep_h endpoint, ucs_status_t status) RW_
 
     (void)endpoint;
     link->reported = true;
-    rw_queue_drain(peer); /* it may have said more before its end */
     if (link->state == RW_UCX_LEAVING) {
         end_leaving(link);
     } else if (peer->heard) {

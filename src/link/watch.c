@@ -82,12 +82,8 @@ ropeway_error_t rw_watch_start(rw_peer_t *peer, const rw_hello_t *hello) {
                        "the process of the peer \"%s\" (PID %u on this host) has ended",
                        hello->name, hello->process);
     }
-    if (peer->process.fd >= 0) {
-        if (rw_events_watch(&connector->events, &peer->process, EPOLLIN)) {
-            peer->pid = (pid_t)hello->process;
-        } else {
-            rw_watch_stop(peer);
-        }
+    if (peer->process.fd >= 0 && !rw_events_watch(&connector->events, &peer->process, EPOLLIN)) {
+        rw_watch_stop(peer);
     }
     return ROPEWAY_OK;
 }

@@ -145,16 +145,15 @@ static void on_bye(ropeway_connector_t *connector, const rw_frame_t *frame,
     if (peer == NULL) {
         return;
     }
-    rw_peer_drain(peer);
     if ((message->flags & RW_FLAG_GONE) != 0 && !peer->accepted) {
         rw_peer_remember_closed(peer);
     }
     rw_peer_fail(peer, RW_CLOSE_LATER, ROPEWAY_ERR_PEER_CLOSED, "it closed the connection");
 }
 
-/* Beside the peer's first link nobody says goodbye; and who was connected to begins nothing. */
+/* Who was connected to begins nothing. */
 static bool may_come(const rw_link_t *link, uint8_t type) RW_LOCKED {
-    return link->kind->knows_peer ? type != RW_BYE : type != RW_REQUEST || link->peer->accepted;
+    return type != RW_REQUEST || link->peer->accepted;
 }
 
 /* Of an operation that is under way. */

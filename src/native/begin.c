@@ -92,18 +92,14 @@ static const rw_carrier_t *introducer(const ropeway_connector_t *connector,
                                       const rw_link_kind_t *kind) RW_LOCKED {
     const rw_carrier_t *carrier = rw_links_carrier(connector, kind);
 
-    if (carrier == NULL || carrier->dials_only) { /* a queue is UCX's */
-        carrier = carrier == NULL ? rw_links_for_devices(connector) : &connector->links->first;
-    }
-    return carrier;
+    return carrier->dials_only ? &connector->links->first : carrier;
 }
 
 /* The request: who we are, what we want, and the bytes of a small write. */
 static ropeway_error_t send_request(ropeway_operation_t *operation) RW_LOCKED {
-    const rw_link_kind_t *kind = operation->link->kind;
-    const rw_carrier_t *carrier = introducer(operation->connector, kind);
+    const rw_carrier_t *carrier = introducer(operation->connector, operation->link->kind);
     rw_message_t message = rw_native_message(operation, RW_REQUEST);
-    size_t hello_length = kind->knows_peer ? 0 : carrier->hello_length;
+    size_t hello_length = carrier->hello_length;
     size_t length = hello_length + RW_ID_BYTES;
     uint8_t *payload = malloc(length + longest_rest(operation));
     ropeway_error_t error;
@@ -124,22 +120,6 @@ static ropeway_error_t send_request(ropeway_operation_t *operation) RW_LOCKED {
     error = rw_native_send(operation->link, &message, payload, length);
     free(payload);
     return error;
-}
-
-/* A quick link is for host memory on both sides. */
-static rw_link_t *choose_link(const ropeway_operation_t *operation, const rw_peer_t *peer,
-                              bool by_host) RW_LOCKED {
-    return by_host && !operation->layout.any_device && peer->quick != NULL ? peer->quick
-                                                                           : peer->link;
-}
-
-static bool is_of_host(const ropeway_metadata_t *metadata) {
-    bool host = true;
-
-    for (size_t i = 0; host && i < metadata->count; i++) {
-        host = metadata->descriptors[i].device.kind == ROPEWAY_DEVICE_HOST;
-    }
-    return host;
 }
 
 /* ---- the second carrier ---- */
@@ -241,7 +221,7 @@ void rw_native_on_way(ropeway_operation_t *operation, const uint8_t *hello, size
     }
     error = switch_peer(operation, &peer);
     if (error == ROPEWAY_OK) {
-        rw_operation_rebind(operation, peer, choose_link(operation, peer, false));
+        rw_operation_rebind(operation, peer, peer->link);
         error = send_request(operation);
     }
     if (error != ROPEWAY_OK) {
@@ -281,7 +261,7 @@ ropeway_error_t rw_native_begin(ropeway_operation_t *operation, const ropeway_me
         return error;
     }
     memcpy(rw_side(operation)->remote, metadata->key_bytes, RW_ID_BYTES);
-    rw_operation_bind(operation, peer, choose_link(operation, peer, is_of_host(metadata)));
+    rw_operation_bind(operation, peer, peer->link);
     error = send_request(operation);
     if (error != ROPEWAY_OK) {
         rw_operation_end(operation, ROPEWAY_STATUS_ERRORED, error, false, "%s",

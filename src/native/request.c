@@ -205,7 +205,6 @@ static ropeway_error_t find_peer(ropeway_connector_t *connector, const uint8_t i
     if (known != NULL && frame->reply != NULL && kind->came_from != NULL &&
         !kind->came_from(known->link, frame->reply) &&
         memcmp(id, rw_links_carrier(connector, kind)->id, RW_ID_BYTES) != 0) {
-        rw_peer_drain(known);
         rw_peer_fail(known, RW_CLOSE_FLUSHED, ROPEWAY_ERR_PEER_LOST,
                      "it has made a new connection");
     }
@@ -336,18 +335,11 @@ void rw_native_on_request(ropeway_connector_t *connector, const rw_frame_t *fram
                          (unsigned long long)grain, RW_GRAIN_LEAST);
         return;
     }
-    if (frame->link != NULL && frame->link->kind->knows_peer) {
-        peer = frame->link->peer;
-        if (sodium_memcmp(peer->their_token, token, RW_ID_BYTES) != 0) {
-            return;
-        }
-    } else {
-        peer = find_sender(connector, frame, message);
-        if (peer == NULL) {
-            return;
-        }
-        memcpy(peer->their_token, token, RW_ID_BYTES);
+    peer = find_sender(connector, frame, message);
+    if (peer == NULL) {
+        return;
     }
+    memcpy(peer->their_token, token, RW_ID_BYTES);
     if ((message->flags & RW_FLAG_ASK) != 0) {
         tell_way(operation, frame, message, peer);
         return;

@@ -61,7 +61,6 @@ static bool load(ropeway_operation_t *operation, rw_flight_t *flight) RW_LOCKED 
                                 .frame_max = lends ? 0 : operation->link->kind->frame_max,
                                 .pushes = operation->link->kind->pushes && !lends,
                                 .remote_device = side->out.remote_device,
-                                .quick = operation->link->kind->is_quick,
                                 .remote_grain = side->out.remote_grain};
     rw_cut_t cut;
     void *data;

@@ -88,16 +88,6 @@ static void count_outcome(const ropeway_operation_t *operation) RW_LOCKED {
     }
 }
 
-/* An operation that was begun here has made use of the link. */
-static void count_use(const ropeway_operation_t *operation) RW_LOCKED {
-    const rw_link_kind_t *kind = operation->link != NULL ? operation->link->kind : NULL;
-
-    if (operation->end_status == ROPEWAY_STATUS_COMPLETE && rw_operation_is_active(operation) &&
-        kind != NULL && kind->used != NULL) {
-        kind->used(operation->link);
-    }
-}
-
 static void announce(ropeway_operation_t *operation) RW_LOCKED {
     struct rw_operations *operations = operation->connector->operations;
     uint64_t one = 1;
@@ -128,7 +118,6 @@ static void retire(ropeway_operation_t *operation) RW_LOCKED {
         rw_recent_add(&operations->ended, operation->node.id, remembered_as(operation));
     }
     count_outcome(operation);
-    count_use(operation);
     rw_memory_unuse(&operation->memories);
     if (operation->conceal != NULL) {
         operation->conceal(operation);

@@ -17,7 +17,7 @@ bool rw_ucx_has_cuda(ucp_context_h context) {
 }
 
 static ropeway_error_t cannot_start(const rw_ucx_wish_t *wish, ucs_status_t status) {
-    static const char *const aims[] = {"", " for queues", " for NIXL peers"};
+    static const char *const aims[] = {"", " for NIXL peers"};
 
     return rw_fail(
         ROPEWAY_ERR_TRANSPORT,
@@ -33,15 +33,12 @@ ropeway_error_t rw_ucx_open_context(const rw_ucx_wish_t *wish, ucp_context_h *co
         const char *name;
         uint64_t fields, features;
     } purposes[] = {[RW_UCX_MESSAGES] = {"ropeway", 0, UCP_FEATURE_AM | UCP_FEATURE_WAKEUP},
-                    [RW_UCX_QUEUES] = {"ropeway-queue", UCP_PARAM_FIELD_ESTIMATED_NUM_EPS,
-                                       UCP_FEATURE_AM | UCP_FEATURE_WAKEUP},
                     [RW_UCX_STOCK] = {"ropeway-nixl", UCP_PARAM_FIELD_MT_WORKERS_SHARED,
                                       UCP_FEATURE_RMA | UCP_FEATURE_AMO32 | UCP_FEATURE_AMO64 |
                                           UCP_FEATURE_AM | UCP_FEATURE_WAKEUP}};
     ucp_params_t params = {.field_mask = UCP_PARAM_FIELD_FEATURES | UCP_PARAM_FIELD_NAME |
                                          purposes[wish->purpose].fields,
                            .features = purposes[wish->purpose].features,
-                           .estimated_num_eps = 1,
                            .mt_workers_shared = 1,
                            .name = purposes[wish->purpose].name};
     ucp_config_t *config;

@@ -93,12 +93,6 @@ static const char *const stock_cache[][2] = {{"RCACHE_ENABLE", "n"}};
 static const char *const stock_segments[][2] = {{"TCP_TX_SEG_SIZE", "64k"},
                                                 {"TCP_RX_SEG_SIZE", "2m"}};
 
-/* The end of a peer's process is noticed without a keep-alive, and in an order that lets its last
- * messages be read. An interface that UCX puts to sleep by itself would end the process when a
- * stranger writes to its socket. */
-static const char *const queue_settings[][2] = {{"KEEPALIVE_INTERVAL", "inf"},
-                                                {"ADAPTIVE_PROGRESS", "n"}};
-
 /* Whether the user wants longer segments than ours, and forgot the receiving side. */
 static bool sends_longer_than_receives(void) {
     size_t size;
@@ -187,8 +181,8 @@ static void prefer_stock(ucp_config_t *config) {
     prefer_list(config, stock_cache, COUNT(stock_cache));
 }
 
-static ropeway_error_t set_all(ucp_config_t *config, const rw_ucx_wish_t *wish,
-                               const char *transports) {
+static ropeway_error_t set_all(ucp_config_t *config, const rw_ucx_wish_t *wish) {
+    const char *transports = wish->transports;
     bool for_stock = wish->purpose == RW_UCX_STOCK;
     ropeway_error_t error = ROPEWAY_OK;
     char keepalive[32];
@@ -215,23 +209,10 @@ static ropeway_error_t set_all(ucp_config_t *config, const rw_ucx_wish_t *wish,
     if (error == ROPEWAY_OK && wish->net_devices != NULL) {
         error = set(config, "NET_DEVICES", wish->net_devices);
     }
-    for (size_t i = 0; wish->purpose == RW_UCX_QUEUES && i < COUNT(queue_settings); i++) {
-        prefer(config, queue_settings[i][0], queue_settings[i][1]);
-    }
     return error;
 }
 
-/* Whether this UCX was built with CMA, as far as that can be found out: it warns of transports that
- * it does not have. */
-static bool has_cma(ucp_config_t *config) {
-    return rw_ucx_is_users_setting("CMA_MEMORY_INVALIDATE") ||
-           ucp_config_modify(config, "CMA_MEMORY_INVALIDATE", "y") == UCS_OK;
-}
-
 ropeway_error_t rw_ucx_read_config(const rw_ucx_wish_t *wish, ucp_config_t **config) {
-    const char *transports = wish->transports;
-    bool large = false;
-    char list[64];
     ucs_status_t status;
     ropeway_error_t error = rw_ucx_load();
 
@@ -245,41 +226,11 @@ ropeway_error_t rw_ucx_read_config(const rw_ucx_wish_t *wish, ucp_config_t **con
                        "environment",
                        ucs_status_string(status));
     }
-    if (wish->purpose == RW_UCX_QUEUES) {
-        rw_ucx_can_queue(wish->transports, &large);
-        snprintf(list, sizeof list, "posix%s%s", large && has_cma(*config) ? ",cma" : "",
-                 wish->has_cuda ? ",cuda_copy" : "");
-        transports = list;
-    }
-    error = set_all(*config, wish, transports);
+    error = set_all(*config, wish);
     if (error != ROPEWAY_OK) {
         ucp_config_release(*config);
     }
     return error;
-}
-
-bool rw_ucx_can_queue(const char *transports, bool *large) {
-    bool ignored;
-
-    large = large != NULL ? large : &ignored;
-    if (queues_are_wanted(transports, false)) { /* the connector's worker has its own */
-        return false;
-    }
-    if (transports == NULL) {
-        transports = getenv("UCX_TLS");
-    }
-    if (transports == NULL || strcmp(transports, "all") == 0) {
-        return *large = true;
-    }
-    if (transports[0] == '^') {
-        *large = !lists(transports + 1, "cma");
-        return !lists(transports + 1, "posix") && !lists(transports + 1, "mm") &&
-               !lists(transports + 1, "sm") && !lists(transports + 1, "shm");
-    }
-    *large = lists(transports, "all") || lists(transports, "sm") || lists(transports, "shm") ||
-             lists(transports, "cma");
-    return lists(transports, "all") || lists(transports, "sm") || lists(transports, "shm") ||
-           lists(transports, "mm") || lists(transports, "posix");
 }
 
 bool rw_ucx_is_our_setting(const char *key) {

@@ -14,7 +14,6 @@
 /* What a context is for decides its features and settings. */
 typedef enum rw_ucx_purpose {
     RW_UCX_MESSAGES, /* active messages between peers that speak our protocol */
-    RW_UCX_QUEUES,   /* the same through shared memory, for two alone */
     RW_UCX_STOCK     /* stock NIXL peers: gets, puts and notifications */
 } rw_ucx_purpose_t;
 
@@ -23,7 +22,6 @@ typedef struct rw_ucx_wish {
     const char *transports;  /* as UCX_TLS; NULL: UCX's own choice */
     const char *net_devices; /* as UCX_NET_DEVICES; NULL: all */
     uint32_t keepalive_ms;
-    bool has_cuda; /* RW_UCX_QUEUES: the context for messages has it */
 } rw_ucx_wish_t;
 
 /* ---- settings.c ---- */
@@ -31,9 +29,6 @@ typedef struct rw_ucx_wish {
 /* Loads UCX, reads its configuration and puts the library's settings in; those that this UCX does
  * not know are left out. Errors: those of rw_ucx_load(), ERR_TRANSPORT. */
 ropeway_error_t rw_ucx_read_config(const rw_ucx_wish_t *wish, ucp_config_t **config);
-/* Whether these transports (NULL: the environment's) leave room for queues of ours. *large: whether
- * they also let large transfers go from memory to memory (CMA); may be NULL. */
-bool rw_ucx_can_queue(const char *transports, bool *large);
 /* Whether the library sets this key (without "UCX_"), or an option of the connector does. */
 bool rw_ucx_is_our_setting(const char *key);
 /* Whether the environment has UCX_<key>. */

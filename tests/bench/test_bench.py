@@ -19,7 +19,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BENCH = ROOT / "bench"
 BUILD = pathlib.Path(sys.argv.pop(1)).resolve()
 EMPTY = "# Performance\n\n<!-- figures -->\n<!-- end of figures -->\n\nThe end.\n"
-PEERS = ["ropeway", "ropeway-no-queue", "memcpy", "vm", "sockets"]
+PEERS = ["ropeway", "ropeway-ucx", "memcpy", "vm", "sockets"]
 CASES = [
     "sizes-read-1B",
     "sizes-read-4KiB",

@@ -16,7 +16,6 @@ extern const ts_list_t ts_list_cancel;    /* rules 3 and 5 */
 extern const ts_list_t ts_list_time;      /* rule 4: deadline and stall limit */
 extern const ts_list_t ts_list_integrity; /* checksums */
 extern const ts_list_t ts_list_threads;   /* any thread, any function */
-extern const ts_list_t ts_list_queue;     /* queues in shared memory for two alone */
 extern const ts_list_t ts_list_stream;    /* what the transport "stream" has of its own */
 extern const ts_list_t ts_list_local;     /* what "local" and "pull" have of their own */
 extern const ts_list_t ts_list_carriers;  /* streams, and UCX when it is needed */

@@ -174,7 +174,7 @@ static void an_operation_tells_its_kind_peer_path_and_user_data(void **state) {
         size_t length = ropeway_operation_path(pair.operation, path, sizeof path);
         assert_int_equal(length, strlen(path));
         assert_true(length > 0);
-        bool by_queue = ts_transport_is("queue") || ts_transport_is("private");
+        bool by_queue = ts_transport_is("queue");
         bool in_memory = ts_transport_is("memory"), local = ts_transport_is("local");
         bool by_pull = ts_transport_is("default");
         assert_int_equal(strstr(path, "memory") == path, in_memory);
@@ -205,7 +205,6 @@ static void statistics_count_what_happened(void **state) {
     (void)state;
     ropeway_connector_t *connector = ts_connect("");
     ts_peer_t *peer = ts_new_peer("");
-    ts_warm_up(connector, peer);
     ropeway_stats_t start = ts_stats(connector);
     for (int kind = ROPEWAY_OPERATION_READABLE; kind <= ROPEWAY_OPERATION_WRITE; kind++) {
         ts_pair_t pair =
@@ -230,7 +229,6 @@ static void statistics_count_what_happened(void **state) {
     assert_int_equal(stats.bytes_received - start.bytes_received, 2 * 1009);
     assert_int_equal(stats.bytes_inflight, 0);
     assert_int_equal(stats.peers, ts_transport_connections());
-    assert_int_equal(stats.queues, ts_transport_is("private") ? 1 : 0);
     assert_int_equal(stats.peers_failed, 0);
     assert_int_equal(stats.requests_rejected, 0);
     ropeway_stats_t before;

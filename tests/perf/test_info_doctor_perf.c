@@ -98,7 +98,7 @@ static void test_info_names_versions_transports_and_choices(void **state) {
     assert_true(strlen(text(ucx, "why")) > 0);
     assert_non_null(strstr(text(ucx, "library"), "libucp"));
     assert_true(json_array_size(json_object_get(info, "transports")) > 0);
-    assert_non_null(strstr(text(info, "same_host"), "(cma)"));
+    assert_non_null(strstr(text(info, "same_host"), "from memory to memory"));
     assert_true(strlen(text(info, "network")) > 0);
     assert_true(json_is_boolean(json_object_get(json_object_get(info, "cuda"), "usable")));
     assert_true(json_is_boolean(json_object_get(json_object_get(info, "infiniband"), "usable")));
@@ -170,9 +170,9 @@ static void test_doctor_checks_everything_and_each_problem_has_a_remedy(void **s
                                         "listening",
                                         "InfiniBand",
                                         "CUDA",
-                                        "transfer over shm",
+                                        "transfer over stream",
                                         "transfer over tcp",
-                                        "transfer over what UCX chooses"};
+                                        "transfer on this host"};
     json_t *report = run_json("doctor --json", 0);
     json_t *check;
     size_t i;
@@ -196,7 +196,9 @@ static void test_doctor_moves_bytes_over_each_transport(void **state) {
 
     (void)state;
     assert_non_null(strstr(text(find_check(report, "transfer over tcp"), "text"), "tcp/"));
-    assert_non_null(strstr(text(find_check(report, "transfer over shm"), "text"), "cma/"));
+    assert_non_null(strstr(text(find_check(report, "transfer over stream"), "text"), "tcp/"));
+    assert_non_null(
+        strstr(text(find_check(report, "transfer on this host"), "text"), "local pull"));
     json_decref(report);
 }
 
@@ -286,10 +288,10 @@ static void check_case(const json_t *one) {
     assert_int_equal(number(together, "concurrency"), 8);
     assert_true(number(one, "asleep_p50_us") > 0);
     assert_true(number(one, "whole_p50_us") > 0);
-    if (strcmp(text(one, "transport"), "tcp") == 0) {
-        assert_non_null(strstr(text(one, "path"), "tcp/"));
+    if (strcmp(text(one, "transport"), "any") == 0) {
+        assert_int_equal(strncmp(text(one, "path"), "local", 5), 0);
     } else {
-        assert_non_null(strstr(text(one, "path"), "cma/"));
+        assert_non_null(strstr(text(one, "path"), "tcp/"));
     }
 }
 
@@ -340,7 +342,7 @@ static void test_perf_takes_segments_that_only_the_sending_side_was_told(void **
 
 static void test_perf_prints_a_table_for_people(void **state) {
     (void)state;
-    run_prints("perf --local --size 4K --kind read --transports shm --seconds 0.02 --idle 0",
+    run_prints("perf --local --size 4K --kind read --transports any --seconds 0.02 --idle 0",
                "p99 us");
 }
 
@@ -363,7 +365,7 @@ static void test_perf_leaves_no_server_behind(void **state) {
     struct command command;
 
     (void)state;
-    command = command_run("perf --local --size 4K --kind read --transports shm --seconds 0.02 "
+    command = command_run("perf --local --size 4K --kind read --transports any --seconds 0.02 "
                           "--idle 0");
     assert_int_equal(command.code, 0);
     command_free(&command);

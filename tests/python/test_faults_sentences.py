@@ -72,7 +72,7 @@ def test_the_drop_ins_timeouts():
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("name, value", [("queue_after", -1), ("max_queues", 1 << 80), ("window", 1 << 80), ("spin_us", -5)])
+@pytest.mark.parametrize("name, value", [("window", -1), ("max_peers", 1 << 80), ("window", 1 << 80), ("spin_us", -5)])
 def test_an_option_out_of_its_range_is_named(name, value):
     with pytest.raises(ValueError, match=f"{name} is {value}; it must be from 0 up to [0-9]+"):
         ropeway.Connector(**{name: value})

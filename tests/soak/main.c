@@ -79,7 +79,6 @@ static void rule8_twenty_thousand_operations_leave_nothing_behind(void **state) 
     alarm(1200);
     ropeway_connector_t *connector = ts_connect("");
     ts_peer_t *peer = ts_new_peer("");
-    ts_warm_up(connector, peer);
     size_t count = ts_scaled(20000, 1000), i = 0;
     uint64_t completed = ts_stats(connector).operations_completed;
     double start = ts_now();

@@ -52,9 +52,6 @@ void ts_connector_options(const char *text, ts_option_texts_t *texts,
     options->net_devices = ts_transport_devices();
     options->encryption = ts_transport_encryption();
     options->listen = ts_transport_listen();
-    if (ts_transport_is("private")) {
-        options->queue_after = 1;
-    }
     char *log = getenv("ROPEWAY_TEST_LOG");
     if (log != NULL) {
         options->log = log_line;

@@ -22,7 +22,6 @@ typedef struct ts_peer {
     int output; /* memory file behind its stdout and stderr */
     char *line;
     size_t line_size;
-    const void *warm; /* the connector here that it shares a queue with, if the test wants queues */
 } ts_peer_t;
 
 /* How an operation stands. matches: -1 unless asked for. */

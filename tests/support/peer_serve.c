@@ -235,9 +235,9 @@ static void run_stats(slot_t *slot, char *arguments) {
     (void)slot, (void)arguments;
     ropeway_stats_t s;
     ropeway_connector_stats(connector, &s, sizeof s);
-    fprintf(out, "ok %llu %llu %llu %llu %llu\n", (unsigned long long)s.operations_live,
+    fprintf(out, "ok %llu %llu %llu %llu\n", (unsigned long long)s.operations_live,
             (unsigned long long)s.bytes_inflight, (unsigned long long)s.peers,
-            (unsigned long long)s.requests_rejected, (unsigned long long)s.queues);
+            (unsigned long long)s.requests_rejected);
 }
 
 /* Ends without a word to anybody. */

@@ -223,34 +223,10 @@ ts_pair_t ts_pair_make(ropeway_connector_t *connector, ts_peer_t *peer, int id,
     return ts_pair_make_unlike(connector, peer, id, kind, spec, options, options);
 }
 
-void ts_warm_up(ropeway_connector_t *connector, ts_peer_t *peer) {
-    if (!ts_transport_is("private") || peer->warm == connector) {
-        return;
-    }
-    double end = ts_now() + TS_BOUND_MS / 1000.0;
-    uint64_t queues = ts_stats(connector).queues;
-    bool agreed = false;
-    peer->warm = connector;
-    /* One read asks for the queue, and one goes through it; more when they were held up. */
-    for (bool used = false; !used;) {
-        used = agreed;
-        ts_pair_t pair =
-            ts_pair_make(connector, peer, 4095, ROPEWAY_OPERATION_READ, "1", "stall_ms=0");
-        ts_pair_finish(&pair);
-        for (double until = ts_now() + 1; !agreed && ts_now() < until; sched_yield()) {
-            agreed = ts_stats(connector).queues > queues;
-        }
-        if (ts_now() > end) {
-            fail_msg("no queue in shared memory");
-        }
-    }
-}
-
 ts_pair_t ts_pair_make_unlike(ropeway_connector_t *connector, ts_peer_t *peer, int id,
                               ropeway_operation_kind_t kind, const char *spec, const char *options,
                               const char *their_options) {
     static uint64_t seeds = 1000;
-    ts_warm_up(connector, peer);
     ts_pair_t pair = {.peer = peer, .id = id, .seed = ++seeds};
     const char *verb = ts_verb(ts_other(kind));
     if (kind == ROPEWAY_OPERATION_READ || kind == ROPEWAY_OPERATION_WRITE) {
@@ -306,7 +282,6 @@ void ts_assert_works(ropeway_connector_t *connector, ts_peer_t *peer) {
 }
 
 void ts_assert_recovers(ropeway_connector_t *connector, ts_peer_t *peer) {
-    peer->warm = connector; /* what warms up would have to complete, and may not yet */
     for (int kind = ROPEWAY_OPERATION_WRITABLE; kind <= ROPEWAY_OPERATION_READ; kind++) {
         ts_pair_t pair =
             ts_pair_make(connector, peer, 4001, (ropeway_operation_kind_t)kind, "70000", "");
@@ -471,7 +446,7 @@ int ts_teardown(void **state) {
 int ts_main(const char *program, int argc, char **argv, const ts_list_t *const *lists,
             size_t count) {
     if (argc != 2) {
-        fprintf(stderr, "usage: %s host | queue | private | tcp | netns | rc | ud\n", argv[0]);
+        fprintf(stderr, "usage: %s TRANSPORT\n", argv[0]);
         return 2;
     }
     ts_transport_init(argv[1]);

@@ -98,10 +98,6 @@ typedef struct ts_pair {
     uint64_t seed;
 } ts_pair_t;
 
-/* Where the tests are about queues in shared memory: lets the two agree on one, by two operations,
- * so that both use it. Making a pair does this first. */
-void ts_warm_up(ropeway_connector_t *connector, ts_peer_t *peer);
-
 ts_pair_t ts_pair_make(ropeway_connector_t *connector, ts_peer_t *peer, int id,
                        ropeway_operation_kind_t kind, const char *spec, const char *options);
 /* The same where the two sides' options differ. */

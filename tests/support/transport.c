@@ -24,7 +24,6 @@ static const transport_t transports[] = {
     {.name = "mixed", .tls = "tcp,cma,self", .variant_of = "host", .peers_have_default = true},
     {.name = "host", .tls = "tcp,cma,self"},
     {.name = "queue", .tls = "posix,sysv,cma,self", .variant_of = "host"},
-    {.name = "private", .tls = "tcp,sm,self"},
     {.name = "tcp", .tls = "tcp,self", .devices = "lo"},
     {.name = "netns",
      .tls = "tcp,self",

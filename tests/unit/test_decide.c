@@ -103,7 +103,7 @@ static rw_cut_t expected(const rw_situation_t *situation, size_t at) {
 
     cut.length = (small > 0 ? small : rest < limit ? rest : limit) * QUANTUM;
     cut.lend = cut.length > RW_EAGER_MAX;
-    if (situation->layout->total <= RW_EAGER_TOTAL && host && !situation->quick) {
+    if (situation->layout->total <= RW_EAGER_TOTAL && host) {
         cut.lend = false;
     }
     return cut;
@@ -125,7 +125,6 @@ static void cuts_are_those_of_the_model(void **state) {
         rw_situation_t situation = {.layout = &layout,
                                     .chunk_size = (size_t)65536 << unit_below(5),
                                     .remote_device = unit_below(8) == 0,
-                                    .quick = unit_below(2) == 0,
                                     .remote_grain = grains[unit_below(UNIT_COUNT(grains))]};
         bool device = unit_below(8) == 0;
 

@@ -16,7 +16,7 @@ typedef struct connector_options_0_1 {
     size_t chunk_size, max_inflight, max_metadata;
     uint32_t max_descriptors, max_operations, max_peers;
     const char *transports, *net_devices;
-    uint32_t interop, max_queues, queue_after;
+    uint32_t interop;
 } connector_options_0_1_t;
 
 typedef struct operation_options_0_1 {
@@ -32,7 +32,7 @@ typedef struct stats_0_1 {
     size_t struct_size;
     uint64_t operations_created, operations_completed, operations_cancelled, operations_errored;
     uint64_t operations_live, bytes_sent, bytes_received, bytes_inflight, peers, peers_created;
-    uint64_t peers_failed, requests_rejected, messages_dropped, wakeups, memory_registered, queues;
+    uint64_t peers_failed, requests_rejected, messages_dropped, wakeups, memory_registered;
 } stats_0_1_t;
 
 #define SAME(old, now, field)                                                                      \
@@ -63,8 +63,6 @@ CONNECTOR(max_peers)
 CONNECTOR(transports)
 CONNECTOR(net_devices)
 CONNECTOR(interop)
-CONNECTOR(max_queues)
-CONNECTOR(queue_after)
 
 OPERATION(struct_size)
 OPERATION(flags)
@@ -92,7 +90,6 @@ STATS(requests_rejected)
 STATS(messages_dropped)
 STATS(wakeups)
 STATS(memory_registered)
-STATS(queues)
 
 /* ---- what the library makes of them ---- */
 
@@ -202,7 +199,7 @@ static void what_an_older_program_has_not_got_is_as_by_default(void **state) {
     assert_accepted(rw_options_take(&connector, &options));
     assert_int_equal(connector.options.window, 7);
     assert_null(connector.options.transports);
-    assert_int_equal(connector.options.queue_after, defaults().queue_after);
+    assert_int_equal(connector.options.interop, defaults().interop);
     rw_options_free(&connector);
     options.struct_size = 0;
     assert_refused(take(&options), ROPEWAY_ERR_INVALID_ARGUMENT, "struct_size", "init");

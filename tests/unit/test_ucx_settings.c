@@ -17,7 +17,7 @@ static bool take_line(ropeway_log_level_t level, const char *text) {
 }
 
 static void a_setting_of_a_transport_that_is_not_there_is_left_out(void **state) {
-    static const rw_ucx_purpose_t purposes[] = {RW_UCX_MESSAGES, RW_UCX_QUEUES, RW_UCX_STOCK};
+    static const rw_ucx_purpose_t purposes[] = {RW_UCX_MESSAGES, RW_UCX_STOCK};
 
     (void)state;
     for (size_t i = 0; i < UNIT_COUNT(purposes); i++) {
