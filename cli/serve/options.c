@@ -33,9 +33,9 @@ static void print_help(void) {
         "      --allow-host NAME      a further name that requests may call the server by, and "
         "whose\n"
         "                             pages may use it; '*': all\n"
-        "      --data-port PORT       move the bytes by one TCP port of this address, encrypted\n"
-        "                             except on this host, and not by UCX's many; PORT-PORT: by\n"
-        "                             the first that is free, 0: by any\n"
+        "      --data-port PORT       the bytes go by a TCP port of the same address, encrypted\n"
+        "                             except on this host: by this one (default: any), and never\n"
+        "                             by UCX; PORT-PORT: by the first that is free\n"
         "      --data-advertise LIST  clients connect to these for it: ADDR or ADDR:PORT, with\n"
         "                             commas (for NAT, and in containers)\n"
         "  -n, --nats URL             take requests from the NATS server at\n"
@@ -71,7 +71,8 @@ static void print_help(void) {
         "                             so only on a network that you trust\n"
         "      --log-format FORMAT    text or json: how stderr tells of each transfer and refusal\n"
         "                             (default text)\n"
-        "      --transports LIST      UCX transports to use, as in UCX_TLS, e.g. 'tcp,self'\n"
+        "      --transports LIST      what moves the bytes instead: as 'local,pull', or UCX's\n"
+        "                             transports as in UCX_TLS, e.g. 'rc,self'\n"
         "  -h, --help                 show this text\n",
         DEFAULT_LISTEN, DEFAULT_SUBJECT, DEFAULT_CLIENTS, CLI_MAPS_MAX, DEFAULT_RATE);
 }

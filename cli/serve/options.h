@@ -11,7 +11,7 @@ struct cli_serve_options {
     const char *writable;
     const char *token_file;
     const char *transports;
-    const char *data_port;      /* NULL: any ports of UCX's; else one or a range, of a stream's */
+    const char *data_port;      /* one or a range; NULL: any */
     const char *data_advertise; /* where clients connect to for it; NULL: where it listens */
     uint64_t max_clients;
     uint32_t grace_ms;

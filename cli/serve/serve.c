@@ -57,25 +57,26 @@ static bool open_writable(struct cli_server *server, const char *path) {
     return false;
 }
 
-/* Lets the bytes go by one port of the address that requests come to. false: it said why. */
+/* Lets the bytes come to the address that requests come to, by one port if one was chosen. false:
+ * it said why. */
 static bool choose_data_port(const struct cli_serve_options *options,
                              ropeway_connector_options_t *settings,
                              char listen[CLI_DATA_LISTEN_SIZE]) {
     char host[CLI_ADDRESS_SIZE], text[CLI_SENTENCE_SIZE];
-    if (options->data_port == NULL) {
-        return true;
+    const char *port = options->data_port != NULL ? options->data_port : "0";
+    if (options->data_port != NULL) {
+        settings->transports = "stream,local,pull";
+        settings->advertise = options->data_advertise;
     }
-    settings->transports = "stream,local,pull";
-    settings->advertise = options->data_advertise;
     if (options->http.listen != NULL) {
         if (!cli_address_host_of(options->http.listen, host, text)) {
             cli_fail("%s", text);
             return false;
         }
-        snprintf(listen, CLI_DATA_LISTEN_SIZE, "%s:%s", host, options->data_port);
+        snprintf(listen, CLI_DATA_LISTEN_SIZE, "%s:%s", host, port);
         settings->listen = listen;
-    } else if (strcmp(options->data_port, "0") != 0) { /* requests come by NATS alone */
-        settings->listen = options->data_port;
+    } else if (strcmp(port, "0") != 0) { /* requests come by NATS alone */
+        settings->listen = port;
     }
     return true;
 }

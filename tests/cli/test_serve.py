@@ -269,6 +269,17 @@ class Interface(TestCase):
                     self.assert_same(source, os.path.join(self.uploads, "sent"))
                 self.assertEqual(server.end(), (0, ""))
 
+    def test_without_options_bytes_go_to_the_address_of_requests(self):
+        source = self.write("file", MIB)
+        with Server(self.offered) as server:
+            self.assert_done(run("get", "--transports", "stream", server.url + "file", "-o", "got", cwd=self.here))
+            self.assert_same(source, os.path.join(self.here, "got"))
+            ports = listening_ports(server.process.pid)
+            self.assertEqual(len(ports), 2)
+            self.assertEqual({host for host, _ in ports}, {"127.0.0.1"})
+            with open(f"/proc/{server.process.pid}/maps", encoding="utf-8") as maps:
+                self.assertNotIn("libucp", maps.read())
+
     def test_a_data_port_that_can_not_be(self):
         for options in (["--data-port", "x"], ["--data-port", "2-1"], ["--data-port", "65536"],
                         ["--data-port", "1", "--transports", "tcp"], ["--data-advertise", "10.0.0.1"]):
