@@ -222,7 +222,7 @@ ROPEWAY_API void ropeway_connector_options_init(ropeway_connector_options_t *opt
  * which setting or transport), ERR_UNSUPPORTED (it needs UCX, and none of 1.22 or later can be
  * loaded: the sentence says what was found, and what to install), ERR_SYSTEM (among others, of a
  * stream: the port can't be had), ERR_FORKED (the parent had a connector when this process was
- * forked: UCX does not work here). */
+ * forked: UCX and OpenSSL do not work here). */
 ROPEWAY_API ropeway_error_t ropeway_connector_create(const ropeway_connector_options_t *options,
                                                      ropeway_connector_t **connector);
 

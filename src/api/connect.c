@@ -130,9 +130,11 @@ static ropeway_error_t check_process(void) {
         return rw_fail(ROPEWAY_ERR_SYSTEM, "the system's random generator is not available");
     }
     if (!rw_process_is_fit()) {
-        return rw_fail(ROPEWAY_ERR_FORKED,
-                       "UCX does not work in a child that was forked while its parent had a "
-                       "connector; fork before the first one is made, or exec a new program");
+        return rw_fail(
+            ROPEWAY_ERR_FORKED,
+            "a connector can't be made in a child that was forked while its parent had "
+            "one: locks and threads of UCX and OpenSSL are the parent's; fork before the "
+            "first one is made, or exec a new program");
     }
     return ROPEWAY_OK;
 }

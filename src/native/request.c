@@ -288,15 +288,15 @@ static void tell_way(ropeway_operation_t *operation, const rw_frame_t *frame,
                          "say that it shall be, and an RDMA network opens it");
         return;
     }
-    memcpy(answer.to, message->from, RW_ID_BYTES);
-    memcpy(answer.token, peer->token, RW_ID_BYTES);
-    rw_native_send(frame->link, &answer, told ? other->hello : NULL,
-                   told ? other->hello_length : 0);
-    if (told) {
+    if (told) { /* first: to send may show that the peer is gone */
         rw_operation_bind(operation, peer, frame->link);
         memcpy(rw_side(operation)->remote, message->from, RW_ID_BYTES);
         rw_side(operation)->asking = true;
     }
+    memcpy(answer.to, message->from, RW_ID_BYTES);
+    memcpy(answer.token, peer->token, RW_ID_BYTES);
+    rw_native_send(frame->link, &answer, told ? other->hello : NULL,
+                   told ? other->hello_length : 0);
 }
 
 static void take_up(ropeway_operation_t *operation, rw_peer_t *peer, rw_link_t *link) RW_LOCKED {
