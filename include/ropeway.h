@@ -137,8 +137,8 @@ ROPEWAY_API size_t ropeway_device_format(ropeway_device_t device, char *buffer, 
 
 /* ---- Connector ---------------------------------------------------------- */
 
-/* A worker's presence: its name, its UCX worker, its progress thread and its limits. A process may
- * have several. */
+/* A worker's presence: its name, the port that peers come to, its progress thread and its limits. A
+ * process may have several. */
 typedef struct ropeway_connector ropeway_connector_t;
 
 typedef enum ropeway_log_level {

@@ -82,7 +82,7 @@ static ropeway_error_t open_agents(ropeway_connector_t *connector) {
 /* Streams of our own carry what they can. UCX carries memory of devices, and whatever goes over
  * RDMA networks; it starts when one of them is needed. Who wants everything encrypted has none of
  * it. */
-static ropeway_error_t open_links(ropeway_connector_t *connector) {
+static ropeway_error_t open_links(ropeway_connector_t *connector) RW_UNCHECKED {
     const char *transports = connector->options.transports,
                *encryption = connector->options.encryption;
     const rw_link_kind_t *added = rw_links_find_kind(transports);

@@ -13,7 +13,7 @@ typedef struct rw_ucx {
     rw_am_receiver_t receiver;
 } rw_ucx_t;
 
-static rw_ucx_t *state(const ropeway_connector_t *connector) {
+static rw_ucx_t *state(const ropeway_connector_t *connector) RW_LOCKED {
     return rw_links_carrier(connector, &rw_ucx_kind)->state;
 }
 

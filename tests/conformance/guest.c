@@ -307,6 +307,7 @@ static void rule9_a_fault_goes_to_the_applications_handler(void **state) {
                     outcome.status == ROPEWAY_STATUS_ERRORED);
         assert_true(faults == 1 || outcome.status == ROPEWAY_STATUS_ERRORED);
         ts_peer_wait(peer, 0);
+        ts_peer_ask(peer, "release 0");
         ropeway_operation_release(offer);
         munmap(mapped, MAPPED);
         close(fd);
