@@ -4,19 +4,15 @@
 
 #include "base/rdma.h"
 
+#include <errno.h>
+#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 static char folder[256];
-
-static void run(const char *format, const char *argument) {
-    char command[1024];
-
-    snprintf(command, sizeof command, format, folder, argument);
-    assert_int_equal(system(command), 0);
-}
 
 static int make_folder(void **state) {
     (void)state;
@@ -25,22 +21,48 @@ static int make_folder(void **state) {
     return mkdtemp(folder) != NULL ? 0 : -1;
 }
 
+static int remove_one(const char *path, const struct stat *status, int type, struct FTW *walk) {
+    (void)status, (void)type, (void)walk;
+    return remove(path);
+}
+
 static int remove_folder(void **state) {
     (void)state;
-    run("rm -r %s%s", "");
-    return 0;
+    return nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+static void write_file(const char *where, const char *name, const char *line) {
+    char path[768];
+    FILE *file;
+
+    snprintf(path, sizeof path, "%s/%s/%s", folder, where, name);
+    file = fopen(path, "we");
+    assert_non_null(file);
+    fprintf(file, "%s\n", line);
+    assert_int_equal(fclose(file), 0);
+}
+
+/* The folders that lead to a path. */
+static void make_folders(const char *where) {
+    char path[768];
+
+    for (const char *end = where; end != NULL;) {
+        end = strchr(end + 1, '/');
+        snprintf(path, sizeof path, "%s/%.*s", folder,
+                 (int)(end != NULL ? (size_t)(end - where) : strlen(where)), where);
+        assert_true(mkdir(path, 0700) == 0 || errno == EEXIST);
+    }
 }
 
 /* As "DEVICE/ports/PORT". */
 static void add_port(const char *port, const char *state, const char *interface) {
-    char command[512];
+    char where[256];
 
-    run("mkdir -p %s/%s/gid_attrs/ndevs", port);
-    snprintf(command, sizeof command, "echo '%s' > %%s/%%s/state", state);
-    run(command, port);
+    snprintf(where, sizeof where, "%s/gid_attrs/ndevs", port);
+    make_folders(where);
+    write_file(port, "state", state);
     if (interface != NULL) {
-        snprintf(command, sizeof command, "echo %s > %%s/%%s/gid_attrs/ndevs/0", interface);
-        run(command, port);
+        write_file(where, "0", interface);
     }
 }
 
