@@ -164,6 +164,12 @@ class Peer:
         import rope
 
         self.rope = rope.Connector(transport)
+
+    async def ropeway_ucx(self):
+        """The release of the UCX that Ropeway has loaded here; with "default" it needs none before
+        it meets a stock peer."""
+        import rope
+
         return rope.lib.ropeway_ucx_version().decode()
 
     async def both_read(self, size):
