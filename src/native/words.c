@@ -41,7 +41,11 @@ static void on_answered(rw_flight_t *flight, ropeway_error_t error, const char *
 
 static void on_answered_nobody(rw_flight_t *flight, ropeway_error_t error,
                                const char *why) RW_LOCKED {
-    flight->connector->native->rejects--;
+    struct rw_native *native = flight->connector->native;
+
+    if (native != NULL) { /* else the links end with the connector */
+        native->rejects--;
+    }
     on_message_sent(flight, error, why);
 }
 
