@@ -38,20 +38,27 @@ static void begin_ending(ropeway_operation_t *operation, ropeway_status_t status
 
 void rw_operation_end(ropeway_operation_t *operation, ropeway_status_t status,
                       ropeway_error_t error, bool tell, const char *format, ...) {
+    bool in_doubt = operation->cancel_asked && status == ROPEWAY_STATUS_ERRORED;
+    int length = 0;
     va_list arguments;
 
     rw_assert(status != ROPEWAY_STATUS_COMPLETE);
     if (operation->phase >= RW_PHASE_ENDING) {
         return;
     }
-    if (operation->cancel_asked && status == ROPEWAY_STATUS_ERRORED) {
+    if (in_doubt) {
         status = ROPEWAY_STATUS_CANCELLED; /* whatever came of it, it is what was asked for */
         error = ROPEWAY_ERR_CANCELLED;
     }
     operation->text = malloc(TEXT_SIZE);
     if (operation->text != NULL) {
+        if (in_doubt) {
+            length = snprintf(operation->text, TEXT_SIZE,
+                              "cancelled; the peer \"%s\" did not confirm it: ",
+                              rw_operation_peer_name(operation));
+        }
         va_start(arguments, format);
-        vsnprintf(operation->text, TEXT_SIZE, format, arguments);
+        vsnprintf(operation->text + length, TEXT_SIZE - (size_t)length, format, arguments);
         va_end(arguments);
     }
     begin_ending(operation, status, error, tell);
