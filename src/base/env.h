@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The library's environment: what it gets from the machine, and a simulation gives it instead. This
- * seam has no table: env.c, lock.c and events.c hold the real one, and a simulation links its own
- * in their place (and wraps malloc() and its kin). Nothing else in base, link, mover, operation and
- * native asks the system for time, randomness, threads, waiting or the state of processes.
+ * seam has no table: a simulation keeps env.c, lock.c and events.c, and replaces the functions of
+ * the system that they call when it is linked (and malloc() and its kin). Nothing else in base,
+ * link, mover, operation and native asks the system for time, randomness, threads, waiting or the
+ * state of processes.
  *
  *   now, random, spawn, processes   here
  *   lock, condition                 lock.h

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What travels: frames, in segments, and the memory that they lend; and what a peer that lies
+ * sends. */
+#include "network.h"
+
+#include "native/message.h"
+
+#include <string.h>
+
+/* ---- parcels, loans ---- */
+
+void sim_loan_drop(sim_loan_t *loan) {
+    if (--loan->references == 0) {
+        sim_give(loan);
+    }
+}
+
+void sim_parcel_drop(sim_parcel_t *parcel) {
+    if (parcel != NULL && --parcel->references == 0) {
+        if (parcel->loan != NULL) {
+            sim_loan_drop(parcel->loan);
+        }
+        sim_give(parcel);
+    }
+}
+
+sim_parcel_t *sim_parcel_new(size_t length) {
+    sim_parcel_t *parcel = sim_take(sizeof *parcel + length);
+
+    parcel->references = 1;
+    return parcel;
+}
+
+/* Puts a segment on its way to this end. */
+void sim_post(sim_end_t *to, sim_segment_kind_t kind, sim_parcel_t *parcel, size_t bytes) {
+    sim_segment_t *segment = sim_take(sizeof *segment);
+    uint64_t due = sim.now + sim_between(&sim.network, to->conn->latency / 4, to->conn->latency);
+
+    if (sim_chance(&sim.network, 20)) {
+        due += to->conn->latency * 4;
+    }
+    due = due < to->last_due ? to->last_due : due;
+    segment->kind = kind;
+    segment->parcel = parcel;
+    segment->to = bytes;
+    segment->due = to->last_due = due;
+    if (parcel != NULL) {
+        parcel->references++;
+    }
+    rw_list_append(&to->wire, &segment->node);
+    to->waiting++;
+}
+
+void sim_segment_drop(sim_end_t *to, sim_segment_t *segment) {
+    rw_list_remove(&segment->node);
+    to->waiting--;
+    sim_parcel_drop(segment->parcel);
+    sim_give(segment);
+}
+
+sim_segment_t *sim_segment_first(const sim_end_t *end) {
+    return rw_list_is_empty(&end->wire) ? NULL : RW_CONTAINER(end->wire.next, sim_segment_t, node);
+}
+
+sim_loan_t *sim_loan_of(const rw_flight_t *flight) {
+    return (sim_loan_t *)(uintptr_t)flight->loan;
+}
+
+/* ---- lies ---- */
+
+static sim_parcel_t *copy_parcel(const sim_parcel_t *parcel) {
+    sim_parcel_t *copy = sim_parcel_new(parcel->length);
+
+    memcpy(copy->bytes, parcel->bytes, parcel->length);
+    memcpy(copy->header, parcel->header, sizeof copy->header);
+    copy->header_length = parcel->header_length;
+    copy->length = parcel->length;
+    copy->bulk = parcel->bulk;
+    return copy;
+}
+
+/* What an honest peer would not send, beside the frame that it does send: bytes or a word
+ * twice, bytes past the end, a frame of an operation that the receiver does not know, an outcome
+ * before its time. */
+void sim_lie(sim_end_t *to, const sim_parcel_t *parcel) {
+    sim_parcel_t *copy;
+    rw_message_t message;
+
+    if (parcel->loan != NULL || !sim_may(SIM_LIES) || sim.is_calm ||
+        !sim_chance(&sim.network, 60) ||
+        rw_message_decode(parcel->header, parcel->header_length, parcel->length, &message) !=
+            ROPEWAY_OK ||
+        message.type == RW_REQUEST || message.type == RW_BYE) {
+        return;
+    }
+    copy = copy_parcel(parcel);
+    if (sim_chance(&sim.network, 500)) { /* to be ignored */
+        message.from[sim_below(&sim.network, RW_ID_BYTES)] ^= 1;
+        rw_message_encode(&message, copy->header);
+    } else if (message.type == RW_DATA || message.type == RW_ACCEPT) {
+        uint64_t choice = message.type == RW_DATA ? sim_below(&sim.network, 10) : 9;
+
+        if (choice < 3) {
+            message.type = RW_FIN;
+            message.fin.status = ROPEWAY_STATUS_COMPLETE;
+            message.fin.error = ROPEWAY_OK;
+            copy->length = 0;
+            copy->bulk = false;
+        } else if (choice < 6) {
+            message.data.offset += (uint64_t)64 << 20;
+        }
+        rw_message_encode(&message, copy->header);
+        if (to->port != NULL) {
+            sim_befall(to->port->process, SIM_LIES, sim.now + 1);
+        }
+    } else {
+        sim_parcel_drop(copy);
+        return;
+    }
+    sim_note("a lie is told on connection %u", to->conn->number);
+    sim_post(to, SIM_WHOLE, copy, copy->length);
+    sim_parcel_drop(copy);
+}
