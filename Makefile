@@ -14,6 +14,11 @@ BENCH ?=
 # How long `make fuzz` runs each target, in seconds.
 FUZZ_TIME ?= 10
 
+# `make simulate`: schedules, or seconds if that is empty; and more options for the simulation.
+SEEDS ?=
+TIME ?= 120
+SIMULATE ?=
+
 SETUP := $(if $(UCX),--pkg-config-path=$(UCX)/lib/pkgconfig)
 MESON_TEST := meson test --print-errorlogs
 SANITIZER := $(CURDIR)/tests/sanitizer
@@ -131,13 +136,25 @@ build/fuzz/build.ninja:
 	CC=clang CXX=clang++ meson setup build/fuzz $(SETUP) -Db_lundef=false \
 	    -Db_sanitize=address,undefined -Dfuzz=true
 
+.PHONY: simulate
+simulate: deps $(BUILD)/build.ninja ## play SEEDS=N schedules, or TIME=S seconds of them, in a simulated world (SIMULATE="--help": more)
+	ninja -C $(BUILD) tests/simulation/simulation
+	$(BUILD)/tests/simulation/simulation --list tests/simulation/seeds.txt \
+	    $(if $(SEEDS),--seeds $(SEEDS),--time $(TIME)) $(SIMULATE)
+
+# Twenty minutes on two cores.
+.PHONY: simulate-mutants
+simulate-mutants: deps $(BUILD)/build.ninja ## plant faults, one by one, and show that the simulation finds them
+	ninja -C $(BUILD) tests/simulation/simulation
+	tests/simulation/mutants/run $(BUILD)
+
 .PHONY: clean
 clean: ## remove what was built; the unpacked UCX stays
 	rm -rf build/release build/asan build/tsan build/fuzz build/wheel build/wheel-objects build/interop-site dist
 
 .PHONY: help
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' Makefile | expand -t 20
 
 .PHONY: wheel
 wheel: ## build the Python package into dist/; installs nothing
