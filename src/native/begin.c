@@ -232,14 +232,45 @@ void rw_native_on_way(ropeway_operation_t *operation, const uint8_t *hello, size
 
 /* ---- begin ---- */
 
+static bool is_of_host(const ropeway_metadata_t *metadata) {
+    bool host = true;
+
+    for (size_t i = 0; host && i < metadata->count; i++) {
+        host = metadata->descriptors[i].device.kind == ROPEWAY_DEVICE_HOST;
+    }
+    return host;
+}
+
+/* UCX encrypts nothing. Where nobody here has asked for it, host memory goes by it on this host and
+ * over RDMA networks, and else as the user says. */
+static ropeway_error_t check_clear(const ropeway_operation_t *operation,
+                                   const ropeway_metadata_t *metadata, const rw_hello_t *hello,
+                                   const rw_carrier_t *carrier) RW_LOCKED {
+    const ropeway_connector_t *connector = operation->connector;
+
+    if (carrier != &connector->links->second || carrier->kind->host_only || carrier->is_preferred ||
+        operation->layout.any_device || !is_of_host(metadata) ||
+        memcmp(hello->scope, connector->peers->scope, RW_ID_BYTES) == 0 ||
+        rw_native_allows_clear(connector)) {
+        return ROPEWAY_OK;
+    }
+    return rw_fail(ROPEWAY_ERR_NO_PATH,
+                   "the peer \"%s\" is reached by UCX alone, which encrypts nothing on its way; if "
+                   "that may be, name transports of UCX here as well, or set encryption to \"off\"",
+                   hello->name);
+}
+
 /* The peer that this hello is of, by the carrier that shall be used. */
 static ropeway_error_t find_peer(ropeway_operation_t *operation, const ropeway_metadata_t *metadata,
                                  const rw_hello_t *hello, rw_peer_t **peer) RW_LOCKED {
     ropeway_connector_t *connector = operation->connector;
     rw_carrier_t *carrier = rw_links_choose(connector, hello);
-    ropeway_error_t error = rw_native_need(carrier);
+    ropeway_error_t error = check_clear(operation, metadata, hello, carrier);
     uint8_t id[RW_ID_BYTES];
 
+    if (error == ROPEWAY_OK) {
+        error = rw_native_need(carrier);
+    }
     rw_hello_id(metadata->native, metadata->native_length, id);
     if (error == ROPEWAY_OK) {
         error = rw_peer_get(connector, id, hello, carrier->kind, peer);

@@ -24,6 +24,8 @@
 #include "operation/sums.h"
 #include "text/metadata.h"
 
+#include <string.h>
+
 #define RW_WINDOW_MAX 64 /* the most that the option window can be */
 /* Refusals under way at a time: to strangers, and to one link; more are dropped. */
 #define RW_REJECTS_MAX 1024
@@ -91,6 +93,14 @@ ropeway_error_t rw_native_adopt(ropeway_operation_t *operation);
 /* Starts the carrier and makes its hello, if that has not been needed yet. Errors: those of
  * rw_links_need(), ERR_NO_MEMORY, ERR_TRANSPORT. */
 ropeway_error_t rw_native_need(rw_carrier_t *carrier) RW_LOCKED;
+/* Whether the user lets bytes go between hosts in clear: the option encryption says so, or interop,
+ * whose bytes do in any case. */
+static inline bool rw_native_allows_clear(const ropeway_connector_t *connector) {
+    const ropeway_connector_options_t *options = &connector->options;
+
+    return options->interop != 0 ||
+           (options->encryption != NULL && strcmp(options->encryption, "off") == 0);
+}
 /* Where peers shall come for this offer: a connection of its metadata. */
 rw_connection_t rw_native_connection(const ropeway_operation_t *operation) RW_LOCKED;
 /* Makes a passive operation's metadata, in operation->json. Errors: ERR_LIMIT, ERR_NO_MEMORY. */

@@ -265,10 +265,8 @@ static void begin(ropeway_operation_t *operation, const rw_message_t *message, c
 /* Whether the second carrier may start for whoever sent this. It opens a port of UCX's, which is
  * not as safe from others as ours are: who comes by the network can't make us open it. */
 static bool may_tell(const rw_carrier_t *other, const rw_link_t *link) RW_LOCKED {
-    const ropeway_connector_options_t *options = &link->peer->connector->options;
-
-    return other->state != NULL || other->is_preferred || link->is_local || options->interop != 0 ||
-           (options->encryption != NULL && strcmp(options->encryption, "off") == 0);
+    return other->state != NULL || other->is_preferred || link->is_local ||
+           rw_native_allows_clear(link->peer->connector);
 }
 
 /* Tells how we are reached by our second carrier. If we are, the offer is kept for whoever has

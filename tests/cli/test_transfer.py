@@ -31,6 +31,21 @@ class Transfer(TestCase):
             self.assertEqual({entry["name"]: entry["size"] for entry in listed}, self.NAMES)
             self.assertEqual(server.end(), (0, ""))
 
+    @http_only
+    def test_nothing_goes_in_clear_unless_a_side_of_it_says_so(self):
+        if os.geteuid() != 0:
+            self.skipTest("another PID namespace, which looks like another host, needs root")
+        source = self.write("file", MIB)
+        with Server("--transports", "tcp,self", self.offered) as server:
+            def get(*options):
+                return subprocess.run(["unshare", "--pid", "--fork", "--mount-proc",
+                                       *command("get", *options, "-o", "got", server.url + "file")],
+                                      cwd=self.here, capture_output=True, encoding="utf-8", check=False)
+
+            self.assert_failed(get(), says="encrypts nothing")
+            self.assert_done(get("--transports", "tcp,self"))
+            self.assert_same(source, os.path.join(self.here, "got"))
+
     def test_big_files_over_each_transport(self):
         source = self.write("big", 64 * MIB + 12345)
         for transports, expected in (("tcp,cma,self", "cma"), ("tcp,self", "tcp/")):
