@@ -36,7 +36,8 @@ static void print_help(void) {
         "      --data-port PORT       the bytes go by a TCP port of the same address, encrypted\n"
         "                             except on this host: by this one (default: any), and never\n"
         "                             by UCX; PORT-PORT: by the first that is free\n"
-        "      --data-advertise LIST  clients connect to these for it: ADDR or ADDR:PORT, with\n"
+        "      --data-advertise LIST  clients connect to these for the bytes: ADDR or ADDR:PORT, "
+        "with\n"
         "                             commas (for NAT, and in containers)\n"
         "  -n, --nats URL             take requests from the NATS server at\n"
         "                             nats://[USER:PASSWORD@|TOKEN@]HOST[:PORT]; tls:// asks for "
@@ -224,17 +225,14 @@ static bool is_port_range(const char *text) {
 }
 
 static int check_data(const struct cli_serve_options *options) {
-    if (options->data_port == NULL) {
-        return options->data_advertise == NULL
-                   ? CLI_GO_ON
-                   : cli_usage("serve", "--data-advertise is for --data-port, which is missing");
-    }
-    if (!is_port_range(options->data_port)) {
+    const char *named = options->data_port != NULL ? "--data-port" : "--data-advertise";
+    if (options->data_port != NULL && !is_port_range(options->data_port)) {
         return cli_usage("serve", "--data-port '%s' is neither a port nor PORT-PORT",
                          options->data_port);
     }
-    if (options->transports != NULL) {
-        return cli_usage("serve", "--data-port has transports of its own; leave --transports out");
+    if ((options->data_port != NULL || options->data_advertise != NULL) &&
+        options->transports != NULL) {
+        return cli_usage("serve", "%s has transports of its own; leave --transports out", named);
     }
     return CLI_GO_ON;
 }

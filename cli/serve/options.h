@@ -12,7 +12,7 @@ struct cli_serve_options {
     const char *token_file;
     const char *transports;
     const char *data_port;      /* one or a range; NULL: any */
-    const char *data_advertise; /* where clients connect to for it; NULL: where it listens */
+    const char *data_advertise; /* where clients connect to for the bytes; NULL: where it listens */
     uint64_t max_clients;
     uint32_t grace_ms;
     struct cli_transfer_limits limits;

@@ -66,8 +66,8 @@ static bool choose_data_port(const struct cli_serve_options *options,
     const char *port = options->data_port != NULL ? options->data_port : "0";
     if (options->data_port != NULL) {
         settings->transports = "stream,local,pull";
-        settings->advertise = options->data_advertise;
     }
+    settings->advertise = options->data_advertise;
     if (options->http.listen != NULL) {
         if (!cli_address_host_of(options->http.listen, host, text)) {
             cli_fail("%s", text);

@@ -282,7 +282,8 @@ class Interface(TestCase):
 
     def test_a_data_port_that_can_not_be(self):
         for options in (["--data-port", "x"], ["--data-port", "2-1"], ["--data-port", "65536"],
-                        ["--data-port", "1", "--transports", "tcp"], ["--data-advertise", "10.0.0.1"]):
+                        ["--data-port", "1", "--transports", "tcp"],
+                        ["--data-advertise", "10.0.0.1", "--transports", "tcp"]):
             self.assert_failed(run("serve", *options, self.offered), code=2, says="--data-")
 
     def test_many_clients_at_once(self):
