@@ -67,13 +67,13 @@ void cli_doctor_fail(struct cli_doctor *doctor, const char *name, const char *re
 }
 
 static void check_transfers(struct cli_doctor *doctor, const struct cli_perf_child *server) {
-    static const char *const transports[] = {"any", "stream", "tcp"};
-    size_t count = sizeof transports / sizeof transports[0];
-    if (!cli_facts_have_ucx(doctor->facts)) {
-        count--; /* the last is UCX's */
+    cli_doctor_check_transfer(doctor, server->address, "any");
+    cli_doctor_check_transfer(doctor, server->address, "stream");
+    if (cli_facts_have_ucx(doctor->facts)) {
+        cli_doctor_check_transfer(doctor, server->address, "tcp");
     }
-    for (size_t i = 0; i < count; i++) {
-        cli_doctor_check_transfer(doctor, server->address, transports[i]);
+    if (cli_facts_have(doctor->facts, cli_facts_infiniband)) {
+        cli_doctor_check_transfer(doctor, server->address, "rc+self");
     }
 }
 

@@ -23,7 +23,7 @@ class Limits(unittest.TestCase):
         return done.stdout.splitlines()
 
     def transfer(self, lines: list[str]) -> str:
-        return next(line for line in lines if line[6:].startswith("transfer over what UCX chooses: "))
+        return next(line for line in lines if line[6:].startswith("transfer over rc+self: "))
 
     def test_a_small_limit_is_named_with_the_remedy(self) -> None:
         lines = self.doctor("65536", *USER)
