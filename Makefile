@@ -142,7 +142,7 @@ simulate: deps $(BUILD)/build.ninja ## play SEEDS=N schedules, or TIME=S seconds
 	$(BUILD)/tests/simulation/simulation --list tests/simulation/seeds.txt \
 	    $(if $(SEEDS),--seeds $(SEEDS),--time $(TIME)) $(SIMULATE)
 
-# Twenty minutes on two cores.
+# About ten minutes on two cores.
 .PHONY: simulate-mutants
 simulate-mutants: deps $(BUILD)/build.ninja ## plant faults, one by one, and show that the simulation finds them
 	ninja -C $(BUILD) tests/simulation/simulation

@@ -588,6 +588,18 @@ void sim_check_limits(const sim_process_t *process) RW_UNCHECKED {
     }
 }
 
+static void check_events(const rw_events_t *events) RW_UNCHECKED {
+    size_t taken = 0;
+
+    for (size_t i = 0; i < events->capacity; i++) {
+        taken += events->slots[i].watcher != NULL;
+    }
+    if (taken != sim_epoll_watched(events->epoll)) {
+        sim_fail("%zu slots are taken, and %u descriptors waited for", taken,
+                 sim_epoll_watched(events->epoll));
+    }
+}
+
 void sim_check_step(void) RW_UNCHECKED {
     const sim_process_t *process;
     const ropeway_connector_t *connector;
@@ -620,6 +632,7 @@ void sim_check_step(void) RW_UNCHECKED {
                      (unsigned long long)connector->stats.peers);
         }
         check_operations(connector);
+        check_events(&connector->events);
     }
 }
 

@@ -120,6 +120,7 @@ typedef struct sim_process {
     ropeway_memory_t *memories[SIM_MEMORIES]; /* that its users have registered; NULL: none */
     unsigned calls;                           /* of users into the connector */
     unsigned releases;                        /* of operations, begun so far */
+    unsigned at_release;                      /* users inside of one */
     bool lost_count; /* of what was drained: a handle may have been of another one */
     bool closing;    /* no more of them */
     bool leaving;    /* its users shall end */
@@ -205,6 +206,8 @@ void sim_descriptor_close(int descriptor);
 bool sim_epoll_is_ready(int epoll);
 /* When it will be, as far as that is known. */
 uint64_t sim_epoll_due(int epoll);
+/* How many it waits for. */
+unsigned sim_epoll_watched(int epoll);
 /* The process is dead: closes what it had. */
 void sim_descriptors_kill(const sim_process_t *process);
 unsigned sim_descriptors_open(void);

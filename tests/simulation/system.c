@@ -128,6 +128,10 @@ uint64_t sim_epoll_due(int epoll) {
     return first;
 }
 
+unsigned sim_epoll_watched(int epoll) {
+    return find(epoll)->watched;
+}
+
 void sim_descriptors_kill(const sim_process_t *process) {
     for (unsigned i = 0; i < top; i++) {
         if (descriptors[i].owner == process) {

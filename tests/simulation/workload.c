@@ -176,6 +176,7 @@ static void release(sim_operation_t *one) {
 
     one->releasing = true;
     one->process->releases++;
+    one->process->at_release++;
     if (!one->ended) {
         one->cancel_asked = true;
         one->let_go = sim.now + 1;
@@ -183,6 +184,7 @@ static void release(sim_operation_t *one) {
     sim_note("%u is released%s", one->number, one->ended ? "" : " alive");
     sim_check_answers(one);
     ropeway_operation_release(one->handle);
+    one->process->at_release--;
     sim_check_released(one, sim.now - began, began);
     one->handle = NULL;
     one->released = true;
@@ -438,12 +440,13 @@ static sim_operation_t *find_by_handle(const sim_process_t *process,
 
 static void drain(sim_process_t *process) {
     ropeway_operation_t *operations[3];
-    unsigned releases = process->releases;
+    unsigned releases = process->releases + process->at_release;
     size_t count = ropeway_connector_drain(process->connector, operations, 3);
-
     /* When one was released meanwhile another one may be in its place. */
-    process->lost_count |= process->releases != releases;
-    for (size_t i = 0; i < count && process->releases == releases; i++) {
+    bool unsure = process->releases != releases;
+
+    process->lost_count |= unsure;
+    for (size_t i = 0; i < count && !unsure; i++) {
         sim_operation_t *one = find_by_handle(process, operations[i]);
 
         if (one != NULL && (!one->notify || !one->ended || ++one->drained > 1)) {
@@ -464,7 +467,7 @@ static void register_one(sim_actor_t *actor) {
     if (memory != NULL) {
         *place = NULL;
         ropeway_memory_release(memory);
-    } else if (region->memory != NULL) {
+    } else if (region->background != 0) { /* used in this schedule */
         error = ropeway_memory_register(process->connector, region->memory, region->size,
                                         (ropeway_device_t){ROPEWAY_DEVICE_HOST, 0}, &memory);
         sim_note("a region is registered: %s", ropeway_error_name(error));
@@ -596,7 +599,7 @@ static int patience(const sim_operation_t *one) {
 /* Each that asked for it is on the event queue, once. */
 static void drain_all(sim_process_t *process) {
     ropeway_operation_t *operations[8];
-    unsigned releases = process->releases;
+    unsigned releases = process->releases + process->at_release;
     uint64_t began = sim.now;
     size_t count;
 
