@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* ropeway(1): finds the sub-command and hands over. */
 #include <locale.h>
+#include <openssl/crypto.h>
 #include <stdio.h>
 #include <string.h>
 
 #include <ropeway.h>
 
-#include "channel/nats_link.h"
 #include "common/cli.h"
 #include "common/message.h"
 
@@ -65,9 +65,15 @@ static int run_help(int argc, char **argv) {
     return command->run(2, arguments);
 }
 
+/* Before anything uses OpenSSL: the NATS library (3.4) frees a list of OpenSSL's when it closes,
+ * and OpenSSL would free it again when the process exits. */
+static void keep_openssl(void) {
+    OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
+}
+
 int main(int argc, char **argv) {
     setlocale(LC_CTYPE, "C.UTF-8");
-    cli_nats_prepare();
+    keep_openssl();
     if (!cli_open_standard_fds()) {
         return CLI_EXIT_FAILED;
     }

@@ -3,7 +3,6 @@
 #include "nats_link.h"
 
 #include <errno.h>
-#include <openssl/crypto.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -13,10 +12,6 @@
 #define RECONNECT_JITTER_MS 250
 #define PING_INTERVAL_MS 20000 /* a server that is gone without a word is found after three */
 #define CLOSE_LIMIT_MS 5000
-
-void cli_nats_prepare(void) {
-    OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
-}
 
 /* The NATS library's own words on the latest error of this thread. */
 static const char *last_words(natsStatus status) {

@@ -10,10 +10,6 @@
 #include "credentials.h"
 #include "url.h"
 
-/* To be called before anything uses OpenSSL. The NATS library (3.4) frees a list of OpenSSL's when
- * it closes, and OpenSSL would free it again when the process exits. */
-void cli_nats_prepare(void);
-
 /* The headers of requests and answers. */
 #define CLI_NATS_AUTHORIZATION "Authorization"
 #define CLI_NATS_ERROR "Nats-Service-Error"
