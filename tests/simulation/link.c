@@ -484,8 +484,8 @@ static void path(rw_link_t *link) RW_LOCKED {
 }
 
 /* What the library says is registered. */
-static ropeway_error_t register_memory(rw_carrier_t *carrier,
-                                       const ropeway_descriptor_t *memory, void **registration) {
+static ropeway_error_t register_memory(rw_carrier_t *carrier, const ropeway_descriptor_t *memory,
+                                       void **registration) {
     sim_registration_t *one = calloc(1, sizeof *one);
 
     (void)carrier;
@@ -568,7 +568,7 @@ static void end(rw_carrier_t *carrier) RW_UNCHECKED {
 }
 
 #define MEMBERS                                                                                    \
-    .pieces = 1, .host_only = true, .start = start, .address = address, .send = send_frame, \
+    .pieces = 1, .host_only = true, .start = start, .address = address, .send = send_frame,        \
     .refuse = refuse, .abandon = abandon, .close = close_link, .path = path, .flush = flush,       \
     .settle = settle, .end = end
 
