@@ -165,6 +165,11 @@ static rw_verdict_t on_operation_frame(ropeway_connector_t *connector, rw_frame_
         connector->stats.messages_dropped++;
         return RW_FRAME_TAKEN;
     }
+    if (rw_side(operation)->asking && message->type != RW_WAY && message->type != RW_FIN) {
+        /* The link that it asks by may not be able to move its memory. */
+        rw_operation_violate(operation, "bytes, or a word on them, before their way is known");
+        return RW_FRAME_TAKEN;
+    }
     if (message->type == RW_DATA) {
         return rw_receive_data(operation, frame, message);
     }

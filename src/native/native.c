@@ -58,20 +58,27 @@ static rw_carrier_t *carrier_of(const ropeway_operation_t *operation) {
                : &operation->connector->links->first;
 }
 
-rw_connection_t rw_native_connection(const ropeway_operation_t *operation) {
-    const rw_carrier_t *carrier = carrier_of(operation);
+ropeway_error_t rw_native_connection(const ropeway_operation_t *operation,
+                                     rw_connection_t *connection) {
+    rw_carrier_t *carrier = carrier_of(operation);
+    ropeway_error_t error = rw_native_need(carrier);
 
-    return (rw_connection_t){
+    *connection = (rw_connection_t){
         .backend = RW_BACKEND_NATIVE, .blob = carrier->hello, .length = carrier->hello_length};
+    return error;
 }
 
 ropeway_error_t rw_native_encode_metadata(ropeway_operation_t *operation) {
     const ropeway_connector_t *connector = operation->connector;
     const rw_layout_t *layout = &operation->layout;
-    rw_connection_t connection = rw_native_connection(operation);
+    rw_connection_t connection;
+    ropeway_error_t error = rw_native_connection(operation, &connection);
     char key[RW_KEY_TEXT];
     size_t length;
 
+    if (error != ROPEWAY_OK) {
+        return error;
+    }
     rw_key_to_text(operation->node.id, key);
     return rw_metadata_encode(operation->kind, layout->descriptors, layout->count, connector->name,
                               &connection, 1, NULL, 0, key, connector->options.max_metadata,

@@ -101,9 +101,12 @@ static inline bool rw_native_allows_clear(const ropeway_connector_t *connector) 
     return options->interop != 0 ||
            (options->encryption != NULL && strcmp(options->encryption, "off") == 0);
 }
-/* Where peers shall come for this offer: a connection of its metadata. */
-rw_connection_t rw_native_connection(const ropeway_operation_t *operation) RW_LOCKED;
-/* Makes a passive operation's metadata, in operation->json. Errors: ERR_LIMIT, ERR_NO_MEMORY. */
+/* Where peers shall come for this offer: a connection of its metadata. Errors: those of
+ * rw_native_need(). */
+ropeway_error_t rw_native_connection(const ropeway_operation_t *operation,
+                                     rw_connection_t *connection) RW_LOCKED;
+/* Makes a passive operation's metadata, in operation->json. Errors: ERR_LIMIT, those of
+ * rw_native_need(). */
 ropeway_error_t rw_native_encode_metadata(ropeway_operation_t *operation) RW_LOCKED;
 
 /* ---- side.c ---- */

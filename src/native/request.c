@@ -297,6 +297,25 @@ static void tell_way(ropeway_operation_t *operation, const rw_frame_t *frame,
                    told ? other->hello_length : 0);
 }
 
+/* Whether what is asked for can come by the link of the request; if not it is answered. Metadata
+ * names a way that moves the memory, but whoever has the key may try another. */
+static bool fits_link(const ropeway_operation_t *operation, const rw_frame_t *frame,
+                      const rw_message_t *message) RW_LOCKED {
+    bool host_only = frame->link != NULL && frame->link->kind->host_only;
+
+    if ((message->flags & RW_FLAG_ASK) != 0 && !host_only) {
+        rw_native_reject(operation->connector, frame, message, ROPEWAY_ERR_PROTOCOL,
+                         "there is no other way than this one");
+        return false;
+    }
+    if ((message->flags & RW_FLAG_ASK) == 0 && host_only && operation->layout.any_device) {
+        rw_native_reject(operation->connector, frame, message, ROPEWAY_ERR_NO_PATH,
+                         "the operation's memory is a device's, which does not go this way");
+        return false;
+    }
+    return true;
+}
+
 static void take_up(ropeway_operation_t *operation, rw_peer_t *peer, rw_link_t *link) RW_LOCKED {
     if (rw_side(operation)->asking) {
         rw_side(operation)->asking = false;
@@ -321,10 +340,7 @@ void rw_native_on_request(ropeway_connector_t *connector, const rw_frame_t *fram
     if (operation == NULL) {
         return;
     }
-    if ((message->flags & RW_FLAG_ASK) != 0 &&
-        (frame->link == NULL || !frame->link->kind->host_only)) {
-        rw_native_reject(connector, frame, message, ROPEWAY_ERR_PROTOCOL,
-                         "there is no other way than this one");
+    if (!fits_link(operation, frame, message)) {
         return;
     }
     if (grain > 0 && grain < RW_GRAIN_LEAST) {

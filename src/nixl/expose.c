@@ -38,13 +38,16 @@ static ropeway_error_t encode(ropeway_operation_t *operation,
                               const rw_region_t *regions) RW_LOCKED {
     const ropeway_connector_t *connector = operation->connector;
     const rw_layout_t *layout = &operation->layout;
-    rw_connection_t connections[] = {rw_native_connection(operation),
-                                     {.backend = RW_BACKEND_UCX,
-                                      .blob = connector->nixl->address,
-                                      .length = connector->nixl->address_length}};
+    rw_connection_t connections[2] = {[1] = {.backend = RW_BACKEND_UCX,
+                                             .blob = connector->nixl->address,
+                                             .length = connector->nixl->address_length}};
+    ropeway_error_t error = rw_native_connection(operation, &connections[0]);
     char key[RW_KEY_TEXT];
     size_t length;
 
+    if (error != ROPEWAY_OK) {
+        return error;
+    }
     rw_key_to_text(operation->node.id, key);
     return rw_metadata_encode(operation->kind, layout->descriptors, layout->count, connector->name,
                               connections, 2, regions, layout->count, key,
