@@ -95,6 +95,9 @@ void rw_peer_drop(rw_peer_t *peer) RW_LOCKED;
 
 /* Identifies the host and the PID namespace that this process lives in; zeroes: unknown. */
 void rw_watch_scope(uint8_t scope[RW_ID_BYTES]);
+/* Whether whoever this hello is of says that it lives in the same. Nobody does who does not know.
+ */
+bool rw_watch_is_near(const ropeway_connector_t *connector, const rw_hello_t *hello);
 /* Begins to watch the peer's process, if it is within reach. Errors: ERR_UNREACHABLE (it has
  * ended). */
 ropeway_error_t rw_watch_start(rw_peer_t *peer, const rw_hello_t *hello) RW_LOCKED;

@@ -321,11 +321,6 @@ static size_t choose_places(const rw_stream_t *stream, const rw_stream_address_t
     return count;
 }
 
-static bool is_on_this_host(const ropeway_connector_t *connector, const rw_hello_t *hello) {
-    return !sodium_is_zero(hello->scope, RW_ID_BYTES) &&
-           memcmp(hello->scope, connector->peers->scope, RW_ID_BYTES) == 0;
-}
-
 ropeway_error_t rw_stream_open(rw_peer_t *peer, const rw_hello_t *hello, rw_link_t **result) {
     ropeway_connector_t *connector = peer->connector;
     rw_stream_t *stream = rw_stream_of(connector);
@@ -336,7 +331,7 @@ ropeway_error_t rw_stream_open(rw_peer_t *peer, const rw_hello_t *hello, rw_link
     size_t count = 0;
 
     if (wrong == NULL) {
-        count = choose_places(stream, &address, is_on_this_host(connector, hello), places);
+        count = choose_places(stream, &address, rw_watch_is_near(connector, hello), places);
         wrong = count == 0 ? "both sides have no way in common" : NULL;
     }
     if (wrong != NULL) {

@@ -53,6 +53,11 @@ void rw_watch_scope(uint8_t scope[RW_ID_BYTES]) {
     crypto_generichash_final(&state, scope, RW_ID_BYTES);
 }
 
+bool rw_watch_is_near(const ropeway_connector_t *connector, const rw_hello_t *hello) {
+    return !sodium_is_zero(hello->scope, RW_ID_BYTES) &&
+           memcmp(hello->scope, connector->peers->scope, RW_ID_BYTES) == 0;
+}
+
 /* What the process sent before its end is still to be read; others may send for ever. */
 static void on_end(rw_watcher_t *watcher) RW_LOCKED {
     rw_peer_t *peer = RW_CONTAINER(watcher, rw_peer_t, process);
@@ -72,8 +77,7 @@ ropeway_error_t rw_watch_start(rw_peer_t *peer, const rw_hello_t *hello) {
 
     peer->process = (rw_watcher_t){.fd = -1, .on_event = on_end};
     if (hello->process == 0 || hello->process == (uint32_t)getpid() ||
-        sodium_is_zero(hello->scope, RW_ID_BYTES) ||
-        memcmp(hello->scope, connector->peers->scope, RW_ID_BYTES) != 0) {
+        !rw_watch_is_near(connector, hello)) {
         return ROPEWAY_OK;
     }
     peer->process.fd = rw_process_open((pid_t)hello->process);

@@ -137,9 +137,8 @@ static bool wants_other(const ropeway_operation_t *operation, const rw_link_kind
     const ropeway_connector_t *connector = operation->connector;
     const rw_carrier_t *other = rw_links_for_devices(connector);
 
-    return kind->host_only && (needs_other(operation) ||
-                               (other != NULL && other->is_preferred &&
-                                memcmp(hello->scope, connector->peers->scope, RW_ID_BYTES) != 0));
+    return kind->host_only && (needs_other(operation) || (other != NULL && other->is_preferred &&
+                                                          !rw_watch_is_near(connector, hello)));
 }
 
 static ropeway_error_t refuse_way(const rw_peer_t *peer, const ropeway_operation_t *operation) {
@@ -250,8 +249,7 @@ static ropeway_error_t check_clear(const ropeway_operation_t *operation,
 
     if (carrier != &connector->links->second || carrier->kind->host_only || carrier->is_preferred ||
         operation->layout.any_device || !is_of_host(metadata) ||
-        memcmp(hello->scope, connector->peers->scope, RW_ID_BYTES) == 0 ||
-        rw_native_allows_clear(connector)) {
+        rw_watch_is_near(connector, hello) || rw_native_allows_clear(connector)) {
         return ROPEWAY_OK;
     }
     return rw_fail(ROPEWAY_ERR_NO_PATH,

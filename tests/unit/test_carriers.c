@@ -149,10 +149,36 @@ static void who_asks_for_another_way_moves_nothing_by_this_one(void **state) RW_
     }
 }
 
+/* Where neither side knows its host, they may be two. */
+static void nothing_goes_in_clear_between_hosts_that_are_not_known(void **state) RW_UNCHECKED {
+    ropeway_connector_options_t options;
+    ropeway_connector_t *owner, *user;
+    ropeway_descriptor_t target = {there, SIZE, {ROPEWAY_DEVICE_HOST, 0}};
+    ropeway_operation_t *readable, *read;
+    const char *json;
+
+    (void)state;
+    ropeway_connector_options_init(&options, sizeof options);
+    options.transports = "tcp,self";
+    assert_accepted(ropeway_connector_create(&options, &owner));
+    assert_accepted(ropeway_connector_create(NULL, &user));
+    memset(user->peers->scope, 0, RW_ID_BYTES);
+    memset(owner->peers->scope, 0, RW_ID_BYTES);
+    free(owner->links->first.hello); /* another one is made that says so */
+    owner->links->first.hello = NULL;
+    readable = offer(owner, of_host, target.device, &json);
+    assert_int_equal(ropeway_begin_read(user, json, strlen(json), &target, 1, NULL, &read),
+                     ROPEWAY_ERR_NO_PATH);
+    ropeway_operation_release(readable);
+    assert_accepted(ropeway_connector_destroy(user));
+    assert_accepted(ropeway_connector_destroy(owner));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_offer_of_a_device_names_the_way_that_moves_it),
         cmocka_unit_test(memory_of_a_device_is_not_touched_by_a_stream),
+        cmocka_unit_test(nothing_goes_in_clear_between_hosts_that_are_not_known),
         cmocka_unit_test(who_asks_for_another_way_moves_nothing_by_this_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
