@@ -134,6 +134,7 @@ int rw_rdma_write_interfaces(const char *folder, const char *net_devices, char *
     if (net_devices == NULL || net_devices[0] == '^') {
         return snprintf(text, size, "all");
     }
+    text[0] = '\0';
     for (const char *at = net_devices; *at != '\0' && used < size; at += *at == ',') {
         size_t length = strcspn(at, ",");
         const char *name = at;
@@ -148,5 +149,5 @@ int rw_rdma_write_interfaces(const char *folder, const char *net_devices, char *
                                      (int)(name == interface ? strlen(name) : length), name);
         }
     }
-    return used > 0 ? (int)used : snprintf(text, size, "all");
+    return used > 0 || net_devices[0] == '\0' ? (int)used : snprintf(text, size, "all");
 }

@@ -46,18 +46,18 @@ static size_t longest_rest(const ropeway_operation_t *operation) {
     return RW_GRAIN_BYTES + RW_DIGEST_BYTES + runs * RW_RUN_BYTES + RW_INLINE_MAX;
 }
 
-/* The sizes, in at most so many bytes if there is a way. Returns how many it took. */
+/* The sizes, in at most so many bytes if there is a way. There is room for all of them. Returns how
+ * many it took. */
 static size_t write_prefix(const rw_layout_t *layout, rw_message_t *message, uint8_t *bytes,
                            size_t most) {
-    size_t runs = rw_message_put_runs(layout->descriptors, layout->count, NULL);
+    uint64_t digest = message->request.digest;
 
-    if (runs * RW_RUN_BYTES > most) { /* for descriptors that are asked for whole */
-        rw_put64(bytes, message->request.digest);
-        message->request.runs = 0;
-        return RW_DIGEST_BYTES;
-    }
     message->request.runs = rw_message_put_runs(layout->descriptors, layout->count, bytes);
-    return runs * RW_RUN_BYTES;
+    if (rw_message_runs_length(message->request.runs) > most) { /* for what is asked for whole */
+        rw_put64(bytes, digest);
+        message->request.runs = 0;
+    }
+    return rw_message_runs_length(message->request.runs);
 }
 
 /* Writes it. before: bytes that the request has already. Returns its length. */
@@ -65,7 +65,8 @@ static size_t write_rest(ropeway_operation_t *operation, rw_message_t *message, 
                          size_t before) RW_LOCKED {
     rw_side_t *side = rw_side(operation);
     const rw_layout_t *layout = &operation->layout;
-    size_t length = 0, most = operation->link->kind->word_max;
+    size_t length = 0, word_max = operation->link->kind->word_max;
+    size_t most = word_max == 0 ? SIZE_MAX : word_max > before ? word_max - before : 0;
 
     if (!operation->is_sender && side->in.grain > 0) {
         message->flags |= RW_FLAG_GRAIN;
@@ -74,11 +75,10 @@ static size_t write_rest(ropeway_operation_t *operation, rw_message_t *message, 
     }
     if ((operation->flags & ROPEWAY_OPERATION_PREFIX) != 0) {
         message->flags |= RW_FLAG_PREFIX;
-        length += write_prefix(layout, message, rest + length,
-                               most > 0 ? most - before - length : SIZE_MAX);
+        length += write_prefix(layout, message, rest + length, most > length ? most - length : 0);
     }
     if (operation->is_sender && !side->asking && rw_decide_inline(layout, side->integrity) &&
-        (most == 0 || before + length + layout->total <= most)) {
+        length + layout->total <= most) {
         message->flags |= RW_FLAG_INLINE;
         rw_layout_gather(layout, 0, rest + length, (size_t)layout->total);
         side->out.state = RW_SENDER_INLINE;

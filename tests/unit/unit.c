@@ -4,7 +4,18 @@
 
 #include "text/serdes.h"
 
+#include <ftw.h>
+
 static uint64_t random_state;
+
+static int remove_one(const char *path, const struct stat *status, int type, struct FTW *walk) {
+    (void)status, (void)type, (void)walk;
+    return remove(path);
+}
+
+int unit_remove_folder(const char *folder) {
+    return nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
 
 void unit_accepted(ropeway_error_t got, const char *call, const char *file, int line) {
     if (got != ROPEWAY_OK) {

@@ -34,6 +34,9 @@ uint64_t unit_random(void);
 uint64_t unit_below(uint64_t limit);
 void unit_random_bytes(void *bytes, size_t length);
 
+/* Removes a folder with all that is in it. 0: it is gone. */
+int unit_remove_folder(const char *folder);
+
 /* malloc'ed text of an operation with these packed agent metadata; the rest is valid. */
 char *unit_metadata(const char *packed);
 
