@@ -95,9 +95,9 @@ typedef struct rw_link_kind {
     void (*close)(rw_link_t *link, rw_close_t how);
     /* Fills in link->path, if it is open. */
     void (*path)(rw_link_t *link);
-    /* At the end of a connector. flush: what was sent is in the peers' hands, or due has come;
-     * settle: every link has closed, those that have not when due comes by force. Both may poll. */
-    void (*flush)(struct rw_carrier *carrier, uint64_t due);
+    /* At the end of a connector. unlisten: nobody new is let in; NULL: whoever comes is refused.
+     * settle: every link has closed, those that have not when due comes by force. It may poll. */
+    void (*unlisten)(struct rw_carrier *carrier);
     void (*settle)(struct rw_carrier *carrier, uint64_t due);
     /* Registers memory ahead of its use, and the reverse. NULL: this kind knows no such thing. */
     ropeway_error_t (*register_memory)(struct rw_carrier *carrier,
@@ -173,7 +173,7 @@ static inline bool rw_links_are_native(const ropeway_connector_t *connector,
     return rw_links_carrier(connector, kind) != NULL;
 }
 /* At the end of a connector, of both; see rw_link_kind_t. */
-void rw_links_flush(ropeway_connector_t *connector, uint64_t due) RW_LOCKED;
+void rw_links_unlisten(ropeway_connector_t *connector) RW_LOCKED;
 void rw_links_settle(ropeway_connector_t *connector, uint64_t due) RW_LOCKED;
 /* Also after rw_links_open() has failed. */
 void rw_links_free(ropeway_connector_t *connector);

@@ -112,13 +112,15 @@ rw_carrier_t *rw_links_choose(ropeway_connector_t *connector, const rw_hello_t *
     return !takes_others(first) && takes_others(second) ? second : first;
 }
 
-void rw_links_flush(ropeway_connector_t *connector, uint64_t due) {
-    struct rw_links *links = connector->links;
-
-    links->first.kind->flush(&links->first, due);
-    if (links->second.state != NULL) {
-        links->second.kind->flush(&links->second, due);
+static void unlisten(rw_carrier_t *carrier) RW_LOCKED {
+    if (carrier->state != NULL && carrier->kind->unlisten != NULL) {
+        carrier->kind->unlisten(carrier);
     }
+}
+
+void rw_links_unlisten(ropeway_connector_t *connector) {
+    unlisten(&connector->links->first);
+    unlisten(&connector->links->second);
 }
 
 void rw_links_settle(ropeway_connector_t *connector, uint64_t due) {

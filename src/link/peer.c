@@ -240,10 +240,9 @@ ropeway_error_t rw_peer_get(ropeway_connector_t *connector, const uint8_t id[RW_
 
 void rw_peers_close(ropeway_connector_t *connector) {
     rw_node_t *used = &connector->peers->used;
-    uint64_t quiet = (uint64_t)connector->options.quiet_ms * RW_NANOSECONDS_PER_MS;
-    uint64_t due = rw_now() + quiet;
+    uint64_t due = rw_now() + (uint64_t)connector->options.quiet_ms * RW_NANOSECONDS_PER_MS;
 
-    rw_links_flush(connector, due - quiet / 2);
+    rw_links_unlisten(connector);
     while (!rw_list_is_empty(used)) {
         rw_peer_t *peer = RW_CONTAINER(used->next, rw_peer_t, node_used);
 

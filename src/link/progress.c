@@ -12,10 +12,9 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define LINGER 100000u   /* nanoseconds; the parked thread looks as often at a driver at work */
-#define ARM_TRIES 8      /* how often a posting thread polls before it gives up and wakes */
-#define LOOK_AGAIN_MS 5u /* how often to look at what can't be armed */
-#define EVENT_STEP 256   /* so often threads that poll look at descriptors */
+#define LINGER 100000u /* nanoseconds; the parked thread looks as often at a driver at work */
+#define ARM_TRIES 8    /* how often a posting thread polls before it gives up and wakes */
+#define EVENT_STEP 256 /* so often threads that poll look at descriptors */
 
 static uint64_t spin_time(const ropeway_connector_t *connector) {
     return (uint64_t)connector->options.spin_us * 1000;
@@ -49,15 +48,12 @@ static bool poll_all(struct rw_progress *progress) RW_LOCKED {
 
 /* false: there is something to do first. */
 static bool arm_all(struct rw_progress *progress) RW_LOCKED {
-    progress->look_again = false;
     for (rw_node_t *node = progress->pollers.next; node != &progress->pollers; node = node->next) {
         rw_poller_t *poller = RW_CONTAINER(node, rw_poller_t, node);
-        rw_rest_t rest = poller->arm != NULL ? poller->arm(poller) : RW_ARMED;
 
-        if (rest == RW_BUSY) {
+        if (poller->arm != NULL && poller->arm(poller) == RW_BUSY) {
             return false;
         }
-        progress->look_again |= rest == RW_LOOK_AGAIN;
     }
     return true;
 }
@@ -118,8 +114,7 @@ static void on_wake(rw_watcher_t *waker) {
 static bool wakes_in_time(const ropeway_connector_t *connector) RW_LOCKED {
     const rw_timer_t *timer = rw_timers_first(&connector->timers);
 
-    return (timer == NULL || timer->due >= connector->progress->sleep_until) &&
-           !connector->progress->look_again;
+    return timer == NULL || timer->due >= connector->progress->sleep_until;
 }
 
 void rw_progress_kick(ropeway_connector_t *connector) {
@@ -150,9 +145,6 @@ static void sleep_armed(ropeway_connector_t *connector) RW_LOCKED {
 
     if (!arm_all(progress)) {
         return;
-    }
-    if (progress->look_again && due > now + LOOK_AGAIN_MS * RW_NANOSECONDS_PER_MS) {
-        due = now + LOOK_AGAIN_MS * RW_NANOSECONDS_PER_MS;
     }
     if (due != RW_NEVER) {
         uint64_t left =

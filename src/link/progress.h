@@ -25,9 +25,8 @@
 #include "base/connector.h"
 
 typedef enum rw_rest {
-    RW_ARMED,     /* a descriptor that is watched becomes readable at the next event */
-    RW_BUSY,      /* there is something to do first */
-    RW_LOOK_AGAIN /* it can't be armed: to be polled again within LOOK_AGAIN_MS */
+    RW_ARMED, /* a descriptor that is watched becomes readable at the next event */
+    RW_BUSY,  /* there is something to do first */
 } rw_rest_t;
 
 /* Something that moves by being polled. */
@@ -48,7 +47,6 @@ struct rw_progress {
     bool sleeping RW_GUARDED;    /* it waits for descriptors, everything is armed */
     bool parked RW_GUARDED;      /* it leaves the driving to waiters */
     bool unparking RW_GUARDED;   /* it shall not stay parked */
-    bool look_again RW_GUARDED;  /* something could not be armed */
     unsigned drivers RW_GUARDED; /* waiters that poll */
     unsigned steps RW_GUARDED;
     bool looking RW_GUARDED;         /* at descriptors */

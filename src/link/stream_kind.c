@@ -167,9 +167,7 @@ static void write_path(rw_link_t *link) {
     (void)link;
 }
 
-/* What was sent leaves while the links close; nobody new is let in. */
-static void flush(rw_carrier_t *carrier, uint64_t due) RW_LOCKED {
-    (void)due;
+static void unlisten(rw_carrier_t *carrier) RW_LOCKED {
     rw_stream_unlisten(carrier->state);
 }
 
@@ -207,7 +205,7 @@ const rw_link_kind_t rw_stream_kind = {
     .abandon = rw_stream_abandon,
     .close = rw_stream_close,
     .path = write_path,
-    .flush = flush,
+    .unlisten = unlisten,
     .settle = settle,
     .end = end,
 };

@@ -13,8 +13,8 @@ typedef struct rw_ucx {
     rw_am_receiver_t receiver;
 } rw_ucx_t;
 
-static rw_ucx_t *state(const ropeway_connector_t *connector) RW_LOCKED {
-    return rw_links_carrier(connector, &rw_ucx_kind)->state;
+static rw_ucx_t *of(const rw_carrier_t *carrier) RW_LOCKED {
+    return carrier->state;
 }
 
 /* Where a connector's transports are not UCX's, it may choose. But on a host with RDMA peers come
@@ -59,12 +59,13 @@ static ropeway_error_t start(rw_carrier_t *carrier) RW_UNCHECKED {
 
 static ropeway_error_t copy_address(rw_carrier_t *carrier, uint8_t **address,
                                     size_t *length) RW_UNCHECKED {
-    return rw_ucx_copy_address(((rw_ucx_t *)carrier->state)->port.worker, address, length);
+    return rw_ucx_copy_address(of(carrier)->port.worker, address, length);
 }
 
 static ropeway_error_t open_link(rw_peer_t *peer, const rw_hello_t *hello,
                                  rw_link_t **link) RW_LOCKED {
-    return rw_ucx_link_open(&state(peer->connector)->port, &rw_ucx_kind, peer, hello, link);
+    return rw_ucx_link_open(&of(rw_links_carrier(peer->connector, &rw_ucx_kind))->port,
+                            &rw_ucx_kind, peer, hello, link);
 }
 
 static ropeway_error_t send_frame(rw_link_t *link, rw_flight_t *flight) RW_LOCKED {
@@ -89,22 +90,17 @@ static bool came_from(const rw_link_t *link, const void *reply) RW_LOCKED {
     return ((const rw_ucx_link_t *)link)->endpoint == reply;
 }
 
-/* What was sent leaves while the links close. */
-static void flush(rw_carrier_t *carrier, uint64_t due) {
-    (void)carrier, (void)due;
-}
-
 static void settle(rw_carrier_t *carrier, uint64_t due) RW_LOCKED {
-    rw_ucx_port_settle(&((rw_ucx_t *)carrier->state)->port, due);
+    rw_ucx_port_settle(&of(carrier)->port, due);
 }
 
 static ropeway_error_t register_memory(rw_carrier_t *carrier, const ropeway_descriptor_t *memory,
                                        void **registration) RW_LOCKED {
-    return rw_ucx_map(((rw_ucx_t *)carrier->state)->port.context, memory, registration);
+    return rw_ucx_map(of(carrier)->port.context, memory, registration);
 }
 
 static void unregister_memory(rw_carrier_t *carrier, void *registration) RW_LOCKED {
-    rw_ucx_unmap(((rw_ucx_t *)carrier->state)->port.context, registration);
+    rw_ucx_unmap(of(carrier)->port.context, registration);
 }
 
 static void end(rw_carrier_t *carrier) RW_UNCHECKED {
@@ -126,7 +122,6 @@ const rw_link_kind_t rw_ucx_kind = {
     .abandon = abandon,
     .close = rw_ucx_link_close,
     .path = rw_ucx_link_path,
-    .flush = flush,
     .settle = settle,
     .register_memory = register_memory,
     .unregister_memory = unregister_memory,

@@ -374,11 +374,8 @@ static bool poll_port(rw_poller_t *poller) RW_LOCKED {
 static rw_rest_t arm(rw_poller_t *poller) RW_LOCKED {
     sim_port_t *port = RW_CONTAINER(poller, sim_port_t, poller);
 
-    if (sim_port_due(port) <= sim.now) {
-        return RW_BUSY;
-    }
-    if (sim_chance(&sim.network, 5)) {
-        return RW_LOOK_AGAIN;
+    if (sim_port_due(port) <= sim.now || sim_chance(&sim.network, 5)) {
+        return RW_BUSY; /* UCX says so for no reason as well */
     }
     port->armed = true;
     return RW_ARMED;
@@ -507,8 +504,7 @@ static void unregister_memory(rw_carrier_t *carrier, void *registration) {
 }
 
 /* Nobody new is let in. */
-static void flush(rw_carrier_t *carrier, uint64_t due) RW_LOCKED {
-    (void)due;
+static void unlisten(rw_carrier_t *carrier) RW_LOCKED {
     ((sim_port_t *)carrier->state)->deaf = true;
 }
 
@@ -569,7 +565,7 @@ static void end(rw_carrier_t *carrier) RW_UNCHECKED {
 
 #define MEMBERS                                                                                    \
     .pieces = 1, .host_only = true, .start = start, .address = address, .send = send_frame,        \
-    .refuse = refuse, .abandon = abandon, .close = close_link, .path = path, .flush = flush,       \
+    .refuse = refuse, .abandon = abandon, .close = close_link, .path = path, .unlisten = unlisten, \
     .settle = settle, .end = end
 
 static const rw_link_kind_t shared_kind = {.name = "shared",

@@ -340,7 +340,6 @@ static const rw_link_kind_t memory_kind = {
     .abandon = abandon,
     .close = close_link,
     .path = path,
-    .flush = wait_for_nothing,
     .settle = wait_for_nothing,
     .end = end,
 };
