@@ -647,8 +647,13 @@ void sim_check_quiet(const sim_process_t *process) RW_UNCHECKED {
         !rw_list_is_empty(&connector->operations->events) ||
         !rw_list_is_empty(&connector->operations->callbacks) ||
         connector->stats.memory_registered != 0 || connector->timers.count != 0) {
-        sim_fail("nobody works, and the connector has %u references, %zu refusals on their way",
-                 connector->references, connector->native->rejects);
+        sim_fail(
+            "nobody works, and the connector has %u references, %zu refusals on their way, %zu "
+            "timers, %llu operations, %llu bytes in flight, %llu bytes registered",
+            connector->references, connector->native->rejects, connector->timers.count,
+            (unsigned long long)connector->stats.operations_live,
+            (unsigned long long)connector->stats.bytes_inflight,
+            (unsigned long long)connector->stats.memory_registered);
     }
     for (const rw_node_t *node = used->next; node != used; node = node->next) {
         const rw_peer_t *peer = RW_CONTAINER(node, const rw_peer_t, node_used);

@@ -151,7 +151,7 @@ static void leave_a_waiter(sim_process_t *process) {
 static void live_once(sim_process_t *process) {
     unsigned users = (unsigned)sim_between(&sim.setup, 1, 2);
 
-    process->closing = process->leaving = false;
+    process->closing = process->leaving = process->is_done = false;
     if (!create(process)) {
         process->budget = 0;
         return;

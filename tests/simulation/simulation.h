@@ -124,6 +124,7 @@ typedef struct sim_process {
     bool lost_count; /* of what was drained: a handle may have been of another one */
     bool closing;    /* no more of them */
     bool leaving;    /* its users shall end */
+    bool is_done;    /* its users have ended: what its handlers register is released at once */
     unsigned users;  /* fibers at work */
     unsigned budget; /* actions left to its users */
     bool has_ended;

@@ -474,7 +474,7 @@ static void register_one(sim_actor_t *actor) {
         if (error != ROPEWAY_OK && process->last[SIM_SHORTAGES] == 0) {
             sim_fail("memory can't be registered: %s", ropeway_last_error());
         }
-        if (error == ROPEWAY_OK && *place == NULL) {
+        if (error == ROPEWAY_OK && *place == NULL && !process->is_done) {
             *place = memory;
         } else if (error == ROPEWAY_OK) {
             ropeway_memory_release(memory);
@@ -627,6 +627,7 @@ void sim_users_finish(sim_process_t *process) {
     if (process->connector != NULL && process->calls == 0 && !process->closing) {
         drain_all(process);
     }
+    process->is_done = true;
     for (unsigned i = 0; i < SIM_MEMORIES && process->connector != NULL; i++) {
         ropeway_memory_release(process->memories[i]);
         process->memories[i] = NULL;
