@@ -37,6 +37,7 @@ typedef struct rw_flight {
     void *registration;      /* of the memory with the link or mover; NULL: none */
     uint64_t loan;           /* the link's name for it while it is lent */
     uint64_t offset;         /* for the owner: where in the operation the bytes belong */
+    bool takes_room;         /* for the owner: they count against max_inflight */
     size_t length;           /* bytes of payload, in all pieces */
     size_t count;            /* pieces; at most what the link says */
     struct iovec pieces[RW_FLIGHT_PIECES];

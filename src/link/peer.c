@@ -38,7 +38,8 @@ void rw_peer_drop(rw_peer_t *peer) {
     rw_assert(peer->references > 0);
     if (--peer->references == 0) {
         rw_assert(rw_list_is_empty(&peer->users) && rw_list_is_empty(&peer->node_used));
-        rw_assert(peer->keys == NULL);
+        rw_assert(peer->keys == NULL && peer->inflight == 0);
+        rw_assert(rw_list_is_empty(&peer->starved) && rw_list_is_empty(&peer->node_starved));
         free(peer->other);
         free(peer);
     }
@@ -145,6 +146,8 @@ static rw_peer_t *make(ropeway_connector_t *connector) RW_LOCKED {
     rw_random(peer->token, sizeof peer->token);
     rw_list_init(&peer->users);
     rw_list_init(&peer->node_used);
+    rw_list_init(&peer->starved);
+    rw_list_init(&peer->node_starved);
     return peer;
 }
 

@@ -44,6 +44,9 @@ typedef struct rw_peer {
     uint64_t last_heard RW_GUARDED;              /* when, or when the connection was made */
     void *keys RW_GUARDED;                       /* of its memory, for a mover; see free_keys */
     void (*free_keys)(void *keys) RW_GUARDED;
+    uint64_t inflight RW_GUARDED;      /* bytes of its operations; see operation/room.c */
+    rw_node_t starved RW_GUARDED;      /* its operations that wait until fewer are in flight */
+    rw_node_t node_starved RW_GUARDED; /* in operations->starved while there are any */
     /* How it is reached by our second carrier: its hello, of no bytes if it is not. */
     uint8_t *other RW_GUARDED;
     size_t other_length RW_GUARDED;

@@ -108,6 +108,7 @@ static bool post(ropeway_operation_t *operation) RW_LOCKED {
     flight->class = RW_BULK;
     flight->to_device = side->out.remote_device;
     flight->done = on_data_sent;
+    flight->takes_room = true;
     side->out.state = RW_SENDER_SENDING;
     side->pulled |= flight->lends;
     rw_operation_lend(operation, flight);
@@ -168,8 +169,7 @@ void rw_send_pump(ropeway_operation_t *operation) {
         if (operation->inflight >= connector->options.window) {
             return;
         }
-        if (connector->stats.bytes_inflight >= connector->options.max_inflight) {
-            rw_operation_starve(operation);
+        if (!rw_operation_has_room(operation)) {
             return;
         }
         if (!post(operation)) {

@@ -218,6 +218,7 @@ static rw_flight_t *make_flight(ropeway_operation_t *operation) RW_LOCKED {
         return NULL;
     }
     flight->done = on_piece_done;
+    flight->takes_room = true;
     return flight;
 }
 
@@ -308,7 +309,6 @@ static bool has_room(const ropeway_operation_t *operation) RW_LOCKED {
 
 /* Posts gets or puts as far as the window allows. Whether all are posted. */
 static bool move_all(ropeway_operation_t *operation) RW_LOCKED {
-    ropeway_connector_t *connector = operation->connector;
     rw_agent_side_t *side = side_of(operation);
 
     for (;;) {
@@ -319,8 +319,7 @@ static bool move_all(ropeway_operation_t *operation) RW_LOCKED {
         if (!has_room(operation)) {
             return false;
         }
-        if (connector->stats.bytes_inflight >= connector->options.max_inflight) {
-            rw_operation_starve(operation);
+        if (!rw_operation_has_room(operation)) {
             return false;
         }
         if (!move(operation) || operation->phase != RW_PHASE_MOVING) {

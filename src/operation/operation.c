@@ -301,6 +301,7 @@ void rw_operation_rebind(ropeway_operation_t *operation, rw_peer_t *peer, rw_lin
     rw_link_t *former_link = operation->link;
 
     rw_assert(operation->phase == RW_PHASE_MOVING && operation->inflight == 0);
+    rw_assert(rw_list_is_empty(&operation->starved));
     rw_list_remove(&operation->of_peer.node);
     operation->phase = RW_PHASE_IDLE;
     operation->peer = NULL;
@@ -342,39 +343,6 @@ void rw_operation_drop(ropeway_operation_t *operation) {
 
 const char *rw_operation_peer_name(const ropeway_operation_t *operation) {
     return operation->peer != NULL ? operation->peer->name : "(none yet)";
-}
-
-/* ---- memory under way ---- */
-
-void rw_operation_lend(ropeway_operation_t *operation, rw_flight_t *flight) {
-    rw_assert(operation->phase != RW_PHASE_TERMINAL);
-    flight->tag = operation;
-    operation->inflight++;
-    operation->connector->stats.bytes_inflight += flight->length;
-}
-
-void rw_operation_regain(ropeway_operation_t *operation, rw_flight_t *flight) {
-    rw_assert(operation->inflight > 0 && flight->tag == operation);
-    operation->inflight--;
-    operation->connector->stats.bytes_inflight -= flight->length;
-}
-
-void rw_operation_starve(ropeway_operation_t *operation) {
-    if (rw_list_is_empty(&operation->starved)) {
-        rw_list_append(&operation->connector->operations->starved, &operation->starved);
-    }
-}
-
-void rw_operations_feed(ropeway_connector_t *connector) {
-    rw_node_t *starved = &connector->operations->starved;
-
-    while (!rw_list_is_empty(starved) &&
-           connector->stats.bytes_inflight < connector->options.max_inflight) {
-        ropeway_operation_t *operation =
-            RW_CONTAINER(rw_list_take(starved), ropeway_operation_t, starved);
-
-        operation->protocol->pump(operation);
-    }
 }
 
 void rw_operation_count(ropeway_operation_t *operation, uint64_t bytes) {

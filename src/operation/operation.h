@@ -77,7 +77,7 @@ struct ropeway_operation {
     ropeway_status_t end_status RW_GUARDED; /* valid from ENDING on */
     pthread_cond_t changed;
     rw_node_t live RW_GUARDED;           /* in operations->live until terminal */
-    rw_node_t starved RW_GUARDED;        /* in operations->starved while it waits for room */
+    rw_node_t starved RW_GUARDED;        /* in peer->starved while it waits for room */
     rw_peer_t *peer RW_GUARDED;          /* with a reference */
     rw_link_t *link RW_GUARDED;          /* that its frames use, with a reference */
     rw_peer_user_t of_peer RW_GUARDED;   /* in peer->users until terminal */
@@ -105,7 +105,10 @@ struct ropeway_operation {
 struct rw_operations {
     rw_table_t table RW_GUARDED; /* live ones, by id */
     rw_node_t live RW_GUARDED;
-    rw_node_t starved RW_GUARDED;   /* those that wait until fewer bytes are in flight */
+    uint64_t inflight RW_GUARDED; /* bytes that take room of max_inflight */
+    bool has_new_room RW_GUARDED; /* since those that wait were looked at */
+    rw_node_t starved RW_GUARDED; /* peers whose operations wait for room; see room.c */
+    size_t starved_count RW_GUARDED;
     rw_node_t callbacks RW_GUARDED; /* terminal operations with a callback to run */
     rw_node_t events RW_GUARDED;    /* terminal operations to drain */
     rw_recent_t ended RW_GUARDED;   /* keys of passive operations */
@@ -155,18 +158,25 @@ void rw_operation_drop(ropeway_operation_t *operation) RW_LOCKED;
 /* Whether memory of this device can be used; starts the carrier that moves it. Errors: ERR_DEVICE,
  * those of rw_links_need(). */
 ropeway_error_t rw_device_check(ropeway_connector_t *connector, ropeway_device_t device) RW_LOCKED;
-/* A flight has our memory, and has it no more. To be called before it is given away, and when it is
- * back, be that at once: a link that finds itself broken ends operations before it returns. */
-void rw_operation_lend(ropeway_operation_t *operation, rw_flight_t *flight) RW_LOCKED;
-void rw_operation_regain(ropeway_operation_t *operation, rw_flight_t *flight) RW_LOCKED;
-/* It waits until fewer bytes are in flight; its place in the line stays if it has one. */
-void rw_operation_starve(ropeway_operation_t *operation) RW_LOCKED;
-/* Lets those go on that wait, as far as there is room. */
-void rw_operations_feed(ropeway_connector_t *connector) RW_LOCKED;
 /* Bytes have left or arrived: they count, and the stall limit starts anew. */
 void rw_operation_count(ropeway_operation_t *operation, uint64_t bytes) RW_LOCKED;
 /* The peer's name, or "(none yet)". */
 const char *rw_operation_peer_name(const ropeway_operation_t *operation) RW_LOCKED;
+
+/* ---- room.c: memory under way ---- */
+
+/* A flight has our memory, and has it no more. To be called before it is given away, and when it is
+ * back, be that at once: a link that finds itself broken ends operations before it returns. */
+void rw_operation_lend(ropeway_operation_t *operation, rw_flight_t *flight) RW_LOCKED;
+void rw_operation_regain(ropeway_operation_t *operation, rw_flight_t *flight) RW_LOCKED;
+/* Whether another flight that takes room may go now; if not the operation waits for it. */
+bool rw_operation_has_room(ropeway_operation_t *operation) RW_LOCKED;
+/* It waits for room; its place in the line stays if it has one. */
+void rw_operation_starve(ropeway_operation_t *operation) RW_LOCKED;
+/* It waits no more. */
+void rw_operation_sate(ropeway_operation_t *operation) RW_LOCKED;
+/* Lets those go on that wait, as far as there is room. */
+void rw_operations_feed(ropeway_connector_t *connector) RW_LOCKED;
 
 /* ---- outcome.c ---- */
 

@@ -118,7 +118,7 @@ static void retire(ropeway_operation_t *operation) RW_LOCKED {
     rw_timer_return(&connector->timers, &operation->timer);
     rw_table_remove(&operations->table, &operation->node);
     rw_list_remove(&operation->live);
-    rw_list_remove(&operation->starved);
+    rw_operation_sate(operation);
     rw_list_remove(&operation->of_peer.node);
     connector->stats.operations_live--;
     if (!rw_operation_is_active(operation)) {

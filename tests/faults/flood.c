@@ -72,6 +72,30 @@ static void rule4_a_peer_stopped_amid_many_messages_leaves_the_others_served(voi
     }
 }
 
+/* What is on its way to it fills max_inflight. */
+static void rule11_bytes_for_a_peer_that_is_stopped_leave_room_for_others(void **state) {
+    (void)state;
+    ropeway_connector_t *connector =
+        ts_connect(TS_SLOW " chunk_size=65536 max_inflight=65536 stall_ms=0");
+    ts_peer_t *other = ts_new_peer("");
+    for (int attempt = 0; attempt < 20; attempt++) {
+        ts_peer_t *stopped = ts_new_peer(TS_SLOW " stall_ms=0");
+        ts_pair_t pair =
+            ts_pair_make(connector, stopped, 0, ROPEWAY_OPERATION_READABLE, TS_BIG, "");
+        ts_await_progress(pair.operation, 1);
+        ts_peer_stop(stopped);
+        ts_assert_works(connector, other);
+        bool caught = ropeway_operation_status(pair.operation) == ROPEWAY_STATUS_IN_PROGRESS;
+        ts_peer_continue(stopped);
+        ts_pair_finish(&pair);
+        ts_drop_peer(stopped);
+        if (caught) {
+            return;
+        }
+    }
+    fail_msg("no transfer was caught in its middle");
+}
+
 /* The reader closes its connector while the owner has more to send than its socket takes. UCX would
  * use freed memory if the owner then closed its end at once. */
 static void rule9_a_reader_that_leaves_with_much_on_its_way_takes_nobody_down(void **state) {
@@ -112,6 +136,7 @@ static const struct CMUnitTest tests[] = {
     TS_TEST(rule4_a_peer_killed_amid_many_messages_leaves_the_others_served),
     TS_TEST(rule9_a_reader_that_leaves_with_much_on_its_way_takes_nobody_down),
     TS_TEST(rule4_a_peer_stopped_amid_many_messages_leaves_the_others_served),
+    TS_TEST(rule11_bytes_for_a_peer_that_is_stopped_leave_room_for_others),
 };
 
 TS_LIST(ts_list_flood, tests);

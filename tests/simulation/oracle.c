@@ -112,21 +112,6 @@ static bool crossed(const sim_operation_t *one) {
             broke(one->process, other->process, one->created));
 }
 
-/* What is in flight to a third process that stands still takes room from everybody. */
-static bool starved(const sim_operation_t *one) {
-    const sim_operation_t *other = is_active(one) ? one->offer : one->partner;
-    const sim_process_t *sender = one->is_sender || other == NULL ? one->process : other->process;
-    bool any = false;
-
-    for (unsigned i = 0; i < sim.life_count; i++) {
-        const sim_process_t *third = &sim.lives[i];
-
-        any |= befell(third, SIM_STOPS, one->created) || befell(third, SIM_DELAYS, one->created) ||
-               befell(third, SIM_JUMPS, one->created);
-    }
-    return any && sender->options.max_inflight == sender->options.chunk_size;
-}
-
 /* Why it may have ended so. */
 static bool is_excused(const sim_operation_t *one) {
     const sim_operation_t *other = is_active(one) ? one->offer : one->partner;
@@ -140,7 +125,7 @@ static bool is_excused(const sim_operation_t *one) {
     case ROPEWAY_ERR_DEADLINE:
         return one->deadline_ms > 0 || (other != NULL && other->deadline_ms > 0);
     case ROPEWAY_ERR_STALLED:
-        return stood_still(one) || had(one, SIM_DIALS) || crossed(one) || starved(one);
+        return stood_still(one) || had(one, SIM_DIALS) || crossed(one);
     case ROPEWAY_ERR_PEER_LOST: /* with no peer of its own a connector says goodbye to nobody */
         return came_apart(one) || had(one, SIM_REFUSALS) || (!sim.is_private && closed(one));
     case ROPEWAY_ERR_UNREACHABLE:
@@ -643,8 +628,9 @@ void sim_check_quiet(const sim_process_t *process) RW_UNCHECKED {
 
     if (connector->references != 1 || connector->stats.operations_live != 0 ||
         connector->stats.bytes_inflight != 0 || connector->native->rejects != 0 ||
+        connector->operations->starved_count != 0 ||
         !rw_list_is_empty(&connector->operations->starved) ||
-        !rw_list_is_empty(&connector->operations->events) ||
+        connector->operations->inflight != 0 || !rw_list_is_empty(&connector->operations->events) ||
         !rw_list_is_empty(&connector->operations->callbacks) ||
         connector->stats.memory_registered != 0 || connector->timers.count != 0) {
         sim_fail(
