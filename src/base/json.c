@@ -155,7 +155,7 @@ ropeway_error_t rw_json_object(rw_json_t *json, const char *name, const rw_json_
         return syntax(json, "',' or '}'");
     }
     for (size_t i = 0; i < count; i++) {
-        if ((seen & 1u << i) == 0) {
+        if ((seen & 1u << i) == 0 && !members[i].is_optional) {
             full_name(json, name, where, sizeof where);
             return rw_fail(ROPEWAY_ERR_METADATA, "%s has no member %s", where, members[i].name);
         }

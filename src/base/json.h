@@ -34,6 +34,7 @@ typedef ropeway_error_t (*rw_json_fn)(rw_json_t *json, const char *name, void *a
 typedef struct rw_json_member {
     const char *name;
     rw_json_fn read;
+    bool is_optional;
 } rw_json_member_t;
 
 void rw_json_init(rw_json_t *json, const char *text, size_t length);
@@ -41,7 +42,7 @@ void rw_json_init(rw_json_t *json, const char *text, size_t length);
 /* All functions below return ERR_METADATA when the text is something else, with a sentence that
  * names the value, and pass on what a rw_json_fn returns. */
 
-/* Reads an object with exactly these members (at most 32), each once, in any order. */
+/* Reads an object with these members (at most 32) and no others, each once, in any order. */
 ropeway_error_t rw_json_object(rw_json_t *json, const char *name, const rw_json_member_t *members,
                                size_t count, void *arg);
 

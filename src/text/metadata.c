@@ -15,6 +15,13 @@
 #define KEY_LENGTH_MAX 255
 #define DEVICE_LENGTH_MAX 15
 #define FIRST_CAPACITY 4
+#define DESCRIPTOR_LEAST 34 /* bytes of text that a descriptor has at least */
+
+/* An element of the list: descriptors that are alike, one after the other. */
+typedef struct run {
+    ropeway_descriptor_t first;
+    uint64_t count;
+} run_t;
 
 typedef struct parser {
     ropeway_metadata_t *metadata;
@@ -30,7 +37,7 @@ static ropeway_error_t no_memory(size_t bytes) {
 /* ---- Descriptors ---- */
 
 static ropeway_error_t read_device(rw_json_t *json, const char *name, void *arg) {
-    ropeway_descriptor_t *descriptor = arg;
+    ropeway_descriptor_t *descriptor = &((run_t *)arg)->first;
     char device[DEVICE_LENGTH_MAX + 1] = "";
     const char *at = json->at;
     rw_json_text_t text;
@@ -49,7 +56,7 @@ static ropeway_error_t read_device(rw_json_t *json, const char *name, void *arg)
 }
 
 static ropeway_error_t read_ptr(rw_json_t *json, const char *name, void *arg) {
-    ropeway_descriptor_t *descriptor = arg;
+    ropeway_descriptor_t *descriptor = &((run_t *)arg)->first;
     uint64_t ptr;
     ropeway_error_t error = rw_json_integer(json, name, 1, UINTPTR_MAX, &ptr);
 
@@ -60,7 +67,7 @@ static ropeway_error_t read_ptr(rw_json_t *json, const char *name, void *arg) {
 }
 
 static ropeway_error_t read_size(rw_json_t *json, const char *name, void *arg) {
-    ropeway_descriptor_t *descriptor = arg;
+    ropeway_descriptor_t *descriptor = &((run_t *)arg)->first;
     uint64_t size;
     ropeway_error_t error = rw_json_integer(json, name, 0, SSIZE_MAX, &size);
 
@@ -70,12 +77,32 @@ static ropeway_error_t read_size(rw_json_t *json, const char *name, void *arg) {
     return error;
 }
 
-static ropeway_error_t grow(parser_t *parser) {
-    ropeway_metadata_t *metadata = parser->metadata;
-    size_t capacity = parser->capacity == 0 ? FIRST_CAPACITY : parser->capacity * 2;
-    size_t bytes = capacity * sizeof metadata->descriptors[0];
-    ropeway_descriptor_t *descriptors = realloc(metadata->descriptors, bytes);
+static ropeway_error_t read_count(rw_json_t *json, const char *name, void *arg) {
+    return rw_json_integer(json, name, 1, SIZE_MAX, &((run_t *)arg)->count);
+}
 
+/* Makes room for so many more. A short text may stand for many descriptors: for no more than a text
+ * of the greatest length could hold if they were written out. */
+static ropeway_error_t grow(parser_t *parser, uint64_t count) {
+    ropeway_metadata_t *metadata = parser->metadata;
+    size_t most = parser->max / DESCRIPTOR_LEAST + 1, bytes;
+    size_t capacity = parser->capacity == 0 ? FIRST_CAPACITY : parser->capacity;
+    ropeway_descriptor_t *descriptors;
+
+    if (count > most - metadata->count) {
+        return rw_fail(ROPEWAY_ERR_LIMIT,
+                       "the metadata has %zu descriptors and %llu more, which is above the %zu "
+                       "that max_metadata allows for",
+                       metadata->count, (unsigned long long)count, most);
+    }
+    while (capacity < metadata->count + count) {
+        capacity *= 2;
+    }
+    if (capacity == parser->capacity) {
+        return ROPEWAY_OK;
+    }
+    bytes = capacity * sizeof metadata->descriptors[0];
+    descriptors = realloc(metadata->descriptors, bytes);
     if (descriptors == NULL) {
         return no_memory(bytes);
     }
@@ -84,38 +111,48 @@ static ropeway_error_t grow(parser_t *parser) {
     return ROPEWAY_OK;
 }
 
-static ropeway_error_t read_descriptor(rw_json_t *json, const char *name, void *arg) {
-    static const rw_json_member_t members[] = {
-        {"device", read_device}, {"ptr", read_ptr}, {"size", read_size}};
-    parser_t *parser = arg;
+static ropeway_error_t append(parser_t *parser, const run_t *run) {
     ropeway_metadata_t *metadata = parser->metadata;
-    ropeway_error_t error = ROPEWAY_OK;
+    uintptr_t ptr = (uintptr_t)run->first.ptr;
+    uint64_t size;
 
-    if (metadata->count == parser->capacity) {
-        error = grow(parser);
-    }
-    if (error == ROPEWAY_OK) {
-        error = rw_json_object(json, name, members, sizeof members / sizeof members[0],
-                               &metadata->descriptors[metadata->count]);
-    }
-    if (error != ROPEWAY_OK) {
-        return error;
-    }
-    if (__builtin_add_overflow(metadata->total,
-                               (uint64_t)metadata->descriptors[metadata->count].size,
-                               &metadata->total)) {
+    if (__builtin_mul_overflow((uint64_t)run->first.size, run->count, &size) ||
+        __builtin_add_overflow(metadata->total, size, &metadata->total)) {
         return rw_fail(
             ROPEWAY_ERR_METADATA,
             "the sizes of descriptors[0] to descriptors[%zu] add up to more than 64 bits",
-            metadata->count);
+            metadata->count + (size_t)run->count - 1);
     }
-    metadata->count++;
+    for (uint64_t i = 0; i < run->count; i++) {
+        metadata->descriptors[metadata->count] = run->first;
+        metadata->descriptors[metadata->count++].ptr = (void *)(ptr + (uintptr_t)i);
+    }
     return ROPEWAY_OK;
+}
+
+static ropeway_error_t read_run(rw_json_t *json, const char *name, void *arg) {
+    static const rw_json_member_t members[] = {{"device", read_device, false},
+                                               {"ptr", read_ptr, false},
+                                               {"size", read_size, false},
+                                               {"count", read_count, true}};
+    parser_t *parser = arg;
+    run_t run = {.count = 1};
+    ropeway_error_t error =
+        rw_json_object(json, name, members, sizeof members / sizeof members[0], &run);
+
+    if (error == ROPEWAY_OK && (uintptr_t)run.first.ptr > UINTPTR_MAX - (run.count - 1)) {
+        error = rw_fail(ROPEWAY_ERR_METADATA, "%s[%zu] goes past the end of the address space",
+                        name, json->index);
+    }
+    if (error == ROPEWAY_OK) {
+        error = grow(parser, run.count);
+    }
+    return error == ROPEWAY_OK ? append(parser, &run) : error;
 }
 
 static ropeway_error_t read_descriptors(rw_json_t *json, const char *name, void *arg) {
     parser_t *parser = arg;
-    ropeway_error_t error = rw_json_array(json, name, read_descriptor, parser);
+    ropeway_error_t error = rw_json_array(json, name, read_run, parser);
 
     if (error == ROPEWAY_OK && parser->metadata->count == 0) {
         return rw_fail(ROPEWAY_ERR_METADATA, "%s has 0 elements; it must have at least one", name);
@@ -203,10 +240,10 @@ static ropeway_error_t read_agent(rw_json_t *json, const char *name, void *arg) 
 
 static ropeway_error_t parse(const char *text, size_t length, size_t max, rw_agents_t *agents,
                              ropeway_metadata_t *metadata) {
-    static const rw_json_member_t members[] = {{"descriptors", read_descriptors},
-                                               {"nixl_metadata", read_agent},
-                                               {"notification_key", read_key},
-                                               {"operation_kind", read_kind}};
+    static const rw_json_member_t members[] = {{"descriptors", read_descriptors, false},
+                                               {"nixl_metadata", read_agent, false},
+                                               {"notification_key", read_key, false},
+                                               {"operation_kind", read_kind, false}};
     parser_t parser = {.metadata = metadata, .max = max, .agents = agents};
     rw_json_t json;
     ropeway_error_t error;

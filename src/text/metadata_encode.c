@@ -73,16 +73,33 @@ static void put_device(text_t *text, ropeway_device_t device) {
 }
 
 /* Native peers need no address, and none of ours should leave the process: unless stock peers are
- * to reach the memory, ptr is the descriptor's number. It counts from 1 because they refuse 0. */
-static void put_descriptor(text_t *text, const ropeway_descriptor_t *descriptor, size_t index,
-                           bool exposed) {
+ * to reach the memory, ptr is the descriptor's number. It counts from 1 because they refuse 0. They
+ * also refuse a count, which says that so many descriptors are alike. */
+static void put_run(text_t *text, const ropeway_descriptor_t *descriptor, size_t index,
+                    size_t count, bool exposed) {
     put_text(text, index == 0 ? "{\"device\":\"" : ",{\"device\":\"");
     put_device(text, descriptor->device);
     put_text(text, "\",\"ptr\":");
     put_number(text, exposed ? (uint64_t)(uintptr_t)descriptor->ptr : index + 1);
     put_text(text, ",\"size\":");
     put_number(text, descriptor->size);
+    if (count > 1) {
+        put_text(text, ",\"count\":");
+        put_number(text, count);
+    }
     put_text(text, "}");
+}
+
+/* How many descriptors from here on have the same device and size. */
+static size_t run_length(const ropeway_descriptor_t *descriptors, size_t count) {
+    size_t length = 1;
+
+    while (length < count && descriptors[length].size == descriptors[0].size &&
+           descriptors[length].device.kind == descriptors[0].device.kind &&
+           descriptors[length].device.id == descriptors[0].device.id) {
+        length++;
+    }
+    return length;
 }
 
 static ropeway_error_t too_long(size_t count, size_t max) {
@@ -98,11 +115,12 @@ static ropeway_error_t no_memory(size_t count) {
 
 static ropeway_error_t put_descriptors(text_t *text, const ropeway_descriptor_t *descriptors,
                                        size_t count, bool exposed, size_t max) {
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0, length; i < count; i += length) {
+        length = exposed ? 1 : run_length(descriptors + i, count - i);
         if (!reserve(text, DESCRIPTOR_MAX)) {
             return no_memory(count);
         }
-        put_descriptor(text, &descriptors[i], i, exposed);
+        put_run(text, &descriptors[i], i, length, exposed);
         if (text->length > max) {
             return too_long(count, max);
         }

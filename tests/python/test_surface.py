@@ -8,8 +8,10 @@ import json
 import uuid
 import zlib
 
+import numpy as np
 import pydantic
 import pytest
+from conftest import LIMIT
 
 import ropeway
 import ropeway.nixl_connect as connect
@@ -213,6 +215,36 @@ def test_metadata_is_frozen_and_forbids_what_it_does_not_know():
             connect.SerializedDescriptor(**descriptor)
     with pytest.raises(ValueError):
         RdmaMetadata(operation_kind=1).to_descriptors()
+
+
+def test_descriptors_that_are_alike_are_written_out():
+    run = {"device": "cpu", "ptr": 2, "size": 7, "count": 3}
+    rest = {"nixl_metadata": "b64:", "notification_key": "k", "operation_kind": 1}
+    metadata = RdmaMetadata.model_validate({"descriptors": [{"ptr": 1, "size": 5}, run], **rest})
+    assert [(d.ptr, d.size) for d in metadata.descriptors] == [(1, 5), (2, 7), (3, 7), (4, 7)]
+    assert "count" not in metadata.model_dump_json()
+    for wrong in (0, -1, 10**9, True, "3", None, 1.0):
+        with pytest.raises(pydantic.ValidationError):
+            RdmaMetadata.model_validate({"descriptors": [{**run, "count": wrong}], **rest})
+    with pytest.raises(pydantic.ValidationError):
+        RdmaMetadata.model_validate({"descriptors": [{"size": 7, "count": 3}], **rest})
+
+
+def test_alike_descriptors_take_few_bytes_between_ropeway_peers():
+    async def main():
+        blocks = np.arange(4096 * 64, dtype=np.uint32).reshape(4096, 64)
+        room = np.zeros_like(blocks)
+        other = connect.Connector(interop=False)
+        with ropeway.Connector() as one:
+            with one.create_readable(list(blocks)) as offer:
+                assert len(offer.metadata) < 1024
+                metadata = RdmaMetadata.model_validate_json(offer.metadata)
+                assert len(metadata.descriptors) == 4096
+                with await other.begin_read(metadata, [Descriptor((row, "cpu")) for row in room]) as read:
+                    await read.wait_for_completion()
+        assert (blocks == room).all()
+
+    asyncio.run(asyncio.wait_for(main(), LIMIT))
 
 
 @pytest.fixture

@@ -93,7 +93,7 @@ static ropeway_error_t encode(void *arg) {
     ropeway_error_t error;
 
     for (size_t i = 0; i < COUNT; i++) {
-        descriptors[i] = (ropeway_descriptor_t){arg, 1, {ROPEWAY_DEVICE_HOST, 0}};
+        descriptors[i] = (ropeway_descriptor_t){arg, i, {ROPEWAY_DEVICE_HOST, 0}};
     }
     error = rw_metadata_encode(ROPEWAY_OPERATION_READABLE, descriptors, COUNT, "agent", NULL, 0,
                                NULL, 0, "key", RW_METADATA_MAX_DEFAULT, &json, &length);

@@ -15,6 +15,7 @@
 #define DEVICE(device) DESCRIPTORS("[{\"device\":" device ",\"ptr\":1,\"size\":2}]")
 #define PTR(ptr) DESCRIPTORS("[{\"device\":\"cpu\",\"ptr\":" ptr ",\"size\":2}]")
 #define SIZE(size) DESCRIPTORS("[{\"device\":\"cpu\",\"ptr\":1,\"size\":" size "}]")
+#define COUNT(count) DESCRIPTORS("[{\"device\":\"cpu\",\"ptr\":2,\"size\":2,\"count\":" count "}]")
 #define HALF "{\"device\":\"cpu\",\"ptr\":1,\"size\":9223372036854775807}"
 #define X10 "xxxxxxxxxx"
 #define X50 X10 X10 X10 X10 X10
@@ -135,6 +136,14 @@ static void each_value_of_a_descriptor_is_checked(void **state) {
         {SIZE("9223372036854775808"), {"descriptors[0].size", "9223372036854775808"}},
         {SIZE("null"), {"descriptors[0].size", "null"}},
         {SIZE("[]"), {"descriptors[0].size", "[]"}},
+        {COUNT("0"), {"descriptors[0].count", "0}"}},
+        {COUNT("-1"), {"descriptors[0].count", "-1"}},
+        {COUNT("\"2\""), {"descriptors[0].count", "\"2\""}},
+        {COUNT("18446744073709551616"), {"descriptors[0].count", "18446744073709551616"}},
+        {COUNT("18446744073709551615"), {"descriptors[0]", "past the end of the address space"}},
+        {COUNT("2,\"count\":2"), {"descriptors[0]", "second member count"}},
+        {DESCRIPTORS("[{\"device\":\"cpu\",\"ptr\":1,\"size\":4611686018427387904,\"count\":4}]"),
+         {"descriptors[0] to descriptors[3]", "64 bits"}},
     };
 
     (void)state;

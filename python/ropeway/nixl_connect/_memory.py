@@ -352,6 +352,21 @@ class SerializedDescriptor(BaseModel):
         return v
 
 
+_MOST_DESCRIPTORS = (16 << 20) // 34  # of which the shortest fit into the longest metadata; see docs/wire.md
+
+
+def _write_out(item: Any, room: int) -> list[Any]:
+    """The descriptors that one element of the list stands for: `count` that are alike, if Ropeway peers made it, which
+    number descriptors in `ptr`. Raises ValueError when there are more than `room`."""
+    if not isinstance(item, dict) or "count" not in item:
+        return [item]
+    one = {name: value for name, value in item.items() if name != "count"}
+    count, first = item["count"], one.get("ptr")
+    if type(count) is not int or type(first) is not int or not 1 <= count <= room:
+        raise ValueError(f"`count` must be an integer of 1 to {room} beside an integer `ptr`; it is {count!r}.")
+    return [{**one, "ptr": first + number} for number in range(count)]
+
+
 class RdmaMetadata(BaseModel):
     """The passive side of a transfer, as it travels to the peer, for one read or one write. It is a key to the memory:
     send it only to who may read or write it.
@@ -365,6 +380,18 @@ class RdmaMetadata(BaseModel):
     nixl_metadata: str = ""
     notification_key: str = ""
     operation_kind: int = 0
+
+    @field_validator("descriptors", mode="before")
+    @classmethod
+    def write_out_descriptors(cls, v: Any) -> Any:
+        """Descriptors that are alike stand as one with a `count` in metadata that is for Ropeway peers only; here each
+        stands for itself, as programs of upstream's expect. Raises ValueError for a count that no such metadata has."""
+        if not isinstance(v, list) or not any(isinstance(item, dict) and "count" in item for item in v):
+            return v
+        found: list[Any] = []
+        for item in v:
+            found += _write_out(item, _MOST_DESCRIPTORS - len(found))
+        return found
 
     def to_descriptors(self) -> Descriptors:
         """Descriptors of the peer's memory: one, or a list when there are more. Raises ValueError when there is none."""
