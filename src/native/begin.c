@@ -21,6 +21,12 @@ ropeway_error_t rw_native_prepare(ropeway_operation_t *operation,
                                   const ropeway_metadata_t *metadata, rw_hello_t *hello) {
     ropeway_error_t error = rw_hello_decode(metadata->native, metadata->native_length, hello);
 
+    if (error == ROPEWAY_ERR_VERSION && hello->version == RW_PROTOCOL_VERSION) {
+        return rw_fail(error,
+                       "the peer \"%s\" has a part that this library does not know; use releases "
+                       "that fit",
+                       metadata->agent);
+    }
     if (error == ROPEWAY_ERR_VERSION) {
         return rw_fail(error,
                        "the peer \"%s\" speaks protocol version %u, this library %u; use releases "
@@ -36,57 +42,6 @@ ropeway_error_t rw_native_prepare(ropeway_operation_t *operation,
     return rw_native_adopt(operation);
 }
 
-/* Room for what follows the hello and the token. */
-static size_t longest_rest(const ropeway_operation_t *operation) {
-    const rw_layout_t *layout = &operation->layout;
-    size_t runs = (operation->flags & ROPEWAY_OPERATION_PREFIX) != 0
-                      ? rw_message_put_runs(layout->descriptors, layout->count, NULL)
-                      : 0;
-
-    return RW_GRAIN_BYTES + RW_DIGEST_BYTES + runs * RW_RUN_BYTES + RW_INLINE_MAX;
-}
-
-/* The sizes, in at most so many bytes if there is a way. There is room for all of them. Returns how
- * many it took. */
-static size_t write_prefix(const rw_layout_t *layout, rw_message_t *message, uint8_t *bytes,
-                           size_t most) {
-    uint64_t digest = message->request.digest;
-
-    message->request.runs = rw_message_put_runs(layout->descriptors, layout->count, bytes);
-    if (rw_message_runs_length(message->request.runs) > most) { /* for what is asked for whole */
-        rw_put64(bytes, digest);
-        message->request.runs = 0;
-    }
-    return rw_message_runs_length(message->request.runs);
-}
-
-/* Writes it. before: bytes that the request has already. Returns its length. */
-static size_t write_rest(ropeway_operation_t *operation, rw_message_t *message, uint8_t *rest,
-                         size_t before) RW_LOCKED {
-    rw_side_t *side = rw_side(operation);
-    const rw_layout_t *layout = &operation->layout;
-    size_t length = 0, word_max = operation->link->kind->word_max;
-    size_t most = word_max == 0 ? SIZE_MAX : word_max > before ? word_max - before : 0;
-
-    if (!operation->is_sender && side->in.grain > 0) {
-        message->flags |= RW_FLAG_GRAIN;
-        rw_message_put_grain(side->in.grain, rest);
-        length += RW_GRAIN_BYTES;
-    }
-    if ((operation->flags & ROPEWAY_OPERATION_PREFIX) != 0) {
-        message->flags |= RW_FLAG_PREFIX;
-        length += write_prefix(layout, message, rest + length, most > length ? most - length : 0);
-    }
-    if (operation->is_sender && !side->asking && rw_decide_inline(layout, side->integrity) &&
-        length + layout->total <= most) {
-        message->flags |= RW_FLAG_INLINE;
-        rw_layout_gather(layout, 0, rest + length, (size_t)layout->total);
-        side->out.state = RW_SENDER_INLINE;
-        length += (size_t)layout->total;
-    }
-    return length;
-}
-
 /* Whose hello tells who we are, on a link of this kind. */
 static const rw_carrier_t *introducer(const ropeway_connector_t *connector,
                                       const rw_link_kind_t *kind) RW_LOCKED {
@@ -95,30 +50,78 @@ static const rw_carrier_t *introducer(const ropeway_connector_t *connector,
     return carrier->dials_only ? &connector->links->first : carrier;
 }
 
-/* The request: who we are, what we want, and the bytes of a small write. */
-static ropeway_error_t send_request(ropeway_operation_t *operation) RW_LOCKED {
-    const rw_carrier_t *carrier = introducer(operation->connector, operation->link->kind);
-    rw_message_t message = rw_native_message(operation, RW_REQUEST);
-    size_t hello_length = carrier->hello_length;
-    size_t length = hello_length + RW_ID_BYTES;
-    uint8_t *payload = malloc(length + longest_rest(operation));
+/* The sizes that a request for a prefix has, malloc'ed, or NULL if it has none: there is no room
+ * for them beside what it has already, so that it asks for descriptors as they were offered. */
+static uint8_t *make_runs(const ropeway_operation_t *operation, rw_request_t *request,
+                          size_t word_max) RW_LOCKED {
+    const rw_layout_t *layout = &operation->layout;
+    size_t count = rw_message_put_runs(layout->descriptors, layout->count, NULL);
+    size_t length = rw_request_length(request) + count * RW_RUN_BYTES;
+    uint8_t *runs = length <= word_max ? malloc(count * RW_RUN_BYTES) : NULL;
+
+    if (runs != NULL) {
+        request->runs = runs;
+        request->run_count = rw_message_put_runs(layout->descriptors, layout->count, runs);
+    }
+    return runs;
+}
+
+/* Whether the bytes of a write go along. */
+static bool takes_bytes(const ropeway_operation_t *operation, size_t length,
+                        size_t word_max) RW_LOCKED {
+    const rw_side_t *side = rw_side(operation);
+
+    return operation->is_sender && !side->asking &&
+           rw_decide_inline(&operation->layout, side->integrity) &&
+           operation->layout.total <= word_max - length;
+}
+
+/* Sends what the request says, and the bytes of a small write. */
+static ropeway_error_t post_request(ropeway_operation_t *operation, rw_message_t *message,
+                                    const rw_request_t *request, size_t word_max) RW_LOCKED {
+    size_t length = rw_request_length(request);
+    bool with_bytes = length <= word_max && takes_bytes(operation, length, word_max);
+    size_t bytes = with_bytes ? (size_t)operation->layout.total : 0;
+    uint8_t *payload = malloc(length + bytes);
     ropeway_error_t error;
 
     if (payload == NULL) {
         return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
     }
-    memcpy(payload, carrier->hello, hello_length);
-    memcpy(payload + hello_length, operation->peer->token, RW_ID_BYTES);
-    message.flags |= operation->is_sender ? 0 : RW_FLAG_READ;
-    message.flags |= rw_side(operation)->asking ? RW_FLAG_ASK : 0;
-    message.request.total = operation->layout.total;
-    message.request.digest =
-        rw_message_digest(operation->layout.descriptors, operation->layout.count);
-    length += write_rest(operation, &message, payload + length, length);
-    message.request.count = (uint32_t)operation->layout.count;
-    message.request.hello_length = (uint32_t)hello_length;
-    error = rw_native_send(operation->link, &message, payload, length);
+    message->request.fields_length = (uint32_t)length;
+    rw_request_encode(request, payload);
+    if (with_bytes) {
+        rw_layout_gather(&operation->layout, 0, payload + length, bytes);
+        message->flags |= RW_FLAG_INLINE;
+        rw_side(operation)->out.state = RW_SENDER_INLINE;
+    }
+    error = rw_native_send(operation->link, message, payload, length + bytes);
     free(payload);
+    return error;
+}
+
+/* The request: who we are, what we want, and the bytes of a small write. */
+static ropeway_error_t send_request(ropeway_operation_t *operation) RW_LOCKED {
+    const rw_carrier_t *carrier = introducer(operation->connector, operation->link->kind);
+    const rw_layout_t *layout = &operation->layout;
+    const rw_side_t *side = rw_side(operation);
+    size_t most = operation->link->kind->word_max, word_max = most == 0 ? SIZE_MAX : most;
+    rw_message_t message = rw_native_message(operation, RW_REQUEST);
+    rw_request_t request = {.hello = carrier->hello,
+                            .hello_length = carrier->hello_length,
+                            .token = operation->peer->token,
+                            .grain = operation->is_sender ? 0 : side->in.grain,
+                            .is_prefix = (operation->flags & ROPEWAY_OPERATION_PREFIX) != 0};
+    uint8_t *runs = request.is_prefix ? make_runs(operation, &request, word_max) : NULL;
+    ropeway_error_t error;
+
+    message.flags |= operation->is_sender ? 0 : RW_FLAG_READ;
+    message.flags |= side->asking ? RW_FLAG_ASK : 0;
+    message.request.total = layout->total;
+    message.request.digest = rw_message_digest(layout->descriptors, layout->count);
+    message.request.count = (uint32_t)layout->count;
+    error = post_request(operation, &message, &request, word_max);
+    free(runs);
     return error;
 }
 

@@ -3,6 +3,7 @@
 #include "native/message.h"
 
 #include "base/bytes.h"
+#include "text/field.h"
 #include "text/hello.h"
 
 #define XXH_STATIC_LINKING_ONLY /* for a state on the stack */
@@ -11,7 +12,11 @@
 /* Header: 'R' 'W' type version flags:2 zero:2 to:16 from:16 body:8 token:16; a REQUEST's body goes
  * on where the others have the token. */
 enum { AT_TYPE = 2, AT_VERSION = 3, AT_FLAGS = 4, AT_TO = 8, AT_FROM = 24, AT_BODY = 40 };
-enum { AT_TOKEN = 48, AT_DIGEST = 48, AT_COUNT = 56, AT_HELLO_LENGTH = 60 };
+enum { AT_TOKEN = 48, AT_DIGEST = 48, AT_COUNT = 56, AT_FIELDS_LENGTH = 60 };
+
+/* Fields of a REQUEST. Who does not know that a prefix is wanted, or how to cut, can't serve it. */
+enum { HELLO = 1, TOKEN = 2, TRACE = 3, GRAIN = RW_FIELD_NEEDED | 4, RUNS = RW_FIELD_NEEDED | 5 };
+enum { FIELDS = 5, GRAIN_BYTES = 8 };
 
 void rw_message_encode(const rw_message_t *message, uint8_t bytes[RW_MESSAGE_BYTES]) {
     memset(bytes, 0, RW_MESSAGE_BYTES);
@@ -30,7 +35,7 @@ void rw_message_encode(const rw_message_t *message, uint8_t bytes[RW_MESSAGE_BYT
         rw_put64(bytes + AT_BODY, message->request.total);
         rw_put64(bytes + AT_DIGEST, message->request.digest);
         rw_put32(bytes + AT_COUNT, message->request.count);
-        rw_put32(bytes + AT_HELLO_LENGTH, message->request.hello_length);
+        rw_put32(bytes + AT_FIELDS_LENGTH, message->request.fields_length);
         break;
     case RW_ACCEPT:
         rw_put64(bytes + AT_BODY, message->accept.grain);
@@ -50,12 +55,63 @@ void rw_message_encode(const rw_message_t *message, uint8_t bytes[RW_MESSAGE_BYT
     }
 }
 
-void rw_message_put_grain(uint64_t grain, uint8_t bytes[RW_GRAIN_BYTES]) {
-    rw_put64(bytes, grain);
+size_t rw_request_length(const rw_request_t *request) {
+    size_t length = 2 * RW_FIELD_HEAD + request->hello_length + RW_ID_BYTES;
+
+    length += request->trace_length > 0 ? RW_FIELD_HEAD + request->trace_length : 0;
+    length += request->grain > 0 ? RW_FIELD_HEAD + GRAIN_BYTES : 0;
+    return length + (request->is_prefix ? RW_FIELD_HEAD + request->run_count * RW_RUN_BYTES : 0);
 }
 
-uint64_t rw_message_grain(const uint8_t bytes[RW_GRAIN_BYTES]) {
-    return rw_get64(bytes);
+uint8_t *rw_request_encode(const rw_request_t *request, uint8_t *bytes) {
+    bytes = rw_field_put(bytes, HELLO, request->hello, request->hello_length);
+    bytes = rw_field_put(bytes, TOKEN, request->token, RW_ID_BYTES);
+    if (request->trace_length > 0) {
+        bytes = rw_field_put(bytes, TRACE, request->trace, request->trace_length);
+    }
+    if (request->grain > 0) {
+        bytes = rw_field_put_head(bytes, GRAIN, GRAIN_BYTES);
+        rw_put64(bytes, request->grain);
+        bytes += GRAIN_BYTES;
+    }
+    if (request->is_prefix) {
+        bytes = rw_field_put_head(bytes, RUNS, request->run_count * RW_RUN_BYTES);
+        if (request->run_count > 0) {
+            memcpy(bytes, request->runs, request->run_count * RW_RUN_BYTES);
+        }
+        bytes += request->run_count * RW_RUN_BYTES;
+    }
+    return bytes;
+}
+
+ropeway_error_t rw_request_decode(const rw_message_t *message, const uint8_t *payload,
+                                  size_t length, rw_request_t *request) {
+    size_t fields_length = message->request.fields_length;
+    rw_field_t fields[FIELDS] = {{HELLO, true, 1, RW_HELLO_MAX, NULL, 0},
+                                 {TOKEN, true, RW_ID_BYTES, RW_ID_BYTES, NULL, 0},
+                                 {TRACE, false, 1, RW_TRACE_MAX, NULL, 0},
+                                 {GRAIN, false, GRAIN_BYTES, GRAIN_BYTES, NULL, 0},
+                                 {RUNS, false, 0, SIZE_MAX, NULL, 0}};
+    const rw_field_t *trace = &fields[2], *grain = &fields[3], *runs = &fields[4];
+    ropeway_error_t error = rw_fields_read(payload, fields_length, fields, FIELDS);
+
+    if (error != ROPEWAY_OK) {
+        return error;
+    }
+    *request = (rw_request_t){.hello = fields[0].value,
+                              .hello_length = fields[0].length,
+                              .token = fields[1].value,
+                              .grain = grain->value != NULL ? rw_get64(grain->value) : 0,
+                              .is_prefix = runs->value != NULL,
+                              .runs = runs->value,
+                              .run_count = runs->length / RW_RUN_BYTES,
+                              .trace = (const char *)trace->value,
+                              .trace_length = trace->length,
+                              .data = payload + fields_length,
+                              .length = length - fields_length};
+    return runs->length % RW_RUN_BYTES == 0 && request->run_count <= message->request.count
+               ? ROPEWAY_OK
+               : ROPEWAY_ERR_PROTOCOL;
 }
 
 size_t rw_message_put_runs(const ropeway_descriptor_t *descriptors, size_t count, uint8_t *bytes) {
@@ -92,33 +148,15 @@ bool rw_message_read_runs(const uint8_t *bytes, size_t runs, uint64_t *sizes, si
 }
 
 static bool decode_request(const uint8_t *bytes, size_t payload, rw_message_t *message) {
-    bool has_grain = (message->flags & RW_FLAG_GRAIN) != 0;
-    uint64_t rest;
-
     message->request.total = rw_get64(bytes + AT_BODY);
     message->request.digest = rw_get64(bytes + AT_DIGEST);
     message->request.count = rw_get32(bytes + AT_COUNT);
-    message->request.hello_length = rw_get32(bytes + AT_HELLO_LENGTH);
-    if (message->request.hello_length > RW_HELLO_MAX || message->request.count == 0 ||
-        payload < message->request.hello_length + RW_ID_BYTES) {
+    message->request.fields_length = rw_get32(bytes + AT_FIELDS_LENGTH);
+    if (message->request.count == 0 || message->request.fields_length > payload) {
         return false;
     }
-    payload -= message->request.hello_length + RW_ID_BYTES;
-    if (has_grain &&
-        ((message->flags & RW_FLAG_READ) == 0 || (message->flags & RW_FLAG_INLINE) != 0)) {
-        return false;
-    }
-    rest = has_grain ? RW_GRAIN_BYTES : 0;
-    if ((message->flags & RW_FLAG_PREFIX) != 0) {
-        if (message->request.runs > message->request.count) {
-            return false;
-        }
-        rest += rw_message_runs_length(message->request.runs);
-    }
-    if ((message->flags & RW_FLAG_INLINE) != 0) {
-        return payload >= rest && payload - rest == message->request.total;
-    }
-    return payload == rest;
+    payload -= message->request.fields_length;
+    return payload == ((message->flags & RW_FLAG_INLINE) != 0 ? message->request.total : 0);
 }
 
 static bool decode_fin(const uint8_t *bytes, size_t payload, rw_message_t *message) {

@@ -14,11 +14,12 @@
 #include <stdbool.h>
 
 #define RW_MESSAGE_BYTES 64
-#define RW_TEXT_MAX 512 /* longest sentence in a FIN */
-#define RW_SUMS_MAX 512 /* checksums in one SUMS */
+#define RW_TEXT_MAX 512  /* longest sentence in a FIN */
+#define RW_SUMS_MAX 512  /* checksums in one SUMS */
+#define RW_TRACE_MAX 512 /* bytes of a trace context */
 
 typedef enum rw_message_type {
-    RW_REQUEST = 1, /* active to passive: begin; payload: hello, token, perhaps grain or data */
+    RW_REQUEST = 1, /* active to passive: begin; payload: fields, perhaps data */
     RW_ACCEPT = 2,  /* passive receiver to active sender: send */
     RW_DATA = 3,    /* sender to receiver: payload goes to offset */
     RW_SUMS = 4,    /* sender to receiver: checksums of descriptors */
@@ -32,10 +33,8 @@ enum {
     RW_FLAG_READ = 1u << 0,      /* REQUEST: a READ, else a WRITE */
     RW_FLAG_INTEGRITY = 1u << 1, /* REQUEST, ACCEPT, DATA: checksums are wanted or will come */
     RW_FLAG_DEVICE = 1u << 2,    /* REQUEST, ACCEPT: my memory is not all host memory */
-    RW_FLAG_INLINE = 1u << 3,    /* REQUEST: the data follows the token */
+    RW_FLAG_INLINE = 1u << 3,    /* REQUEST: the data follows the fields */
     RW_FLAG_GONE = 1u << 4,      /* BYE: my connector closes, for good */
-    RW_FLAG_GRAIN = 1u << 5,     /* REQUEST of a READ: the grain follows the token */
-    RW_FLAG_PREFIX = 1u << 6,    /* REQUEST: a prefix of the offer; (grain and) runs follow */
     RW_FLAG_ASK = 1u << 7        /* REQUEST: by which hello do I reach your second carrier? */
 };
 
@@ -51,15 +50,12 @@ typedef struct rw_message {
     uint8_t token[RW_ID_BYTES];
     union {
         struct {
-            uint64_t total; /* of the descriptors' sizes */
-            union {
-                uint64_t digest; /* of these sizes */
-                uint64_t runs;   /* with RW_FLAG_PREFIX: see rw_message_put_runs() */
-            };
-            uint32_t count, hello_length;
+            uint64_t total;  /* of the descriptors' sizes */
+            uint64_t digest; /* of these sizes */
+            uint32_t count, fields_length;
         } request;
         struct {
-            uint64_t grain; /* see rw_message_grain(); 0: no wish */
+            uint64_t grain; /* see rw_request_t; 0: no wish */
         } accept;
         struct {
             uint64_t offset; /* in the descriptors laid end to end */
@@ -82,23 +78,37 @@ void rw_message_encode(const rw_message_t *message, uint8_t bytes[RW_MESSAGE_BYT
 ropeway_error_t rw_message_decode(const void *bytes, size_t length, size_t payload_length,
                                   rw_message_t *message);
 
-/* A receiver whose descriptors lie in pieces says how messages should be cut: none shall be longer
- * than the grain, or cross a multiple of it in a descriptor. In the payload of a REQUEST it has
- * RW_GRAIN_BYTES. */
-#define RW_GRAIN_BYTES 8
+/* What a REQUEST's payload says. Decoded: everything points into it. */
+typedef struct rw_request {
+    const uint8_t *hello; /* of the sender */
+    size_t hello_length;
+    const uint8_t *token; /* RW_ID_BYTES */
+    /* A receiver whose descriptors lie in pieces says how messages should be cut: none shall be
+     * longer than the grain, or cross a multiple of it in a descriptor. 0: no wish. */
+    uint64_t grain;
+    /* A prefix of the offer is wanted: the descriptors' sizes, as runs of equal ones, each of
+     * RW_RUN_BYTES. With no run they are those of the first descriptors on offer. */
+    bool is_prefix;
+    const uint8_t *runs;
+    size_t run_count;
+    const char *trace; /* the user's, as it was sent; not ended by a NUL */
+    size_t trace_length;
+    const uint8_t *data; /* RW_FLAG_INLINE */
+    size_t length;
+} rw_request_t;
+
 /* The least grain that a sender follows. */
 #define RW_GRAIN_LEAST 16384
-void rw_message_put_grain(uint64_t grain, uint8_t bytes[RW_GRAIN_BYTES]);
-uint64_t rw_message_grain(const uint8_t bytes[RW_GRAIN_BYTES]);
-
-/* The sizes of the descriptors that a request with RW_FLAG_PREFIX asks for, as runs of equal ones.
- * Each has RW_RUN_BYTES. With no run the digest of the sizes follows: they are those of the first
- * descriptors on offer. */
 #define RW_RUN_BYTES 12
-#define RW_DIGEST_BYTES 8
-static inline size_t rw_message_runs_length(uint64_t runs) {
-    return runs > 0 ? (size_t)runs * RW_RUN_BYTES : RW_DIGEST_BYTES;
-}
+
+/* Bytes of the fields. */
+size_t rw_request_length(const rw_request_t *request);
+/* Writes the fields; returns where they end. */
+uint8_t *rw_request_encode(const rw_request_t *request, uint8_t *bytes);
+/* ROPEWAY_OK, ERR_PROTOCOL (malformed), ERR_VERSION (it needs what is not known here). */
+ropeway_error_t rw_request_decode(const rw_message_t *message, const uint8_t *payload,
+                                  size_t length, rw_request_t *request);
+
 /* Returns how many there are; bytes: NULL: only that. */
 size_t rw_message_put_runs(const ropeway_descriptor_t *descriptors, size_t count, uint8_t *bytes);
 /* false: they are not those of this many sizes. */

@@ -2,7 +2,6 @@
 /* Requests: the check of whoever comes for an offer. */
 #include "native/native.h"
 
-#include "base/bytes.h"
 #include "base/error.h"
 #include "base/log.h"
 
@@ -13,7 +12,7 @@
 
 void rw_native_reject(ropeway_connector_t *connector, const rw_frame_t *frame,
                       const rw_message_t *message, ropeway_error_t error, const char *format, ...) {
-    rw_message_t answer = {.type = RW_FIN, .version = RW_PROTOCOL_VERSION};
+    rw_message_t answer = {.type = RW_FIN, .version = message->version};
     char text[RW_TEXT_MAX];
     va_list arguments;
 
@@ -42,32 +41,30 @@ static bool check_integrity(ropeway_operation_t *operation, const rw_frame_t *fr
 }
 
 /* Fills in what a request for a prefix says. false: it says nothing that can be. */
-static bool fill_sizes(const ropeway_operation_t *operation, const rw_frame_t *frame,
-                       const rw_message_t *message, uint64_t *sizes) {
-    const uint8_t *at = frame->payload + message->request.hello_length + RW_ID_BYTES +
-                        ((message->flags & RW_FLAG_GRAIN) != 0 ? RW_GRAIN_BYTES : 0);
+static bool fill_sizes(const ropeway_operation_t *operation, const rw_message_t *message,
+                       const rw_request_t *request, uint64_t *sizes) {
     const ropeway_descriptor_t *descriptors = operation->layout.descriptors;
     size_t count = message->request.count;
 
-    if (message->request.runs > 0) {
-        return rw_message_read_runs(at, (size_t)message->request.runs, sizes, count);
+    if (request->run_count > 0) {
+        return rw_message_read_runs(request->runs, request->run_count, sizes, count);
     }
     for (size_t i = 0; i < count; i++) {
         sizes[i] = descriptors[i].size;
     }
-    return rw_get64(at) == rw_message_digest(descriptors, count);
+    return message->request.digest == rw_message_digest(descriptors, count);
 }
 
 /* The sizes in a request for a prefix of no more descriptors than there are, malloc'ed; NULL after
  * an answer. */
 static uint64_t *read_sizes(ropeway_operation_t *operation, const rw_frame_t *frame,
-                            const rw_message_t *message) RW_LOCKED {
+                            const rw_message_t *message, const rw_request_t *request) RW_LOCKED {
     uint64_t *sizes = malloc(message->request.count * sizeof *sizes);
 
     if (sizes == NULL) {
         rw_native_reject(operation->connector, frame, message, ROPEWAY_ERR_NO_MEMORY,
                          "out of memory");
-    } else if (!fill_sizes(operation, frame, message, sizes)) {
+    } else if (!fill_sizes(operation, message, request, sizes)) {
         rw_native_reject(operation->connector, frame, message, ROPEWAY_ERR_SIZE_MISMATCH,
                          "the request's sizes are not those of its %u descriptors",
                          message->request.count);
@@ -88,7 +85,7 @@ static uint64_t add_up(const uint64_t *sizes, size_t count) {
 
 /* Whether the request asks for a prefix of the operation; if not it is answered. */
 static bool check_prefix(ropeway_operation_t *operation, const rw_frame_t *frame,
-                         const rw_message_t *message) RW_LOCKED {
+                         const rw_message_t *message, const rw_request_t *request) RW_LOCKED {
     size_t count = message->request.count;
     uint64_t *sizes;
     bool fits;
@@ -99,7 +96,7 @@ static bool check_prefix(ropeway_operation_t *operation, const rw_frame_t *frame
                          operation->layout.count, count);
         return false;
     }
-    sizes = read_sizes(operation, frame, message);
+    sizes = read_sizes(operation, frame, message, request);
     if (sizes == NULL) {
         return false;
     }
@@ -117,8 +114,8 @@ static bool check_prefix(ropeway_operation_t *operation, const rw_frame_t *frame
 
 /* The request has passed every check: what it does not ask for is not offered any more. */
 static bool cut(ropeway_operation_t *operation, const rw_frame_t *frame,
-                const rw_message_t *message) RW_LOCKED {
-    uint64_t *sizes = read_sizes(operation, frame, message);
+                const rw_message_t *message, const rw_request_t *request) RW_LOCKED {
+    uint64_t *sizes = read_sizes(operation, frame, message, request);
 
     if (sizes == NULL) {
         return false;
@@ -130,7 +127,7 @@ static bool cut(ropeway_operation_t *operation, const rw_frame_t *frame,
 
 /* Whether the request fits the operation that it names; if not it is answered. */
 static bool check(ropeway_operation_t *operation, const rw_frame_t *frame,
-                  const rw_message_t *message) RW_LOCKED {
+                  const rw_message_t *message, const rw_request_t *request) RW_LOCKED {
     ropeway_connector_t *connector = operation->connector;
     bool wants_read = (message->flags & RW_FLAG_READ) != 0;
 
@@ -139,8 +136,8 @@ static bool check(ropeway_operation_t *operation, const rw_frame_t *frame,
                          "the operation is %s, and can't be %s",
                          operation->is_sender ? "readable" : "writable",
                          wants_read ? "read" : "written");
-    } else if ((message->flags & RW_FLAG_PREFIX) != 0) {
-        return check_prefix(operation, frame, message);
+    } else if (request->is_prefix) {
+        return check_prefix(operation, frame, message, request);
     } else if (message->request.count != operation->layout.count) {
         rw_native_reject(connector, frame, message, ROPEWAY_ERR_COUNT_MISMATCH,
                          "the operation has %zu descriptors, the request %u",
@@ -169,13 +166,14 @@ static bool comes_again(const ropeway_operation_t *operation,
 
 /* The operation that the request may begin, or NULL after an answer. */
 static ropeway_operation_t *admit(ropeway_connector_t *connector, const rw_frame_t *frame,
-                                  const rw_message_t *message) RW_LOCKED {
+                                  const rw_message_t *message,
+                                  const rw_request_t *request) RW_LOCKED {
     ropeway_operation_t *operation = rw_operation_find(connector, message->to);
     bool is_offer = operation != NULL && !rw_operation_is_active(operation);
     ropeway_error_t error;
 
     if (is_offer && (operation->phase == RW_PHASE_IDLE || comes_again(operation, message))) {
-        return check(operation, frame, message) ? operation : NULL;
+        return check(operation, frame, message, request) ? operation : NULL;
     }
     error = is_offer ? ROPEWAY_ERR_KEY_USED
                      : rw_recent_find(&connector->operations->ended, message->to);
@@ -220,19 +218,18 @@ static ropeway_error_t find_accepted(const rw_hello_t *hello, const rw_frame_t *
 
 /* Who sent the request, which is checked and answered if need be. NULL: it can't be served. */
 static rw_peer_t *find_sender(ropeway_connector_t *connector, const rw_frame_t *frame,
-                              const rw_message_t *message) RW_LOCKED {
-    size_t hello_length = message->request.hello_length;
+                              const rw_message_t *message, const rw_request_t *request) RW_LOCKED {
     uint8_t id[RW_ID_BYTES];
     rw_hello_t hello;
     rw_peer_t *peer;
-    ropeway_error_t error = rw_hello_decode(frame->payload, hello_length, &hello);
+    ropeway_error_t error = rw_hello_decode(request->hello, request->hello_length, &hello);
 
     if (error != ROPEWAY_OK) {
         rw_native_reject(connector, frame, message, error,
                          "the request does not say properly who it comes from");
         return NULL;
     }
-    rw_hello_id(frame->payload, hello_length, id);
+    rw_hello_id(request->hello, request->hello_length, id);
     error = frame->link != NULL ? find_accepted(&hello, frame, &peer)
                                 : find_peer(connector, id, &hello, frame, &peer);
     if (error != ROPEWAY_OK) {
@@ -242,9 +239,9 @@ static rw_peer_t *find_sender(ropeway_connector_t *connector, const rw_frame_t *
     return peer;
 }
 
-/* Ties the offer to the peer, and starts. rest: what is behind the token. */
-static void begin(ropeway_operation_t *operation, const rw_message_t *message, const uint8_t *rest,
-                  size_t length, uint64_t grain) RW_LOCKED {
+/* Starts, on the peer's behalf. */
+static void begin(ropeway_operation_t *operation, const rw_message_t *message,
+                  const rw_request_t *request) RW_LOCKED {
     rw_side_t *side = rw_side(operation);
 
     memcpy(side->remote, message->from, RW_ID_BYTES);
@@ -252,11 +249,11 @@ static void begin(ropeway_operation_t *operation, const rw_message_t *message, c
     if (operation->is_sender) {
         side->out.state = RW_SENDER_READY;
         side->out.remote_device = (message->flags & RW_FLAG_DEVICE) != 0;
-        side->out.remote_grain = grain;
+        side->out.remote_grain = request->grain;
         rw_send_pump(operation);
     } else if ((message->flags & RW_FLAG_INLINE) != 0 && !side->integrity &&
                !operation->layout.any_device) {
-        rw_receive_inline(operation, rest, length);
+        rw_receive_inline(operation, request->data, request->length);
     } else {
         rw_native_tell(operation, RW_ACCEPT);
     }
@@ -325,46 +322,55 @@ static void take_up(ropeway_operation_t *operation, rw_peer_t *peer, rw_link_t *
     }
 }
 
-void rw_native_on_request(ropeway_connector_t *connector, const rw_frame_t *frame,
-                          const rw_message_t *message) {
-    ropeway_operation_t *operation = admit(connector, frame, message);
-    size_t hello_length = message->request.hello_length;
-    size_t rest = hello_length + RW_ID_BYTES;
-    size_t skipped =
-        (message->flags & RW_FLAG_PREFIX) != 0 ? rw_message_runs_length(message->request.runs) : 0;
-    const uint8_t *token = frame->payload + hello_length;
-    uint64_t grain =
-        (message->flags & RW_FLAG_GRAIN) != 0 ? rw_message_grain(frame->payload + rest) : 0;
-    rw_peer_t *peer;
+/* Reads its payload. false: nobody can; it is answered if that helps. */
+static bool read_request(ropeway_connector_t *connector, const rw_frame_t *frame,
+                         const rw_message_t *message, rw_request_t *request) RW_LOCKED {
+    ropeway_error_t error = rw_request_decode(message, frame->payload, frame->length, request);
 
-    if (operation == NULL) {
-        return;
-    }
-    if (!fits_link(operation, frame, message)) {
-        return;
-    }
-    if (grain > 0 && grain < RW_GRAIN_LEAST) {
+    if (error == ROPEWAY_ERR_VERSION) {
+        rw_native_reject(connector, frame, message, error,
+                         "the request needs something that is not known here; use releases that "
+                         "fit");
+    } else if (error != ROPEWAY_OK) {
+        connector->stats.messages_dropped++;
+    } else if (request->grain > 0 && request->grain < RW_GRAIN_LEAST) {
         rw_native_reject(connector, frame, message, ROPEWAY_ERR_PROTOCOL,
                          "the request wants messages of %llu bytes, and %d is the least",
-                         (unsigned long long)grain, RW_GRAIN_LEAST);
+                         (unsigned long long)request->grain, RW_GRAIN_LEAST);
+    } else {
+        return true;
+    }
+    return false;
+}
+
+void rw_native_on_request(ropeway_connector_t *connector, const rw_frame_t *frame,
+                          const rw_message_t *message) {
+    ropeway_operation_t *operation;
+    rw_request_t request;
+    rw_peer_t *peer;
+
+    if (!read_request(connector, frame, message, &request)) {
         return;
     }
-    peer = find_sender(connector, frame, message);
+    operation = admit(connector, frame, message, &request);
+    if (operation == NULL || !fits_link(operation, frame, message)) {
+        return;
+    }
+    peer = find_sender(connector, frame, message, &request);
     if (peer == NULL) {
         return;
     }
-    memcpy(peer->their_token, token, RW_ID_BYTES);
+    memcpy(peer->their_token, request.token, RW_ID_BYTES);
     if ((message->flags & RW_FLAG_ASK) != 0) {
         tell_way(operation, frame, message, peer);
         return;
     }
-    if ((message->flags & RW_FLAG_PREFIX) != 0 && !cut(operation, frame, message)) {
+    if (request.is_prefix && !cut(operation, frame, message, &request)) {
         return;
     }
     rw_peer_touch(peer);
     take_up(operation, peer, frame->link != NULL ? frame->link : peer->link);
     peer->heard = true;
     peer->last_heard = operation->last_moved;
-    rest += skipped + ((message->flags & RW_FLAG_GRAIN) != 0 ? RW_GRAIN_BYTES : 0);
-    begin(operation, message, frame->payload + rest, frame->length - rest, grain);
+    begin(operation, message, &request);
 }

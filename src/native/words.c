@@ -98,7 +98,7 @@ ropeway_error_t rw_native_send(rw_link_t *link, const rw_message_t *message, con
     if (flight == NULL) {
         return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
     }
-    flight->introduces = message->type == RW_REQUEST && message->request.hello_length > 0;
+    flight->introduces = message->type == RW_REQUEST;
     error = link->kind->send(link, flight);
     if (error != ROPEWAY_OK) {
         rw_flight_give(flight);

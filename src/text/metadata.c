@@ -15,7 +15,6 @@
 #define KEY_LENGTH_MAX 255
 #define DEVICE_LENGTH_MAX 15
 #define FIRST_CAPACITY 4
-#define DESCRIPTOR_LEAST 34 /* bytes of text that a descriptor has at least */
 
 /* An element of the list: descriptors that are alike, one after the other. */
 typedef struct run {
@@ -81,11 +80,10 @@ static ropeway_error_t read_count(rw_json_t *json, const char *name, void *arg) 
     return rw_json_integer(json, name, 1, SIZE_MAX, &((run_t *)arg)->count);
 }
 
-/* Makes room for so many more. A short text may stand for many descriptors: for no more than a text
- * of the greatest length could hold if they were written out. */
+/* Makes room for so many more. */
 static ropeway_error_t grow(parser_t *parser, uint64_t count) {
     ropeway_metadata_t *metadata = parser->metadata;
-    size_t most = parser->max / DESCRIPTOR_LEAST + 1, bytes;
+    size_t most = rw_metadata_most(parser->max), bytes;
     size_t capacity = parser->capacity == 0 ? FIRST_CAPACITY : parser->capacity;
     ropeway_descriptor_t *descriptors;
 

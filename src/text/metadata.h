@@ -57,6 +57,12 @@ struct ropeway_metadata {
     size_t region_count; /* registered regions that come with it; rw_serdes_regions() reads them */
 };
 
+/* How many descriptors a text of so many bytes stands for at most. Those that are alike take few
+ * bytes: no more than could be written out, in 34 each. */
+static inline size_t rw_metadata_most(size_t max) {
+    return max / 34 + 1;
+}
+
 /* Makes the JSON text of an operation: descriptors as given, the connections in the given order,
  * and the regions, if any. Addresses go out only with regions, which mean nothing without them.
  * kind: READABLE or WRITABLE. agent: see rw_agent_name_valid(). key: text of the notification key,

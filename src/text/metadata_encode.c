@@ -135,6 +135,9 @@ static ropeway_error_t put_all(text_t *text, ropeway_operation_kind_t kind,
     size_t rest = packed_length + strlen(key) + DESCRIPTOR_MAX;
     ropeway_error_t error;
 
+    if (count > rw_metadata_most(max)) {
+        return too_long(count, max);
+    }
     if (!reserve(text, DESCRIPTOR_MAX)) {
         return no_memory(count);
     }

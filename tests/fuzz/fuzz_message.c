@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The native protocol: headers, hellos and sentences. The input's first byte says which. */
+/* The native protocol: headers, hellos, requests and sentences. The input's first byte says which.
+ */
 #include "base/utf8.h"
 #include "fuzz.h"
 #include "native/message.h"
@@ -21,8 +22,7 @@ static void read_header(const uint8_t *bytes, size_t length) {
     memcpy(&payload, bytes, sizeof payload);
     if (rw_message_decode(bytes + sizeof payload, length - sizeof payload, payload, &message) ==
         ROPEWAY_OK) {
-        FUZZ_CHECK(message.type != RW_REQUEST ||
-                   message.request.hello_length + RW_ID_BYTES <= payload);
+        FUZZ_CHECK(message.type != RW_REQUEST || message.request.fields_length <= payload);
         rw_message_encode(&message, encoded);
         FUZZ_CHECK(rw_message_decode(encoded, sizeof encoded, payload, &again) == ROPEWAY_OK);
         rw_message_encode(&again, twice);
@@ -53,6 +53,27 @@ static void read_sealed_hello(const uint8_t *bytes, size_t length) {
     free(sealed);
 }
 
+/* The first bytes: the length of the fields, how many descriptors. */
+static void read_fields(const uint8_t *bytes, size_t length) {
+    rw_message_t message = {.type = RW_REQUEST};
+    rw_request_t request;
+
+    if (length < 4) {
+        return;
+    }
+    message.request.count = 1u + bytes[2] + 256u * bytes[3];
+    message.request.fields_length = (bytes[0] + 256u * bytes[1]) % (uint32_t)(length - 3);
+    if (rw_request_decode(&message, bytes + 4, length - 4, &request) == ROPEWAY_OK) {
+        uint8_t *again = malloc(rw_request_length(&request));
+
+        FUZZ_CHECK(request.hello_length > 0 && request.run_count <= message.request.count);
+        FUZZ_CHECK(request.data + request.length == bytes + length);
+        FUZZ_CHECK(again != NULL && rw_request_length(&request) <= message.request.fields_length);
+        FUZZ_CHECK(rw_request_encode(&request, again) == again + rw_request_length(&request));
+        free(again);
+    }
+}
+
 static void read_sentence(const uint8_t *bytes, size_t length) {
     char text[RW_TEXT_MAX + 1];
 
@@ -64,7 +85,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length) {
     if (length == 0) {
         return 0;
     }
-    switch (bytes[0] % 4) {
+    switch (bytes[0] % 5) {
     case 0:
         read_header(bytes + 1, length - 1);
         break;
@@ -73,6 +94,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length) {
         break;
     case 2:
         read_sealed_hello(bytes + 1, length - 1);
+        break;
+    case 3:
+        read_fields(bytes + 1, length - 1);
         break;
     default:
         read_sentence(bytes + 1, length - 1);

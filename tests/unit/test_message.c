@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The native protocol's bytes: what is sent is what is received, and what no Ropeway sends is
  * refused. */
+#include "base/bytes.h"
 #include "base/utf8.h"
 #include "native/message.h"
+#include "text/field.h"
 #include "unit.h"
+
+#include <xxhash.h>
 
 #define ALL_TYPES 8
 
@@ -22,17 +26,13 @@ static size_t random_message(uint8_t type, rw_message_t *message) {
     case RW_REQUEST:
         message->request.digest = unit_random();
         message->request.count = (uint32_t)(1 + unit_below(UINT32_MAX));
-        message->request.hello_length = (uint32_t)unit_below(RW_HELLO_MAX + 1);
+        message->request.fields_length = (uint32_t)unit_below(UINT32_MAX);
         message->request.total = unit_random() >> 20;
         if (unit_below(2) == 0) {
             message->flags |= RW_FLAG_INLINE;
-            return message->request.hello_length + RW_ID_BYTES + message->request.total;
+            return message->request.fields_length + message->request.total;
         }
-        if ((message->flags & RW_FLAG_READ) != 0 && unit_below(2) == 0) {
-            message->flags |= RW_FLAG_GRAIN;
-            return message->request.hello_length + RW_ID_BYTES + RW_GRAIN_BYTES;
-        }
-        return message->request.hello_length + RW_ID_BYTES;
+        return message->request.fields_length;
     case RW_ACCEPT:
         message->accept.grain = unit_below(2) == 0 ? 0 : unit_random() | RW_GRAIN_LEAST;
         return 0;
@@ -85,19 +85,19 @@ static void every_message_arrives_as_it_was_sent(void **state) {
 
 static void the_bytes_are_little_endian_and_at_their_places(void **state) {
     rw_message_t message = {.type = RW_REQUEST,
-                            .version = 1,
+                            .version = 2,
                             .flags = 0x0302,
                             .to = {0xA0},
                             .from = {0xB0},
                             .request = {.total = 0x0807060504030201,
                                         .digest = 0x1817161514131211,
                                         .count = 0x24232221,
-                                        .hello_length = 0x34333231}};
+                                        .fields_length = 0x34333231}};
     uint8_t bytes[RW_MESSAGE_BYTES];
 
     (void)state;
     rw_message_encode(&message, bytes);
-    assert_memory_equal(bytes, "RW\1\1\2\3\0\0\xA0", 9);
+    assert_memory_equal(bytes, "RW\1\2\2\3\0\0\xA0", 9);
     assert_int_equal(bytes[24], 0xB0);
     assert_memory_equal(bytes + 40, "\1\2\3\4\5\6\7\x8\x11\x12\x13\x14\x15\x16\x17\x18", 16);
     assert_memory_equal(bytes + 56, "!\"#$1234", 8);
@@ -152,7 +152,7 @@ static void another_version_can_still_be_answered(void **state) {
         }
         random_message(RW_REQUEST, &message);
         message.version = (uint8_t)version;
-        message.request.hello_length = UINT32_MAX; /* its meaning is not known */
+        message.request.fields_length = UINT32_MAX; /* its meaning is not known */
         assert_int_equal(pass(&message, 0, &again), ROPEWAY_ERR_VERSION);
         assert_int_equal(again.type, RW_REQUEST);
         assert_int_equal(again.version, version);
@@ -164,58 +164,161 @@ static void another_version_can_still_be_answered(void **state) {
 static void a_request_must_fit_its_payload(void **state) {
     rw_message_t good = {.type = RW_REQUEST,
                          .version = RW_PROTOCOL_VERSION,
-                         .request = {.total = 1000, .count = 1, .hello_length = 100}};
-    rw_message_t bad;
+                         .request = {.total = 1000, .count = 1, .fields_length = 100}};
+    rw_message_t bad = good;
     rw_message_t again;
 
     (void)state;
-    assert_int_equal(pass(&good, RW_ID_BYTES + 100, &again), ROPEWAY_OK);
-    assert_int_equal(pass(&good, RW_ID_BYTES + 99, &again), ROPEWAY_ERR_PROTOCOL);
-    assert_int_equal(pass(&good, 100, &again), ROPEWAY_ERR_PROTOCOL);
-    assert_int_equal(pass(&good, RW_ID_BYTES + 101, &again), ROPEWAY_ERR_PROTOCOL);
-    assert_int_equal(pass(&good, RW_ID_BYTES + 1100, &again), ROPEWAY_ERR_PROTOCOL);
-    bad = good;
+    assert_int_equal(pass(&good, 100, &again), ROPEWAY_OK);
+    assert_int_equal(pass(&good, 99, &again), ROPEWAY_ERR_PROTOCOL);
+    assert_int_equal(pass(&good, 101, &again), ROPEWAY_ERR_PROTOCOL);
+    assert_int_equal(pass(&good, 1100, &again), ROPEWAY_ERR_PROTOCOL);
     bad.request.count = 0;
-    assert_int_equal(pass(&bad, RW_ID_BYTES + 100, &again), ROPEWAY_ERR_PROTOCOL);
-    bad = good;
-    bad.request.hello_length = RW_HELLO_MAX + 1;
-    assert_int_equal(pass(&bad, RW_ID_BYTES + RW_HELLO_MAX + 1, &again), ROPEWAY_ERR_PROTOCOL);
+    assert_int_equal(pass(&bad, 100, &again), ROPEWAY_ERR_PROTOCOL);
     good.flags = RW_FLAG_INLINE;
-    assert_int_equal(pass(&good, RW_ID_BYTES + 1100, &again), ROPEWAY_OK);
-    assert_int_equal(pass(&good, RW_ID_BYTES + 1099, &again), ROPEWAY_ERR_PROTOCOL);
-    assert_int_equal(pass(&good, RW_ID_BYTES + 1101, &again), ROPEWAY_ERR_PROTOCOL);
-    assert_int_equal(pass(&good, RW_ID_BYTES + 100, &again), ROPEWAY_ERR_PROTOCOL);
+    assert_int_equal(pass(&good, 1100, &again), ROPEWAY_OK);
+    assert_int_equal(pass(&good, 1099, &again), ROPEWAY_ERR_PROTOCOL);
+    assert_int_equal(pass(&good, 1101, &again), ROPEWAY_ERR_PROTOCOL);
+    assert_int_equal(pass(&good, 100, &again), ROPEWAY_ERR_PROTOCOL);
     good.request.total = UINT64_MAX;
-    assert_int_equal(pass(&good, RW_ID_BYTES + 99, &again), ROPEWAY_ERR_PROTOCOL);
-    assert_int_equal(pass(&good, RW_ID_BYTES + 100, &again), ROPEWAY_ERR_PROTOCOL);
+    assert_int_equal(pass(&good, 99, &again), ROPEWAY_ERR_PROTOCOL);
+    assert_int_equal(pass(&good, 100, &again), ROPEWAY_ERR_PROTOCOL);
+}
+
+/* ---- What a request says ---- */
+
+#define REQUEST_MAX 4096
+
+static const uint8_t runs[2 * RW_RUN_BYTES] = {1, 0, 0, 0, 5};
+static const rw_request_t full = {.hello = (const uint8_t *)"hello",
+                                  .hello_length = 5,
+                                  .token = (const uint8_t *)"0123456789abcdef",
+                                  .grain = 0x0807060504030201,
+                                  .is_prefix = true,
+                                  .runs = runs,
+                                  .run_count = 2,
+                                  .trace =
+                                      "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+                                  .trace_length = 55};
+
+/* Reads a request of so many descriptors from bytes that end where they end. */
+static ropeway_error_t read_request(const uint8_t *bytes, size_t fields, size_t data,
+                                    uint32_t count, rw_request_t *request, uint8_t **exact) {
+    rw_message_t message = {.request = {.count = count, .fields_length = (uint32_t)fields}};
+
+    *exact = malloc(fields + data > 0 ? fields + data : 1);
+    assert_non_null(*exact);
+    memcpy(*exact, bytes, fields + data);
+    return rw_request_decode(&message, *exact, fields + data, request);
+}
+
+static ropeway_error_t try_request(const uint8_t *bytes, size_t fields, uint32_t count) {
+    rw_request_t request;
+    uint8_t *exact;
+    ropeway_error_t error = read_request(bytes, fields, 0, count, &request, &exact);
+
+    free(exact);
+    return error;
+}
+
+static void a_request_says_what_was_meant(void **state) {
+    (void)state;
+    for (unsigned parts = 0; parts < 16; parts++) {
+        rw_request_t request = full, again;
+        uint8_t bytes[REQUEST_MAX], *exact;
+        size_t length;
+
+        request.grain = (parts & 1) != 0 ? full.grain : 0;
+        request.is_prefix = (parts & 2) != 0;
+        request.run_count = (parts & 4) != 0 && request.is_prefix ? 2 : 0;
+        request.trace_length = (parts & 8) != 0 ? full.trace_length : 0;
+        length = rw_request_length(&request);
+        assert_ptr_equal(rw_request_encode(&request, bytes), bytes + length);
+        memcpy(bytes + length, "data", 4);
+        assert_int_equal(read_request(bytes, length, 4, 2, &again, &exact), ROPEWAY_OK);
+        assert_int_equal(again.hello_length, 5);
+        assert_memory_equal(again.hello, "hello", 5);
+        assert_memory_equal(again.token, full.token, RW_ID_BYTES);
+        assert_true(again.grain == request.grain);
+        assert_int_equal(again.is_prefix, request.is_prefix);
+        assert_int_equal(again.run_count, request.run_count);
+        if (again.run_count > 0) {
+            assert_memory_equal(again.runs, runs, sizeof runs);
+        }
+        assert_int_equal(again.trace_length, request.trace_length);
+        if (again.trace_length > 0) {
+            assert_memory_equal(again.trace, full.trace, full.trace_length);
+        }
+        assert_int_equal(again.length, 4);
+        assert_memory_equal(again.data, "data", 4);
+        free(exact);
+    }
+}
+
+static void a_request_that_is_cut_short_is_refused(void **state) {
+    uint8_t bytes[REQUEST_MAX];
+    size_t length = rw_request_length(&full), ends = 0;
+
+    (void)state;
+    rw_request_encode(&full, bytes);
+    for (size_t cut = 0; cut < length; cut++) {
+        ends +=
+            try_request(bytes, cut, 2) == ROPEWAY_OK; /* behind the token, and what is optional */
+    }
+    assert_int_equal(ends, 3);
+    assert_int_equal(try_request(bytes, length, 2), ROPEWAY_OK);
+    assert_int_equal(try_request(bytes, length, 1), ROPEWAY_ERR_PROTOCOL); /* more runs than that */
+}
+
+static void fields_of_a_later_release_are_skipped_unless_they_are_needed(void **state) {
+    const rw_request_t request = {.hello = full.hello, .hello_length = 5, .token = full.token};
+    uint8_t bytes[REQUEST_MAX], *end = rw_request_encode(&request, bytes);
+    uint8_t *later = rw_field_put(end, 77, "later", 5);
+    uint8_t *needed = rw_field_put(later, RW_FIELD_NEEDED | 77, "needed", 6);
+
+    (void)state;
+    assert_int_equal(try_request(bytes, (size_t)(later - bytes), 1), ROPEWAY_OK);
+    assert_int_equal(try_request(bytes, (size_t)(needed - bytes), 1), ROPEWAY_ERR_VERSION);
+    rw_field_put(needed, 78, "not in order", 12);
+    assert_int_equal(try_request(bytes, (size_t)(needed - bytes) + 18, 1), ROPEWAY_ERR_PROTOCOL);
+    rw_field_put(later, 77, "twice", 5);
+    assert_int_equal(try_request(bytes, (size_t)(later - bytes) + 11, 1), ROPEWAY_ERR_PROTOCOL);
+}
+
+static void each_part_of_a_request_has_its_length(void **state) {
+    static const struct {
+        uint16_t type;
+        size_t length;
+    } wrong[] = {{3, 0},      {3, RW_TRACE_MAX + 1}, {0x8004, 7},
+                 {0x8004, 9}, {0x8005, 11},          {0x8005, 13}};
+    static const uint8_t zeroes[REQUEST_MAX];
+    const rw_request_t request = {.hello = full.hello, .hello_length = 5, .token = full.token};
+    uint8_t bytes[REQUEST_MAX], *end = rw_request_encode(&request, bytes);
+
+    (void)state;
+    for (size_t i = 0; i < UNIT_COUNT(wrong); i++) {
+        uint8_t *last = rw_field_put(end, wrong[i].type, zeroes, wrong[i].length);
+
+        assert_int_equal(try_request(bytes, (size_t)(last - bytes), 9), ROPEWAY_ERR_PROTOCOL);
+    }
+    end = rw_field_put(bytes, 1, "hello", 5);
+    assert_int_equal(try_request(bytes, (size_t)(end - bytes), 9), ROPEWAY_ERR_PROTOCOL);
+    end = rw_field_put(rw_field_put(bytes, 1, "hello", 5), 2, full.token, RW_ID_BYTES - 1);
+    assert_int_equal(try_request(bytes, (size_t)(end - bytes), 9), ROPEWAY_ERR_PROTOCOL);
+    rw_put32(end - RW_ID_BYTES + 1 - 4, UINT32_MAX); /* the token's length */
+    assert_int_equal(try_request(bytes, (size_t)(end - bytes), 9), ROPEWAY_ERR_PROTOCOL);
 }
 
 static void a_wish_for_a_grain_must_fit(void **state) {
-    rw_message_t request = {.type = RW_REQUEST,
-                            .version = RW_PROTOCOL_VERSION,
-                            .flags = RW_FLAG_GRAIN | RW_FLAG_READ,
-                            .request = {.total = 8, .count = 1, .hello_length = 100}};
     rw_message_t accept = {.type = RW_ACCEPT, .version = RW_PROTOCOL_VERSION};
-    uint8_t bytes[RW_GRAIN_BYTES];
     rw_message_t again;
 
     (void)state;
-    assert_int_equal(pass(&request, RW_ID_BYTES + 108, &again), ROPEWAY_OK);
-    assert_int_equal(pass(&request, RW_ID_BYTES + 100, &again), ROPEWAY_ERR_PROTOCOL);
-    assert_int_equal(pass(&request, RW_ID_BYTES + 107, &again), ROPEWAY_ERR_PROTOCOL);
-    assert_int_equal(pass(&request, RW_ID_BYTES + 109, &again), ROPEWAY_ERR_PROTOCOL);
-    request.flags |= RW_FLAG_INLINE;
-    assert_int_equal(pass(&request, RW_ID_BYTES + 108, &again), ROPEWAY_ERR_PROTOCOL);
-    request.flags = RW_FLAG_GRAIN; /* a WRITE: we receive ourselves */
-    assert_int_equal(pass(&request, RW_ID_BYTES + 108, &again), ROPEWAY_ERR_PROTOCOL);
     for (uint64_t grain = 0; grain < 2 * (uint64_t)RW_GRAIN_LEAST; grain++) {
         accept.accept.grain = grain;
         assert_int_equal(pass(&accept, 0, &again),
                          grain == 0 || grain >= RW_GRAIN_LEAST ? ROPEWAY_OK : ROPEWAY_ERR_PROTOCOL);
     }
-    rw_message_put_grain(0x0807060504030201, bytes);
-    assert_memory_equal(bytes, "\1\2\3\4\5\6\7\x8", 8);
-    assert_true(rw_message_grain(bytes) == 0x0807060504030201);
 }
 
 static void checksums_and_sentences_have_a_longest_length(void **state) {
@@ -422,6 +525,26 @@ static void a_hello_must_have_a_name_and_an_address_of_some_length(void **state)
     free(bytes);
 }
 
+static void a_hello_of_a_later_release_is_read_unless_it_needs_more(void **state) {
+    static const ropeway_error_t expected[] = {ROPEWAY_OK, ROPEWAY_ERR_VERSION};
+    rw_hello_t hello, again;
+    size_t length;
+    uint8_t *bytes = make_hello(&hello, &length), *longer = malloc(length + 100), *end;
+
+    (void)state;
+    assert_non_null(longer);
+    for (unsigned needed = 0; needed < 2; needed++) {
+        memcpy(longer, bytes, length - 8);
+        end = rw_field_put(longer + length - 8, (uint16_t)(needed << 15 | 99), "more", 4);
+        rw_put64(end, XXH3_64bits(longer, (size_t)(end - longer)));
+        assert_int_equal(decode_hello(longer, (size_t)(end - longer) + 8, &again),
+                         expected[needed]);
+        assert_int_equal(again.version, RW_PROTOCOL_VERSION);
+    }
+    free(longer);
+    free(bytes);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_message_arrives_as_it_was_sent),
@@ -430,6 +553,10 @@ int main(void) {
         cmocka_unit_test(an_unknown_type_is_refused),
         cmocka_unit_test(another_version_can_still_be_answered),
         cmocka_unit_test(a_request_must_fit_its_payload),
+        cmocka_unit_test(a_request_says_what_was_meant),
+        cmocka_unit_test(a_request_that_is_cut_short_is_refused),
+        cmocka_unit_test(fields_of_a_later_release_are_skipped_unless_they_are_needed),
+        cmocka_unit_test(each_part_of_a_request_has_its_length),
         cmocka_unit_test(a_wish_for_a_grain_must_fit),
         cmocka_unit_test(checksums_and_sentences_have_a_longest_length),
         cmocka_unit_test(a_fin_must_tell_an_outcome),
@@ -441,6 +568,7 @@ int main(void) {
         cmocka_unit_test(a_hello_with_any_bit_flipped_is_refused),
         cmocka_unit_test(a_hello_of_another_length_is_refused),
         cmocka_unit_test(a_hello_must_have_a_name_and_an_address_of_some_length),
+        cmocka_unit_test(a_hello_of_a_later_release_is_read_unless_it_needs_more),
     };
 
     return cmocka_run_group_tests(tests, unit_seed, NULL);
