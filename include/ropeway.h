@@ -381,7 +381,10 @@ enum {
     OTHER(void *, callback_arg, NULL, "handed to callback")                                        \
     OTHER(void *, user_data, NULL, "for ropeway_operation_user_data()")                            \
     OTHER(const size_t *, group_sizes, NULL, "see above; NULL: each descriptor is one by itself")  \
-    OTHER(size_t, group_count, 0, "how many group_sizes there are")
+    OTHER(size_t, group_count, 0, "how many group_sizes there are")                                \
+    OTHER(const char *, trace, NULL,                                                               \
+          "active: goes to the owner with the request, see ropeway_operation_trace(); 1 to 512 "   \
+          "printable ASCII characters, copied. NULL: none. Stock peers do not get it")
 
 /* Fill with ropeway_operation_options_init(), then change what you need. */
 typedef struct ropeway_operation_options {
@@ -477,6 +480,12 @@ ROPEWAY_API void *ropeway_operation_user_data(const ropeway_operation_t *operati
 /* The peer's connector name: known from the start for an active operation, "" for a passive one
  * until a peer begins. Valid until the operation is released. */
 ROPEWAY_API const char *ropeway_operation_peer(const ropeway_operation_t *operation);
+
+/* The trace context that ties what both sides log to one request of their users, such as a W3C
+ * traceparent: the option trace of the active side, on both sides; "" if there is none, or, for a
+ * passive operation, until a peer begins. What a peer sent is printable UTF-8, and no more to be
+ * believed than its name. Valid until the operation is released. */
+ROPEWAY_API const char *ropeway_operation_trace(const ropeway_operation_t *operation);
 
 /* Writes the transports to the peer, e.g. "tcp/lo cma/memory" or "tcp/eth0", truncated to size, and
  * returns the full length; "" while no peer is known. */

@@ -133,7 +133,7 @@ class Connector:
     # ---- operations ----
 
     def _start(self, kind: OperationKind, views: list[View], metadata: Optional[str], limits: tuple[int, int],
-               integrity: bool, prefix: bool = False) -> _core.Operation:  # fmt: skip
+               integrity: bool, prefix: bool = False, trace: Optional[str] = None) -> _core.Operation:  # fmt: skip
         """limits: deadline and stall in milliseconds."""
         is_target = kind in (OperationKind.WRITABLE, OperationKind.READ)
         is_offer = kind in (OperationKind.READABLE, OperationKind.WRITABLE)
@@ -141,7 +141,7 @@ class Connector:
         pieces = 0 if self._interop and is_offer else self._max_pieces
         descriptors, owners, back = prepare(views, is_target, pieces, is_offer)
         flags = (_core.INTEGRITY if integrity else 0) | (_core.PREFIX if prefix else 0)
-        return self._core.start(kind, descriptors, owners, back, metadata, *limits, flags)
+        return self._core.start(kind, descriptors, owners, back, metadata, *limits, flags, trace)
 
     def create_readable(self, data: Data, *, deadline: Optional[float] = None, stall: Optional[float] = None,
                         integrity: bool = False) -> Operation[Data]:  # fmt: skip
@@ -157,22 +157,23 @@ class Connector:
         return Operation(core, data)
 
     def begin_read(self, metadata: Metadata, data: Data, *, deadline: Optional[float] = None,
-                   stall: Optional[float] = None, integrity: bool = False,
-                   prefix: bool = False) -> Operation[Data]:  # fmt: skip
+                   stall: Optional[float] = None, integrity: bool = False, prefix: bool = False,
+                   trace: Optional[str] = None) -> Operation[Data]:  # fmt: skip
         """Fetches a readable operation's bytes into data, which must match it in number and sizes. metadata and data may
         change places. prefix: data may be fewer and smaller than what is offered; the rest is not fetched, and the
-        owner's progress tells how many bytes were. Raises ArgumentError past the offer."""
+        owner's progress tells how many bytes were. Raises ArgumentError past the offer. trace: 1 to 512 printable ASCII
+        characters for the owner's `trace`, such as a W3C traceparent."""
         text, data = _ordered(metadata, data, True)
-        core = self._start(OperationKind.READ, _views(data), text, (_ms(deadline), _ms(stall)), integrity, prefix)
+        core = self._start(OperationKind.READ, _views(data), text, (_ms(deadline), _ms(stall)), integrity, prefix, trace)
         return Operation(core, data)
 
     def begin_write(self, data: Data, metadata: Metadata, *, deadline: Optional[float] = None,
-                    stall: Optional[float] = None, integrity: bool = False,
-                    prefix: bool = False) -> Operation[Data]:  # fmt: skip
+                    stall: Optional[float] = None, integrity: bool = False, prefix: bool = False,
+                    trace: Optional[str] = None) -> Operation[Data]:  # fmt: skip
         """Fills a writable operation's memory from data, which must match it in number and sizes. data and metadata may
-        change places, unless both are bytes. prefix: as in begin_read()."""
+        change places, unless both are bytes. prefix, trace: as in begin_read()."""
         text, data = _ordered(metadata, data, False)
-        core = self._start(OperationKind.WRITE, _views(data), text, (_ms(deadline), _ms(stall)), integrity, prefix)
+        core = self._start(OperationKind.WRITE, _views(data), text, (_ms(deadline), _ms(stall)), integrity, prefix, trace)
         return Operation(core, data)
 
     # ---- tensors with their types and shapes ----

@@ -125,6 +125,12 @@ class Operation(Generic[Result]):
         return self._core.peer
 
     @property
+    def trace(self) -> str:
+        """What ties this to a request of the users on both sides: `trace` of begin_read() or begin_write(); "" if there is
+        none, or no peer has begun. A peer's is no more to be believed than its name."""
+        return self._core.trace
+
+    @property
     def path(self) -> str:
         """The transports to the peer, e.g. "tcp/lo cma/memory"; "" while no peer is known."""
         return self._core.path

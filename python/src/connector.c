@@ -360,11 +360,12 @@ static PyObject *connector_start(PyObject *object, PyObject *args) {
     PyObject *list, *owners, *back, *keep, *result = NULL;
     long long deadline, stall;
     unsigned flags;
+    const char *trace;
     record_t *record = NULL;
 
-    if (!PyArg_ParseTuple(args, "iO!OOz#LLI:start", &request.kind, &PyList_Type, &list, &owners,
+    if (!PyArg_ParseTuple(args, "iO!OOz#LLIz:start", &request.kind, &PyList_Type, &list, &owners,
                           &back, &request.metadata, &request.metadata_length, &deadline, &stall,
-                          &flags)) {
+                          &flags, &trace)) {
         return NULL;
     }
     rw_py_record_sweep();
@@ -376,6 +377,7 @@ static PyObject *connector_start(PyObject *object, PyObject *args) {
     if (record != NULL) {
         ropeway_operation_options_init(&request.options, sizeof request.options);
         request.options.flags = flags;
+        request.options.trace = trace;
         request.options.deadline_ms = milliseconds(deadline);
         request.options.stall_ms = milliseconds(stall);
         request.options.callback = rw_py_record_on_end;
@@ -487,7 +489,7 @@ static PyObject *connector_closed(PyObject *object, void *unused) {
 
 static PyMethodDef methods[] = {
     {"start", connector_start, METH_VARARGS,
-     "start(kind, descriptors, owners, back, metadata, deadline_ms, stall_ms, flags)"},
+     "start(kind, descriptors, owners, back, metadata, deadline_ms, stall_ms, flags, trace)"},
     {"register", connector_register, METH_VARARGS, "register(ptr, size, kind, id)"},
     {"deregister", connector_deregister, METH_O, "Ends a registration."},
     {"stats", connector_stats, METH_NOARGS, "Counters and gauges."},

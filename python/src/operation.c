@@ -8,7 +8,7 @@
 typedef struct last_words {
     int status, error, kind;
     uint64_t done, total;
-    PyObject *text, *peer, *path;
+    PyObject *text, *peer, *trace, *path;
 } last_words_t;
 
 typedef struct operation {
@@ -59,6 +59,7 @@ static void remember(record_t *record, last_words_t *last) {
     last->text = PyUnicode_FromString(ropeway_operation_error_text(record->handle));
     last->peer = PyUnicode_FromString(ropeway_operation_peer(record->handle));
     last->path = path_text(record->handle);
+    last->trace = PyUnicode_FromString(ropeway_operation_trace(record->handle));
 }
 
 static PyObject *text_or_empty(PyObject *text) {
@@ -103,6 +104,14 @@ static PyObject *get_peer(PyObject *self, void *unused) {
     (void)unused;
     return record != NULL ? PyUnicode_FromString(ropeway_operation_peer(record->handle))
                           : text_or_empty(((operation_t *)self)->last.peer);
+}
+
+static PyObject *get_trace(PyObject *self, void *unused) {
+    record_t *record = record_of(self);
+
+    (void)unused;
+    return record != NULL ? PyUnicode_FromString(ropeway_operation_trace(record->handle))
+                          : text_or_empty(((operation_t *)self)->last.trace);
 }
 
 static PyObject *get_path(PyObject *self, void *unused) {
@@ -334,6 +343,7 @@ static void operation_dealloc(PyObject *object) {
     Py_XDECREF(self->connector);
     Py_XDECREF(self->last.text);
     Py_XDECREF(self->last.peer);
+    Py_XDECREF(self->last.trace);
     Py_XDECREF(self->last.path);
     rw_py_free(object);
 }
@@ -353,6 +363,7 @@ static PyGetSetDef properties[] = {{"status", get_status, NULL, NULL, NULL},
                                    {"error_text", get_error_text, NULL, NULL, NULL},
                                    {"kind", get_kind, NULL, NULL, NULL},
                                    {"peer", get_peer, NULL, NULL, NULL},
+                                   {"trace", get_trace, NULL, NULL, NULL},
                                    {"path", get_path, NULL, NULL, NULL},
                                    {"progress", get_progress, NULL, NULL, NULL},
                                    {NULL, NULL, NULL, NULL, NULL}};

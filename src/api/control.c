@@ -91,6 +91,17 @@ const char *ropeway_operation_peer(const ropeway_operation_t *operation) RW_UNCH
     return name;
 }
 
+const char *ropeway_operation_trace(const ropeway_operation_t *operation) RW_UNCHECKED {
+    const char *trace = NULL;
+
+    if (operation != NULL && operation->connector->generation == rw_process_generation()) {
+        rw_lock(&operation->connector->lock);
+        trace = operation->trace; /* it stays as long as the operation */
+        rw_unlock(&operation->connector->lock);
+    }
+    return trace != NULL ? trace : "";
+}
+
 size_t ropeway_operation_path(const ropeway_operation_t *operation, char *buffer,
                               size_t size) RW_UNCHECKED {
     char path[128] = "";

@@ -111,7 +111,10 @@ static ropeway_error_t send_request(ropeway_operation_t *operation) RW_LOCKED {
                             .hello_length = carrier->hello_length,
                             .token = operation->peer->token,
                             .grain = operation->is_sender ? 0 : side->in.grain,
-                            .is_prefix = (operation->flags & ROPEWAY_OPERATION_PREFIX) != 0};
+                            .is_prefix = (operation->flags & ROPEWAY_OPERATION_PREFIX) != 0,
+                            .trace = operation->trace,
+                            .trace_length =
+                                operation->trace != NULL ? strlen(operation->trace) : 0};
     uint8_t *runs = request.is_prefix ? make_runs(operation, &request, word_max) : NULL;
     ropeway_error_t error;
 

@@ -3,6 +3,7 @@
 #include "native/message.h"
 
 #include "base/bytes.h"
+#include "operation/operation.h"
 #include "text/field.h"
 #include "text/hello.h"
 

@@ -14,9 +14,8 @@
 #include <stdbool.h>
 
 #define RW_MESSAGE_BYTES 64
-#define RW_TEXT_MAX 512  /* longest sentence in a FIN */
-#define RW_SUMS_MAX 512  /* checksums in one SUMS */
-#define RW_TRACE_MAX 512 /* bytes of a trace context */
+#define RW_TEXT_MAX 512 /* longest sentence in a FIN */
+#define RW_SUMS_MAX 512 /* checksums in one SUMS */
 
 typedef enum rw_message_type {
     RW_REQUEST = 1, /* active to passive: begin; payload: fields, perhaps data */

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/utf8.h"
 
 #include <sodium.h>
 #include <stdio.h>
@@ -313,6 +314,16 @@ static bool fits_link(const ropeway_operation_t *operation, const rw_frame_t *fr
     return true;
 }
 
+/* Without memory for it there is none. */
+static void keep_trace(ropeway_operation_t *operation, const rw_request_t *request) RW_LOCKED {
+    if (request->trace_length > 0 && operation->trace == NULL) {
+        operation->trace = malloc(RW_TRACE_MAX + 1);
+        if (operation->trace != NULL) {
+            rw_printable(request->trace, request->trace_length, operation->trace, RW_TRACE_MAX + 1);
+        }
+    }
+}
+
 static void take_up(ropeway_operation_t *operation, rw_peer_t *peer, rw_link_t *link) RW_LOCKED {
     if (rw_side(operation)->asking) {
         rw_side(operation)->asking = false;
@@ -368,6 +379,7 @@ void rw_native_on_request(ropeway_connector_t *connector, const rw_frame_t *fram
     if (request.is_prefix && !cut(operation, frame, message, &request)) {
         return;
     }
+    keep_trace(operation, &request);
     rw_peer_touch(peer);
     take_up(operation, peer, frame->link != NULL ? frame->link : peer->link);
     peer->heard = true;

@@ -53,6 +53,23 @@ static ropeway_error_t check_numbers(const ropeway_operation_options_t *options)
     return ROPEWAY_OK;
 }
 
+static ropeway_error_t take_trace(ropeway_operation_t *operation, const char *trace) RW_UNCHECKED {
+    size_t length = strnlen(trace, RW_TRACE_MAX + 1);
+
+    for (size_t i = 0; i < length; i++) {
+        if (trace[i] < ' ' || trace[i] > '~') {
+            length = 0;
+        }
+    }
+    if (length == 0 || length > RW_TRACE_MAX) {
+        return rw_fail(ROPEWAY_ERR_INVALID_ARGUMENT,
+                       "the operation option trace must have 1 to %d printable ASCII characters",
+                       RW_TRACE_MAX);
+    }
+    operation->trace = strdup(trace);
+    return operation->trace != NULL ? ROPEWAY_OK : rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
+}
+
 /* *options: the given ones and the defaults of the others. */
 static ropeway_error_t take_options(ropeway_operation_t *operation,
                                     const ropeway_operation_options_t *given,
@@ -87,7 +104,9 @@ static ropeway_error_t take_options(ropeway_operation_t *operation,
     operation->deadline =
         deadline == 0 ? RW_NEVER : operation->created + (uint64_t)deadline * RW_NANOSECONDS_PER_MS;
     operation->stall = stall == 0 ? RW_NEVER : (uint64_t)stall * RW_NANOSECONDS_PER_MS;
-    return ROPEWAY_OK;
+    return options->trace != NULL && rw_operation_is_active(operation)
+               ? take_trace(operation, options->trace)
+               : ROPEWAY_OK;
 }
 
 /* ---- checks ---- */
@@ -235,6 +254,7 @@ void rw_operation_discard(ropeway_operation_t *operation) RW_UNCHECKED {
     free(operation->memories.of_piece);
     rw_layout_free(&operation->layout);
     free(operation->stock_peer);
+    free(operation->trace);
     free(operation->json);
     free(operation->text);
     if (operation->connector->generation == rw_process_generation()) {

@@ -85,6 +85,7 @@ struct ropeway_operation {
     size_t inflight RW_GUARDED;          /* flights that have our memory */
     char *json RW_GUARDED;               /* made on demand; lives as long as the operation */
     char *stock_peer RW_GUARDED;         /* passive: the NIXL agent that completed it */
+    char *trace RW_GUARDED;              /* the active side's; NULL: none; written once */
     void *exposure RW_GUARDED;           /* passive: how stock peers reach the memory; nixl/ */
     void (*conceal)(ropeway_operation_t *operation) RW_GUARDED; /* frees the exposure */
 
@@ -100,6 +101,8 @@ struct ropeway_operation {
     rw_node_t event RW_GUARDED;   /* in operations->events */
     enum { RW_CALL_NONE, RW_CALL_PENDING, RW_CALL_RUNNING } call RW_GUARDED;
 };
+
+#define RW_TRACE_MAX 512 /* bytes of a trace context */
 
 /* A connector's operations. */
 struct rw_operations {

@@ -121,6 +121,59 @@ static void two_connectors_of_a_process_move_memory(void **state) {
     }
 }
 
+static void both_sides_have_the_trace_of_the_active_one(void **state) {
+    static const char trace[] = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    static char longest[513], memory[1000];
+    const char *texts[] = {trace, "x", longest}, *metadata;
+    ropeway_descriptor_t one = {memory, sizeof memory, {ROPEWAY_DEVICE_HOST, 0}};
+    ropeway_connector_t *owner = ts_connect(""), *user = ts_connect("");
+    ropeway_operation_options_t options;
+    ropeway_operation_t *passive, *active;
+
+    (void)state;
+    memset(longest, '~', sizeof longest - 1);
+    ts_operation_options("", &options);
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        options.trace = "not the active side's";
+        assert_ok(ropeway_create_writable(owner, &one, 1, &options, &passive));
+        assert_string_equal(ropeway_operation_trace(passive), "");
+        assert_ok(ropeway_operation_metadata(passive, &metadata));
+        options.trace = texts[i];
+        assert_ok(
+            ropeway_begin_write(user, metadata, strlen(metadata), &one, 1, &options, &active));
+        assert_ok(ropeway_operation_wait(active, TS_BOUND_MS));
+        assert_ok(ropeway_operation_wait(passive, TS_BOUND_MS));
+        assert_string_equal(ropeway_operation_trace(active), texts[i]);
+        assert_string_equal(ropeway_operation_trace(passive), texts[i]);
+        ropeway_operation_release(active);
+        ropeway_operation_release(passive);
+    }
+    assert_string_equal(ropeway_operation_trace(NULL), "");
+}
+
+static void a_trace_that_can_not_travel_is_refused(void **state) {
+    static char long_one[514], memory[10];
+    const char *texts[] = {"", "a\nb", "\x7f", "\xc3\xa4", long_one}, *metadata;
+    ropeway_descriptor_t one = {memory, sizeof memory, {ROPEWAY_DEVICE_HOST, 0}};
+    ropeway_connector_t *connector = ts_connect("");
+    ropeway_operation_options_t options;
+    ropeway_operation_t *passive, *active;
+
+    (void)state;
+    memset(long_one, '~', sizeof long_one - 1);
+    ts_operation_options("", &options);
+    assert_ok(ropeway_create_readable(connector, &one, 1, NULL, &passive));
+    assert_ok(ropeway_operation_metadata(passive, &metadata));
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        options.trace = texts[i];
+        assert_fails(
+            ropeway_begin_read(connector, metadata, strlen(metadata), &one, 1, &options, &active),
+            ROPEWAY_ERR_INVALID_ARGUMENT);
+        assert_non_null(strstr(ropeway_last_error(), "trace must have 1 to 512"));
+    }
+    ropeway_operation_release(passive);
+}
+
 static void two_connectors_of_a_process_serve_one_peer(void **state) {
     (void)state;
     ropeway_connector_t *one = ts_connect("name=one"), *two = ts_connect("name=two");
@@ -193,6 +246,8 @@ static const struct CMUnitTest tests[] = {
     TS_TEST(rule8_256_operations_fit_through_a_limit_of_one_chunk_in_flight),
     TS_TEST(two_connectors_of_a_process_move_memory),
     TS_TEST(two_connectors_of_a_process_serve_one_peer),
+    TS_TEST(both_sides_have_the_trace_of_the_active_one),
+    TS_TEST(a_trace_that_can_not_travel_is_refused),
     TS_TEST(a_connector_uses_its_own_operation),
     TS_TEST(registered_memory_moves_as_any_other),
 };

@@ -94,7 +94,7 @@ def test_the_extension_itself_holds_the_memory(pair):
     array = np.zeros(1000).view(Owner)
     gone = weakref.ref(array)
     place = [(array.ctypes.data, array.nbytes, 1, 0)]
-    operation = pair[0]._core.start(1, place, [array], None, None, -1, -1, False)
+    operation = pair[0]._core.start(1, place, [array], None, None, -1, -1, 0, None)
     del array
     assert gone() is not None
     operation.release()
@@ -241,3 +241,20 @@ def test_metadata_invites_stock_peers_only_when_asked(interop):
         agent = zlib.decompress(base64.b64decode(packed.removeprefix("b64:")))
     # The connection record of NIXL's UCX backend.
     assert (b"t" + (3).to_bytes(8, "little") + b"UCX|" in agent) is interop
+
+
+def test_the_owner_sees_the_trace_of_whoever_comes():
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    with ropeway.Connector() as owner, ropeway.Connector() as user:
+        passive = owner.create_readable(b"x" * 64)
+        assert passive.trace == ""
+        with user.begin_read(passive.metadata, bytearray(64), trace=trace) as active:
+            active.wait(LIMIT)
+            passive.wait(LIMIT)
+            assert active.trace == passive.trace == trace
+        passive.release()
+        assert passive.trace == active.trace == trace
+        other = owner.create_writable(bytearray(64))
+        with pytest.raises(ropeway.ArgumentError, match="trace"):
+            user.begin_write(b"x" * 64, other.metadata, trace="\n")
+        other.release()

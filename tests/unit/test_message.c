@@ -4,6 +4,7 @@
 #include "base/bytes.h"
 #include "base/utf8.h"
 #include "native/message.h"
+#include "operation/operation.h"
 #include "text/field.h"
 #include "unit.h"
 
