@@ -50,19 +50,26 @@ static const rw_carrier_t *introducer(const ropeway_connector_t *connector,
     return carrier->dials_only ? &connector->links->first : carrier;
 }
 
-/* The sizes that a request for a prefix has, malloc'ed, or NULL if it has none: there is no room
- * for them beside what it has already, so that it asks for descriptors as they were offered. */
+/* The sizes that a request for a prefix has, malloc'ed. NULL: there is no room for them beside what
+ * it has already, so that it asks for descriptors as they were offered; or, with an error, no
+ * memory. */
 static uint8_t *make_runs(const ropeway_operation_t *operation, rw_request_t *request,
-                          size_t word_max) RW_LOCKED {
+                          size_t word_max, ropeway_error_t *error) RW_LOCKED {
     const rw_layout_t *layout = &operation->layout;
     size_t count = rw_message_put_runs(layout->descriptors, layout->count, NULL);
     size_t length = rw_request_length(request) + count * RW_RUN_BYTES;
-    uint8_t *runs = length <= word_max ? malloc(count * RW_RUN_BYTES) : NULL;
+    uint8_t *runs;
 
-    if (runs != NULL) {
-        request->runs = runs;
-        request->run_count = rw_message_put_runs(layout->descriptors, layout->count, runs);
+    if (length > word_max) {
+        return NULL;
     }
+    runs = malloc(count * RW_RUN_BYTES);
+    if (runs == NULL) {
+        *error = rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
+        return NULL;
+    }
+    request->runs = runs;
+    request->run_count = rw_message_put_runs(layout->descriptors, layout->count, runs);
     return runs;
 }
 
@@ -115,15 +122,17 @@ static ropeway_error_t send_request(ropeway_operation_t *operation) RW_LOCKED {
                             .trace = operation->trace,
                             .trace_length =
                                 operation->trace != NULL ? strlen(operation->trace) : 0};
-    uint8_t *runs = request.is_prefix ? make_runs(operation, &request, word_max) : NULL;
-    ropeway_error_t error;
+    ropeway_error_t error = ROPEWAY_OK;
+    uint8_t *runs = request.is_prefix ? make_runs(operation, &request, word_max, &error) : NULL;
 
     message.flags |= operation->is_sender ? 0 : RW_FLAG_READ;
     message.flags |= side->asking ? RW_FLAG_ASK : 0;
     message.request.total = layout->total;
     message.request.digest = rw_message_digest(layout->descriptors, layout->count);
     message.request.count = (uint32_t)layout->count;
-    error = post_request(operation, &message, &request, word_max);
+    if (error == ROPEWAY_OK) {
+        error = post_request(operation, &message, &request, word_max);
+    }
     free(runs);
     return error;
 }

@@ -94,7 +94,9 @@ ropeway_error_t rw_request_decode(const rw_message_t *message, const uint8_t *pa
                                  {GRAIN, false, GRAIN_BYTES, GRAIN_BYTES, NULL, 0},
                                  {RUNS, false, 0, SIZE_MAX, NULL, 0}};
     const rw_field_t *trace = &fields[2], *grain = &fields[3], *runs = &fields[4];
-    ropeway_error_t error = rw_fields_read(payload, fields_length, fields, FIELDS);
+    ropeway_error_t error = fields_length > 0 /* else there may be no payload */
+                                ? rw_fields_read(payload, fields_length, fields, FIELDS)
+                                : ROPEWAY_ERR_PROTOCOL;
 
     if (error != ROPEWAY_OK) {
         return error;
