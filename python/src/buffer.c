@@ -52,10 +52,18 @@ static PyObject *buffer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     return (PyObject *)self;
 }
 
-/* There is no tp_clear: the memory stays exported until its last user is gone. */
+/* There is no tp_clear: the memory stays exported until its last user is gone. CPython without the
+ * fix of its issue 77894, of 2024, clears a memoryview in a cycle of garbage although it is
+ * exported, and crashes when the export ends. So the collector does not hear that it is held from
+ * here, and leaves it for the reference count; the price is that a cycle through the memory of a
+ * memoryview is not collected. */
 static int buffer_traverse(PyObject *object, visitproc visit, void *arg) {
+    PyObject *exporter = ((buffer_t *)object)->view.obj;
+
     Py_VISIT(Py_TYPE(object));
-    Py_VISIT(((buffer_t *)object)->view.obj);
+    if (exporter != NULL && !PyMemoryView_Check(exporter)) {
+        Py_VISIT(exporter);
+    }
     return 0;
 }
 

@@ -354,6 +354,25 @@ assert one.stats()["operations_live"] == 0
     )
 
 
+def test_a_memoryview_in_a_collected_cycle_is_not_cleared_while_it_is_exported():
+    """CPython 3.11 and older would crash. The memoryview is the oldest, so that the collector comes to it first."""
+    run_program(
+        """
+import gc, weakref, ropeway
+class Holder: pass
+gc.disable()
+memory = memoryview(bytearray(100))
+gone = weakref.ref(memory)
+holder = Holder()
+holder.itself = holder
+holder.descriptor = ropeway.Descriptor(memory)
+del memory, holder
+gc.collect()
+assert gone() is None
+"""
+    )
+
+
 def test_a_signals_handler_releases_what_its_thread_waits_for():
     out = run_program(
         """
