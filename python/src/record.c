@@ -257,6 +257,12 @@ void rw_py_record_abandon(record_t *record) {
         give_back(record);
         return;
     }
+    /* One that has its outcome gives its memory back now, also if on_end() is still to run: the
+     * release waits for that, which is soon. */
+    if (ropeway_operation_status(record->handle) >= ROPEWAY_STATUS_COMPLETE) {
+        give_back(record);
+        return;
+    }
     rw_py_lock();
     ended = atomic_load(&record->ended);
     record->abandoned = !ended;

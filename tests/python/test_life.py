@@ -89,6 +89,22 @@ def test_memory_is_held_until_the_end_and_not_longer(pair):
     assert gone() is None
 
 
+def test_memory_is_free_when_one_that_has_ended_is_let_go_of(pair):
+    """At once, whether or not the library's thread has been told; a buffer that is exported can't grow."""
+    for _ in range(300):
+        room, offered = bytearray(64), bytearray(64)
+        passive = pair[0].create_readable(offered)
+        pair[1].begin_read(passive.metadata, room).wait(LIMIT)
+        room.append(1)
+        passive.wait(LIMIT)
+        del passive
+        offered.append(1)
+        operation = pair[0].create_writable(room)
+        operation.cancel()
+        del operation
+        room.append(1)
+
+
 def test_the_extension_itself_holds_the_memory(pair):
     """Not only the Python objects around it: those may go while bytes can still land."""
     array = np.zeros(1000).view(Owner)
