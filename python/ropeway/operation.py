@@ -92,7 +92,8 @@ class Operation(Generic[Result]):
         self._made = _caller()
 
     def __del__(self) -> None:
-        if not sys.is_finalizing() and self._core.status < OperationStatus.COMPLETE:
+        # In a cycle of garbage the collector may have come upon the inner one first, and ended it.
+        if not sys.is_finalizing() and (self._core.status < OperationStatus.COMPLETE or self._core.let_go):
             sentence = f"{self!r} was let go of while it was live, and is cancelled; keep it until it ends, or leave its block"
             # Without a source: who records warnings would keep the operation alive.
             warnings.warn_explicit(sentence, ResourceWarning, *self._made)

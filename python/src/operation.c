@@ -14,6 +14,7 @@ typedef struct last_words {
 typedef struct operation {
     PyObject_HEAD record_t *record; /* NULL once given back */
     PyObject *connector;
+    bool let_go; /* the collector came upon it while it was live */
     last_words_t last;
 } operation_t;
 
@@ -72,6 +73,11 @@ static PyObject *get_status(PyObject *self, void *unused) {
     (void)unused;
     return PyLong_FromLong(record != NULL ? (long)rw_py_record_status(record)
                                           : ((operation_t *)self)->last.status);
+}
+
+static PyObject *get_let_go(PyObject *self, void *unused) {
+    (void)unused;
+    return PyBool_FromLong(((operation_t *)self)->let_go);
 }
 
 static PyObject *get_error(PyObject *self, void *unused) {
@@ -329,6 +335,7 @@ static void operation_finalize(PyObject *object) {
     operation_t *self = (operation_t *)object;
 
     if (self->record != NULL && rw_py_gate_shut(&self->record->gate)) {
+        self->let_go = rw_py_record_status(self->record) < ROPEWAY_STATUS_COMPLETE;
         give_back(self);
     }
 }
@@ -359,6 +366,7 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL}};
 
 static PyGetSetDef properties[] = {{"status", get_status, NULL, NULL, NULL},
+                                   {"let_go", get_let_go, NULL, NULL, NULL},
                                    {"error", get_error, NULL, NULL, NULL},
                                    {"error_text", get_error_text, NULL, NULL, NULL},
                                    {"kind", get_kind, NULL, NULL, NULL},
