@@ -60,6 +60,12 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
+def may_await(exception: tuple[object, ...]) -> bool:
+    """Whether a block that is left with that exception (of __aexit__) can wait in this thread's loop: if one runs that
+    knows how, and the coroutine is not being closed, as those of a loop that was closed are, maybe while another one runs."""
+    return running_loop() is not None and GeneratorExit not in exception
+
+
 async def ended(operation: _core.Operation) -> None:
     """Returns when the operation is terminal. Any number of tasks, in any loops, may await this. Cancelling
     the task leaves the operation as it is. Raises RuntimeError outside of asyncio's and uvloop's loops."""

@@ -8,7 +8,7 @@ from typing import Any, NoReturn, Optional, TypeVar, Union
 
 from . import _log, tensors
 from ._load import core as _core
-from ._loops import running_loop
+from ._loops import may_await, running_loop
 from ._views import View, prepare, refuse, view_of
 from .memory import Descriptor, Registration
 from .operation import Operation, OperationKind, seconds_of
@@ -222,8 +222,9 @@ class Connector:
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        """close(), while asyncio's or uvloop's loop goes on; in another library's it blocks."""
-        loop = running_loop()
+        """close(), while asyncio's or uvloop's loop goes on; in another library's, and in a coroutine that is closed, it
+        blocks."""
+        loop = running_loop() if may_await(exception) else None
         if loop is None:
             self.close()
         else:

@@ -11,7 +11,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Generator, Generic, NamedTuple, NoReturn, Optional, TypeVar
 
 from . import errors
-from ._loops import ended, running_loop
+from ._loops import ended, may_await
 
 if TYPE_CHECKING:
     from . import _core
@@ -191,8 +191,9 @@ class Operation(Generic[Result]):
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        """As __exit__, and lets asyncio's or uvloop's loop go on meanwhile; in another library's it blocks."""
-        if self._core.status < OperationStatus.COMPLETE and running_loop() is not None:
+        """As __exit__, and lets asyncio's or uvloop's loop go on meanwhile; in another library's, and in a coroutine
+        that is closed, it blocks."""
+        if self._core.status < OperationStatus.COMPLETE and may_await(exception):
             self._core.cancel()
             await ended(self._core)
         self._core.release()

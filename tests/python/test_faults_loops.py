@@ -11,6 +11,7 @@ import pytest
 from conftest import LIMIT, run_program, until_none_is_live
 
 import ropeway
+import ropeway.nixl_connect as connect
 
 try:
     import uvloop
@@ -101,6 +102,33 @@ def test_an_await_that_only_the_operation_knows_of_is_not_collected(pair):
         gc.collect()
         await pair[1].begin_read(metadata, bytearray(1))
         await asyncio.wait_for(done.wait(), LIMIT)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("kind", ["operation", "connector", "drop-in"])
+def test_a_block_ends_in_a_coroutine_that_is_closed_while_a_loop_runs(pair, kind):
+    """As the collector does with the tasks of a loop that was closed, while the next loop runs; and any program may."""
+
+    async def main():
+        drop_in = connect.Connector(interop=False)
+        block = {
+            "operation": lambda: pair[0].create_readable(b"x"),
+            "connector": ropeway.Connector,
+            "drop-in": lambda: drop_in.create_readable(connect.Descriptor(b"x")),
+        }[kind]()
+
+        async def use():
+            async with block:
+                await asyncio.sleep(LIMIT)
+
+        coroutine = use()
+        coroutine.send(None)
+        coroutine.close()
+        assert block.is_closed if kind == "connector" else block.status == ropeway.OperationStatus.CANCELLED
+        if kind == "operation":
+            with pytest.raises(ropeway.RopewayError, match="was released"):
+                block.metadata
 
     asyncio.run(main())
 

@@ -173,8 +173,7 @@ class AbstractOperation(ABC):
     async def __aexit__(self, *exception: object) -> None:
         """As __exit__, and lets the event loop go on meanwhile."""
         if self._native is not None:
-            async with self._native:
-                pass
+            await self._native.__aexit__(*exception)
         self._give_back()
 
     def __del__(self) -> None:
