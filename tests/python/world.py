@@ -4,7 +4,6 @@ operations that know how they may end, and the places where somebody waits for o
 
 import array
 import asyncio
-import json
 import threading
 import weakref
 
@@ -192,7 +191,7 @@ class Own:
 
     @staticmethod
     def begin(connector, kind, text, sizes, things, integrity):
-        is_prefix = [item["size"] for item in json.loads(text)["descriptors"]] != sizes
+        is_prefix = [item.size for item in connect.RdmaMetadata.model_validate_json(text).descriptors] != sizes
         if kind == Kind.READ:
             return connector.begin_read(text, things, prefix=is_prefix, integrity=integrity)
         return connector.begin_write(things, text, prefix=is_prefix, integrity=integrity)
@@ -241,7 +240,7 @@ class DropIn:
 
     @staticmethod
     def begin(connector, kind, text, sizes, things, integrity):
-        metadata = json.loads(text)
+        metadata = connect.RdmaMetadata.model_validate_json(text).model_dump()
         metadata["descriptors"] = [dict(item, size=size) for item, size in zip(metadata["descriptors"], sizes)]
         metadata = connect.RdmaMetadata.model_validate(metadata)
         return connector.begin_read(metadata, things) if kind == Kind.READ else connector.begin_write(things, metadata)
