@@ -288,6 +288,7 @@ static void tell_way(ropeway_operation_t *operation, const rw_frame_t *frame,
         rw_operation_bind(operation, peer, frame->link);
         memcpy(rw_side(operation)->remote, message->from, RW_ID_BYTES);
         rw_side(operation)->asking = true;
+        operation->later = ROPEWAY_ERR_KEY_FINISHED; /* nobody has used it yet */
     }
     memcpy(answer.to, message->from, RW_ID_BYTES);
     memcpy(answer.token, peer->token, RW_ID_BYTES);

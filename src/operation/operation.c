@@ -206,6 +206,7 @@ static void init_fields(ropeway_operation_t *operation) RW_UNCHECKED {
     operation->of_peer.on_down = on_down;
     rw_random(operation->node.id, sizeof operation->node.id);
     operation->quiet_due = RW_NEVER;
+    operation->later = ROPEWAY_ERR_KEY_FINISHED;
     operation->references = 1;
     atomic_init(&operation->status, ROPEWAY_STATUS_UNINITIALIZED);
     atomic_init(&operation->done, 0);
@@ -311,6 +312,7 @@ void rw_operation_bind(ropeway_operation_t *operation, rw_peer_t *peer, rw_link_
     link->references++;
     rw_list_append(&peer->users, &operation->of_peer.node);
     operation->phase = RW_PHASE_MOVING;
+    operation->later = ROPEWAY_ERR_KEY_USED;
     atomic_store(&operation->status, ROPEWAY_STATUS_IN_PROGRESS);
     operation->last_moved = rw_now();
     rw_operation_set_timer(operation);

@@ -86,6 +86,7 @@ struct ropeway_operation {
     char *json RW_GUARDED;               /* made on demand; lives as long as the operation */
     char *stock_peer RW_GUARDED;         /* passive: the NIXL agent that completed it */
     char *trace RW_GUARDED;              /* the active side's; NULL: none; written once */
+    ropeway_error_t later RW_GUARDED;    /* passive: what latecomers are told */
     void *exposure RW_GUARDED;           /* passive: how stock peers reach the memory; nixl/ */
     void (*conceal)(ropeway_operation_t *operation) RW_GUARDED; /* frees the exposure */
 

@@ -10,11 +10,6 @@
 
 #define TEXT_SIZE 640
 
-/* What a latecomer who brings the key is told. */
-static ropeway_error_t remembered_as(const ropeway_operation_t *operation) RW_LOCKED {
-    return operation->peer != NULL ? ROPEWAY_ERR_KEY_USED : ROPEWAY_ERR_KEY_FINISHED;
-}
-
 /* ---- deciding ---- */
 
 /* The outcome is decided: waits for quiet. */
@@ -122,7 +117,7 @@ static void retire(ropeway_operation_t *operation) RW_LOCKED {
     rw_list_remove(&operation->of_peer.node);
     connector->stats.operations_live--;
     if (!rw_operation_is_active(operation)) {
-        rw_recent_add(&operations->ended, operation->node.id, remembered_as(operation));
+        rw_recent_add(&operations->ended, operation->node.id, operation->later);
     }
     count_outcome(operation);
     rw_memory_unuse(&operation->memories);

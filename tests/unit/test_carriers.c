@@ -8,6 +8,7 @@
 #include "native/native.h"
 #include "text/descriptor.h"
 
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -149,6 +150,52 @@ static void who_asks_for_another_way_moves_nothing_by_this_one(void **state) RW_
     }
 }
 
+/* The two are connected. */
+static void meet(ropeway_connector_t *owner, ropeway_connector_t *user) {
+    ropeway_descriptor_t target = {there, SIZE, {ROPEWAY_DEVICE_HOST, 0}};
+    const char *json;
+    ropeway_operation_t *readable = offer(owner, of_host, target.device, &json), *read;
+
+    assert_accepted(ropeway_begin_read(user, json, strlen(json), &target, 1, NULL, &read));
+    assert_accepted(ropeway_operation_wait(read, WAIT_MS));
+    ropeway_operation_release(read);
+    ropeway_operation_release(readable);
+}
+
+/* Nobody has used the key of an offer that was asked for and cancelled before it was begun. */
+static void an_offer_that_was_only_asked_for_was_not_used(void **state) RW_UNCHECKED {
+    ropeway_descriptor_t mine = {of_device, SIZE, device},
+                         theirs = {of_host, SIZE, {ROPEWAY_DEVICE_HOST, 0}};
+    ropeway_connector_t *owner, *user = connect_with_device();
+    ropeway_operation_t *readable, *read;
+    uint8_t key[RW_ID_BYTES];
+    const char *json;
+
+    (void)state;
+    assert_accepted(ropeway_connector_create(NULL, &owner));
+    meet(owner, user);
+    readable = offer(owner, of_host, theirs.device, &json);
+    memcpy(key, readable->node.id, RW_ID_BYTES);
+    rw_lock(&owner->lock); /* it answers nothing until the other one can't hear it */
+    assert_accepted(ropeway_begin_read(user, json, strlen(json), &mine, 1, NULL, &read));
+    rw_lock(&user->lock);
+    rw_unlock(&owner->lock);
+    while (ropeway_operation_status(readable) == ROPEWAY_STATUS_INITIALIZED) {
+        sched_yield();
+    }
+    assert_accepted(ropeway_operation_cancel(readable));
+    assert_int_equal(ropeway_operation_wait(readable, WAIT_MS), ROPEWAY_ERR_CANCELLED);
+    rw_lock(&owner->lock);
+    assert_int_equal(rw_recent_find(&owner->operations->ended, key), ROPEWAY_ERR_KEY_FINISHED);
+    rw_unlock(&owner->lock);
+    rw_unlock(&user->lock);
+    assert_int_not_equal(ropeway_operation_wait(read, WAIT_MS), ROPEWAY_ERR_TIMEOUT);
+    ropeway_operation_release(read);
+    ropeway_operation_release(readable);
+    assert_accepted(ropeway_connector_destroy(user));
+    assert_accepted(ropeway_connector_destroy(owner));
+}
+
 /* Where neither side knows its host, they may be two. */
 static void nothing_goes_in_clear_between_hosts_that_are_not_known(void **state) RW_UNCHECKED {
     ropeway_connector_options_t options;
@@ -180,6 +227,7 @@ int main(void) {
         cmocka_unit_test(memory_of_a_device_is_not_touched_by_a_stream),
         cmocka_unit_test(nothing_goes_in_clear_between_hosts_that_are_not_known),
         cmocka_unit_test(who_asks_for_another_way_moves_nothing_by_this_one),
+        cmocka_unit_test(an_offer_that_was_only_asked_for_was_not_used),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
