@@ -1,17 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a connector could use and a simulated one does not: the kinds of link that have real
- * sockets, and peers that speak another protocol. The API refers to them, so the linker wants them;
- * none is ever called, as the options name a simulated kind.
+ * What a connector could use and a simulated one does not: UCX, and peers that speak another
+ * protocol. The API refers to them, so the linker wants them; none is ever called.
  */
 #include "base/assert.h"
-#include "link/stream.h"
-#include "link/ucx_kind.h"
 #include "nixl/nixl.h"
 #include "simulation.h"
-
-const rw_link_kind_t rw_ucx_kind = {.name = "none"};
-const rw_link_kind_t rw_stream_kind = {.name = "none"};
 
 const char *ropeway_ucx_version(void) {
     return "none";
@@ -23,10 +17,6 @@ ropeway_error_t rw_ucx_load(void) {
 
 void rw_ucx_log_to(bool (*sink)(ropeway_log_level_t level, const char *text)) {
     (void)sink;
-}
-
-bool rw_ways_are_named(const char *transports) {
-    sim_fail("no link was meant by \"%s\"", transports);
 }
 
 void rw_nixl_close(ropeway_connector_t *connector, uint64_t due) {

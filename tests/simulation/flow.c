@@ -4,10 +4,14 @@
 
 #include <string.h>
 
+static bool is_private(const sim_end_t *end) {
+    return end->conn->kind->is_private;
+}
+
 /* ---- out ---- */
 
 void sim_end_send(sim_end_t *end, rw_flight_t *flight) {
-    rw_list_append(sim.is_private && flight->class == RW_BULK ? &end->bulk : &end->control,
+    rw_list_append(is_private(end) && flight->class == RW_BULK ? &end->bulk : &end->control,
                    &flight->node);
 }
 
@@ -58,7 +62,8 @@ static void begin_parcel(sim_end_t *end, rw_flight_t *flight) {
     parcel->length = flight->length;
     parcel->bulk = flight->class == RW_BULK;
     parcel->introduces = flight->introduces;
-    sim_sights->messages[flight->header[2] & 7]++; /* its type */
+    parcel->to_device = flight->to_device;
+    sim_sights->messages[flight->header[2] & 15]++; /* its type */
     if (flight->lends) {
         sim_loan_t *loan = sim_take(sizeof *loan);
 
@@ -119,8 +124,8 @@ static bool send_some(sim_end_t *end) {
         part = (size_t)sim_between(&sim.network, 1, part);
     }
     if (part > 0) {
-        memcpy(end->parcel->bytes + end->at, (char *)end->current->pieces[0].iov_base + end->at,
-               part);
+        memcpy(end->parcel->bytes + end->at,
+               (char *)sim_reach(end->current->pieces[0].iov_base) + end->at, part);
         end->at += part;
         if (end->at < length || sim_chance(&sim.network, 200)) {
             sim_post(sim_other(end), SIM_BYTES, end->parcel, end->at);
@@ -237,10 +242,10 @@ static void finish_pull(sim_pull_t *pull) {
     bool is_open = end != NULL && end->link != NULL && end->link->state == SIM_LINK_OPEN;
 
     rw_list_remove(&pull->node);
-    if (end != NULL && (is_open || !pull->failed || !sim.is_private)) {
+    if (end != NULL && pull->loan != NULL && (is_open || !pull->failed || !is_private(end))) {
         say_fetched(end, pull->loan, failed);
     }
-    if (failed && is_open && sim.is_private) {
+    if (failed && is_open && is_private(end)) {
         rw_list_append(&end->voided, &place->node);
     } else {
         place->done(place,
@@ -249,8 +254,7 @@ static void finish_pull(sim_pull_t *pull) {
                                    : ROPEWAY_OK,
                     pull->unwanted ? "it was given up" : "its memory can't be read");
     }
-    sim_loan_drop(pull->loan);
-    sim_give(pull);
+    sim_pull_drop(pull);
 }
 
 bool sim_port_collect(sim_port_t *port) {
@@ -271,7 +275,7 @@ bool sim_port_collect(sim_port_t *port) {
 }
 
 void sim_end_abandon(sim_end_t *end, const void *tag) {
-    if (!sim.is_private) {
+    if (!is_private(end)) {
         return; /* as UCX, which gives nothing back before its time */
     }
     give_back_all(end, &end->lent, tag, ROPEWAY_ERR_CANCELLED, "it was given up");
@@ -335,24 +339,31 @@ void sim_end_detach(sim_end_t *end, bool orderly, ropeway_error_t error, const c
 /* ---- in ---- */
 
 static rw_frame_t describe(sim_end_t *end, sim_parcel_t *parcel, bool whole) {
-    return (rw_frame_t){.link = sim.is_private && end->link != NULL ? &end->link->base : NULL,
-                        .kind = end->port->connector->links->first.kind,
+    return (rw_frame_t){.link = is_private(end) && end->link != NULL ? &end->link->base : NULL,
+                        .kind = end->conn->kind,
                         .header = parcel->header,
                         .header_length = parcel->header_length,
                         .payload = whole && parcel->loan == NULL ? parcel->bytes : NULL,
                         .length = parcel->length,
                         .lent = parcel->loan != NULL,
-                        .reply = !sim.is_private && parcel->introduces ? end : NULL};
+                        .for_device = parcel->to_device && whole && parcel->loan == NULL,
+                        .reply = !is_private(end) && parcel->introduces ? end : NULL};
 }
 
-static void fetch(sim_end_t *end, sim_loan_t *loan, rw_flight_t *place) {
+/* The parcel's bytes, which are here or lent, go to their place. */
+static void fetch(sim_end_t *end, sim_parcel_t *parcel, rw_flight_t *place) {
     sim_pull_t *pull = sim_take(sizeof *pull);
 
     pull->port = end->port;
     pull->end = end;
     pull->place = place;
-    pull->loan = loan;
-    loan->references++;
+    if (parcel->loan != NULL) {
+        pull->loan = parcel->loan;
+        pull->loan->references++;
+    } else {
+        pull->parcel = parcel;
+        parcel->references++;
+    }
     rw_list_append(&end->port->pulls, &pull->node);
 }
 
@@ -374,10 +385,11 @@ static void show_whole(sim_end_t *end, sim_parcel_t *parcel) {
             sim_fail("a place of %zu bytes for a frame of %zu", frame.place->length,
                      parcel->length);
         }
-        if (parcel->loan == NULL) {
+        if (parcel->loan == NULL && !frame.for_device) {
             sim_fail("bytes are placed that could be read");
         }
-        fetch(end, parcel->loan, frame.place);
+        sim_check_memory(end->conn->kind, frame.place);
+        fetch(end, parcel, frame.place);
     } else if (parcel->loan != NULL) {
         say_fetched(end, parcel->loan, false);
     }
@@ -392,6 +404,7 @@ static void show_begun(sim_end_t *end, sim_parcel_t *parcel) {
     parcel->references++;
     end->arrived = 0;
     if (connector->links->user->on_frame(connector, &frame) == RW_FRAME_PLACED) {
+        sim_check_memory(end->conn->kind, frame.place);
         end->place = frame.place;
     }
 }
@@ -426,7 +439,7 @@ static void take_segment(sim_end_t *end, const sim_segment_t *segment) {
     } else if (end->stopped) {
         return;
     } else if (segment->kind == SIM_BYTES) {
-        if (!sim.is_private || !segment->parcel->bulk) {
+        if (!is_private(end) || !segment->parcel->bulk) {
             return; /* shown as a whole */
         }
         if (end->incoming == NULL) {

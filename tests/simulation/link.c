@@ -3,11 +3,14 @@
  * Two kinds of link over the simulated network. "shared" is as UCX: frames come to a port and name
  * no link, nothing is given back before its time, and large bytes are lent. "private" is as a
  * stream: whoever connects knows whom it reaches, frames name their link and may be half here, and
- * bytes are pushed unless a connection can fetch them.
+ * bytes are pushed unless a connection can fetch them. Connectors that name one of them have that
+ * one; where there are two carriers (carriers.c) they take the places of streams and of UCX.
  */
 #include "network.h"
 
 #include "base/error.h"
+#include "link/stream.h"
+#include "link/ucx_kind.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -23,19 +26,22 @@ typedef struct sim_registration {
     ropeway_descriptor_t memory;
 } sim_registration_t;
 
-static const rw_link_kind_t shared_kind, private_kind;
-
 static sim_link_t *of(rw_link_t *link) {
     return (sim_link_t *)link;
 }
 
+static bool is_private(const sim_link_t *link) {
+    return link->base.kind->is_private;
+}
+
 /* ---- ports ---- */
 
-sim_port_t *sim_port_find(const uint8_t instance[RW_ID_BYTES]) {
-    for (unsigned i = 0; i < sim.life_count; i++) {
-        sim_port_t *port = sim.lives[i].port;
+sim_port_t *sim_port_find(const rw_link_kind_t *kind, const uint8_t instance[RW_ID_BYTES]) {
+    for (unsigned i = 0; i < sim.life_count * SIM_PORTS; i++) {
+        sim_port_t *port = sim.lives[i / SIM_PORTS].ports[i % SIM_PORTS];
 
-        if (port != NULL && memcmp(port->connector->instance, instance, RW_ID_BYTES) == 0) {
+        if (port != NULL && port->kind == kind &&
+            memcmp(port->connector->instance, instance, RW_ID_BYTES) == 0) {
             return port;
         }
     }
@@ -120,12 +126,27 @@ static sim_end_t *find_unused(sim_port_t *port, const uint8_t instance[RW_ID_BYT
     return NULL;
 }
 
+/* Where the connector's links of one nature have their ends. */
+static sim_port_t *port_of(const ropeway_connector_t *connector, bool is_private) RW_LOCKED {
+    const struct rw_links *links = connector->links;
+
+    return links->first.kind->is_private == is_private ? links->first.state : links->second.state;
+}
+
 static ropeway_error_t open_shared(rw_peer_t *peer, const rw_hello_t *hello,
                                    rw_link_t **result) RW_LOCKED {
-    sim_port_t *port = peer->connector->links->first.state, *target = sim_port_find(hello->address);
+    sim_port_t *port = port_of(peer->connector, false);
+    sim_port_t *target = sim_port_find(port->kind, hello->address);
     sim_end_t *end = find_unused(port, hello->address);
+    bool fails = end == NULL && sim.carriers == SIM_BOTH && sim_dial_fails();
     sim_link_t *link;
 
+    if (fails) {
+        sim_befall(port->process, SIM_DIALS, sim.now + sim.fabric_latency);
+    }
+    if (fails && sim_chance(&sim.network, 500)) {
+        return rw_fail(ROPEWAY_ERR_NO_PATH, "the two have no transport in common");
+    }
     if (target == NULL && sim_chance(&sim.network, 500)) {
         return rw_fail(ROPEWAY_ERR_UNREACHABLE, "nobody is there");
     }
@@ -139,7 +160,7 @@ static ropeway_error_t open_shared(rw_peer_t *peer, const rw_hello_t *hello,
         sim_note("connection %u to %s begins", conn->number, peer->name);
         end = &conn->ends[0];
         end->open = true;
-        if (target != NULL) {
+        if (target != NULL && !fails) {
             conn->ends[1].open = true;
             sim_end_attach(&conn->ends[1], target);
         } else {
@@ -147,30 +168,34 @@ static ropeway_error_t open_shared(rw_peer_t *peer, const rw_hello_t *hello,
         }
     }
     tie(link, end);
-    rw_link_init(&link->base, &shared_kind, peer);
+    rw_link_init(&link->base, port->kind, peer);
     *result = &link->base;
     return ROPEWAY_OK;
 }
 
 static ropeway_error_t open_private(rw_peer_t *peer, const rw_hello_t *hello,
                                     rw_link_t **result) RW_LOCKED {
-    sim_port_t *port = peer->connector->links->first.state;
-    sim_link_t *link = new_link();
+    sim_port_t *port = port_of(peer->connector, true);
+    sim_link_t *link;
     sim_conn_t *conn;
 
+    if (hello->address_length != RW_ID_BYTES) {
+        return rw_fail(ROPEWAY_ERR_NO_PATH, "that is no address of a stream");
+    }
+    link = new_link();
     if (link == NULL) {
         return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
     }
     conn = sim_connect(port, hello->address);
     conn->dial_due = sim.now + conn->latency;
-    if (sim_may(SIM_DIALS) && !sim.is_calm && sim_chance(&sim.network, 100)) {
+    if (sim_dial_fails()) {
         conn->dial_due = RW_NEVER;
         conn->fail_due = sim.now + (sim_chance(&sim.network, 700) ? conn->latency : DIAL_PATIENCE);
         sim_befall(port->process, SIM_DIALS, conn->fail_due);
     }
     sim_note("connection %u to %s begins", conn->number, peer->name);
     tie(link, &conn->ends[0]);
-    rw_link_init(&link->base, &private_kind, peer);
+    rw_link_init(&link->base, port->kind, peer);
     *result = &link->base;
     return ROPEWAY_OK;
 }
@@ -182,8 +207,9 @@ static void let_in(sim_end_t *end) RW_LOCKED {
     sim_link_t *link = new_link();
 
     conn->pending = false;
+    conn->is_local = sim.has_local && conn->host == port->process->host;
     if (port->deaf || link == NULL ||
-        rw_peer_accept(port->connector, &private_kind, &link->base) != ROPEWAY_OK) {
+        rw_peer_accept(port->connector, port->kind, &link->base) != ROPEWAY_OK) {
         sim_note("connection %u is not let in", conn->number);
         free(link);
         sim_end_detach(end, true, ROPEWAY_ERR_PEER_LOST, "it was not let in");
@@ -192,6 +218,7 @@ static void let_in(sim_end_t *end) RW_LOCKED {
     }
     sim_note("connection %u is let in", conn->number);
     tie(link, end);
+    link->base.is_local = conn->is_local;
     end->open = true;
     conn->open_due = sim.now + conn->latency;
 }
@@ -220,7 +247,7 @@ static bool make_progress(sim_end_t *end) RW_LOCKED {
     if (conn->fail_due <= sim.now) {
         fail_to_connect(end, "it was refused");
     } else if (conn->dial_due <= sim.now && !conn->pending) {
-        sim_port_t *target = sim_port_find(conn->instances[1]);
+        sim_port_t *target = sim_port_find(conn->kind, conn->instances[1]);
 
         if (target == NULL) {
             conn->dial_due = RW_NEVER;
@@ -232,6 +259,7 @@ static bool make_progress(sim_end_t *end) RW_LOCKED {
     } else if (conn->open_due <= sim.now) {
         conn->open_due = RW_NEVER;
         end->open = true;
+        end->link->base.is_local = conn->is_local;
         sim_note("connection %u is open", conn->number);
     } else {
         return false;
@@ -246,9 +274,9 @@ static void leave(sim_link_t *link, rw_close_t how) RW_LOCKED {
     uint64_t quiet = (uint64_t)connector->options.quiet_ms * SIM_MS;
 
     link->state = SIM_LINK_LEAVING;
-    link->leave_from = how == RW_CLOSE_LATER && !sim.is_private ? sim.now + quiet : 0;
-    link->leave_until = sim.now + (how == RW_CLOSE_LATER && !sim.is_private ? LINGER : quiet);
-    if (sim.is_private) {
+    link->leave_from = how == RW_CLOSE_LATER && !is_private(link) ? sim.now + quiet : 0;
+    link->leave_until = sim.now + (how == RW_CLOSE_LATER && !is_private(link) ? LINGER : quiet);
+    if (is_private(link)) {
         sim_end_stop(link->end, ROPEWAY_ERR_PEER_LOST, "the connection was closed");
         sim_end_recall(link->end, ROPEWAY_ERR_PEER_LOST, "the connection was closed");
     }
@@ -262,7 +290,7 @@ static void close_link(rw_link_t *base, rw_close_t how) RW_LOCKED {
     } else if (link->state < SIM_LINK_ENDED && (how == RW_CLOSE_NOW || !link->end->open)) {
         link->state = SIM_LINK_ENDED;
     }
-    ((sim_port_t *)base->peer->connector->links->first.state)->reap = true;
+    port_of(base->peer->connector, is_private(link))->reap = true;
 }
 
 static void finish(sim_link_t *link, bool orderly) RW_LOCKED {
@@ -288,7 +316,7 @@ static void lose(sim_end_t *end) RW_LOCKED {
         rw_peer_fail(link->base.peer, RW_CLOSE_NOW,
                      heard ? ROPEWAY_ERR_PEER_LOST : ROPEWAY_ERR_UNREACHABLE,
                      "the connection broke");
-    } else if (link->state == SIM_LINK_LEAVING && (link->end->finished || !sim.is_private)) {
+    } else if (link->state == SIM_LINK_LEAVING && (link->end->finished || !is_private(link))) {
         link->state = SIM_LINK_ENDED;
     }
 }
@@ -304,7 +332,7 @@ static bool go(sim_link_t *link) RW_LOCKED {
             if (!end->finished) {
                 sim_end_finish(end);
             }
-            if (!sim.is_private || end->heard_out) {
+            if (!is_private(link) || end->heard_out) {
                 finish(link, true);
                 return true;
             }
@@ -389,13 +417,20 @@ static void on_ready(rw_watcher_t *watcher) {
 
 static ropeway_error_t start(rw_carrier_t *carrier) RW_UNCHECKED {
     ropeway_connector_t *connector = carrier->connector;
-    sim_port_t *port = calloc(1, sizeof *port);
+    bool is_second = carrier == &connector->links->second;
+    sim_port_t *port;
 
+    if (is_second && !sim_second_may_start(carrier)) {
+        return rw_fail(ROPEWAY_ERR_TRANSPORT, "there is no fabric");
+    }
+    port = calloc(1, sizeof *port);
     if (port == NULL) {
         return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
     }
     port->process = sim_here();
     port->connector = connector;
+    port->kind = carrier->kind;
+    port->deaf = carrier->dials_only;
     port->poller = (rw_poller_t){.poll = poll_port, .arm = arm};
     rw_list_init(&port->ends);
     rw_list_init(&port->pulls);
@@ -409,13 +444,29 @@ static ropeway_error_t start(rw_carrier_t *carrier) RW_UNCHECKED {
     }
     rw_poller_add(connector, &port->poller);
     carrier->state = port;
-    port->process->port = port;
+    port->process->ports[is_second] = port;
+    connector->links->has_cuda |= !port->kind->host_only && port->process->has_device;
     return ROPEWAY_OK;
 }
 
 static ropeway_error_t address(rw_carrier_t *carrier, uint8_t **bytes, size_t *length) {
     *bytes = malloc(RW_ID_BYTES);
     *length = RW_ID_BYTES;
+    if (*bytes == NULL) {
+        return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
+    }
+    memcpy(*bytes, carrier->connector->instance, RW_ID_BYTES);
+    return ROPEWAY_OK;
+}
+
+static bool knows_address(const rw_hello_t *hello) {
+    return hello->address_length == RW_ID_BYTES;
+}
+
+/* Longer than a stream's. */
+static ropeway_error_t fabric_address(rw_carrier_t *carrier, uint8_t **bytes, size_t *length) {
+    *length = sim_here()->address_length;
+    *bytes = calloc(1, *length);
     if (*bytes == NULL) {
         return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
     }
@@ -445,11 +496,14 @@ static ropeway_error_t send_frame(rw_link_t *base, rw_flight_t *flight) RW_LOCKE
         lose(link->end);
         return rw_fail(ROPEWAY_ERR_PEER_LOST, "the connection broke");
     }
-    if (sim.is_private && link->end->open && link->end->conn->pulls && !base->lends &&
+    if (is_private(link) && link->end->open && link->end->conn->pulls && !base->lends &&
         link->end->loans == 0 && sim_chance(&sim.network, 100)) {
         base->lends = true; /* from now on */
     }
     check_registration(flight);
+    if (sim.carriers == SIM_BOTH) {
+        sim_check_sent(link, flight);
+    }
     sim_end_send(link->end, flight);
     return ROPEWAY_OK;
 }
@@ -556,7 +610,7 @@ static void end(rw_carrier_t *carrier) RW_UNCHECKED {
         sim_end_detach(RW_CONTAINER(port->ends.next, sim_end_t, node), true, ROPEWAY_ERR_PEER_LOST,
                        "the connector has ended");
     }
-    port->process->port = NULL;
+    port->process->ports[carrier == &connector->links->second] = NULL;
     rw_poller_remove(&port->poller);
     rw_events_forget(&connector->events, &port->watcher);
     sim_descriptor_close(port->watcher.fd);
@@ -564,24 +618,21 @@ static void end(rw_carrier_t *carrier) RW_UNCHECKED {
 }
 
 #define MEMBERS                                                                                    \
-    .pieces = 1, .host_only = true, .start = start, .address = address, .send = send_frame,        \
-    .refuse = refuse, .abandon = abandon, .close = close_link, .path = path, .unlisten = unlisten, \
-    .settle = settle, .end = end
+    .pieces = 1, .start = start, .send = send_frame, .refuse = refuse, .abandon = abandon,         \
+    .close = close_link, .path = path, .unlisten = unlisten, .settle = settle, .end = end
+#define SHARED                                                                                     \
+    .open = open_shared, .came_from = came_from, .register_memory = register_memory,               \
+    .unregister_memory = unregister_memory, MEMBERS
+#define PRIVATE                                                                                    \
+    .frame_max = SIM_FRAME_MAX, .word_max = SIM_WORD_MAX, .is_private = true, .pushes = true,      \
+    .host_only = true, .address = address, .open = open_private, MEMBERS
 
-static const rw_link_kind_t shared_kind = {.name = "shared",
-                                           .open = open_shared,
-                                           .came_from = came_from,
-                                           .register_memory = register_memory,
-                                           .unregister_memory = unregister_memory,
-                                           MEMBERS};
+static const rw_link_kind_t shared_kind = {
+    .name = "shared", .host_only = true, .address = address, SHARED};
+static const rw_link_kind_t private_kind = {.name = "private", PRIVATE};
 
-static const rw_link_kind_t private_kind = {.name = "private",
-                                            .frame_max = SIM_FRAME_MAX,
-                                            .word_max = SIM_WORD_MAX,
-                                            .is_private = true,
-                                            .pushes = true,
-                                            .open = open_private,
-                                            MEMBERS};
+const rw_link_kind_t rw_ucx_kind = {.name = "fabric", .address = fabric_address, SHARED};
+const rw_link_kind_t rw_stream_kind = {.name = "stream", .knows_address = knows_address, PRIVATE};
 
 __attribute__((constructor)) static void add_kinds(void) {
     rw_links_add_kind(&shared_kind);

@@ -2,6 +2,8 @@
 /* Connections: made, broken, looked at; and what is fetched by them. network.h tells how. */
 #include "network.h"
 
+#include "link/ucx_kind.h"
+
 #include <string.h>
 
 #define SLOW (1000000 * SIM_MS) /* longer than any schedule */
@@ -26,13 +28,16 @@ static void init_end(sim_conn_t *conn, unsigned side) {
 
 sim_conn_t *sim_connect(sim_port_t *from, const uint8_t target[RW_ID_BYTES]) {
     sim_conn_t *conn = sim_take(sizeof *conn);
+    uint64_t latency = from->kind == &rw_ucx_kind ? sim.fabric_latency : sim.latency;
 
     conn->number = ++conn_count;
+    conn->kind = from->kind;
+    conn->host = from->process->host;
     conn->dial_due = conn->fail_due = conn->open_due = RW_NEVER;
     memcpy(conn->instances[0], from->connector->instance, RW_ID_BYTES);
     memcpy(conn->instances[1], target, RW_ID_BYTES);
     conn->capacity = (unsigned)sim_between(&sim.network, 1, 12);
-    conn->latency = sim_between(&sim.network, SIM_US, sim.latency);
+    conn->latency = sim_between(&sim.network, SIM_US, latency);
     if (sim_chance(&sim.network, 250)) {
         conn->pace = sim_between(&sim.network, SIM_US, SIM_MS);
         if (sim_may(SIM_DELAYS) && sim_chance(&sim.network, 200)) {
@@ -45,6 +50,10 @@ sim_conn_t *sim_connect(sim_port_t *from, const uint8_t target[RW_ID_BYTES]) {
     rw_list_append(&conns, &conn->node);
     sim_end_attach(&conn->ends[0], from);
     return conn;
+}
+
+bool sim_dial_fails(void) {
+    return sim_may(SIM_DIALS) && !sim.is_calm && sim_chance(&sim.network, 100);
 }
 
 void sim_end_attach(sim_end_t *end, sim_port_t *port) {
@@ -94,18 +103,26 @@ void sim_cut_off(sim_end_t *to, bool lose) {
 
 /* ---- what moves by itself ---- */
 
+/* One of all the ports; NULL: it is not there, or its process does not run. */
+static const sim_port_t *port_at(unsigned index) {
+    const sim_process_t *process = sim.slots[index / SIM_PORTS];
+
+    return process != NULL && process->alive && !process->stopped
+               ? process->ports[index % SIM_PORTS]
+               : NULL;
+}
+
 static sim_pull_t *choose_pull(void) {
     sim_pull_t *chosen = NULL;
     unsigned seen = 0;
 
-    for (unsigned i = 0; i < sim.count; i++) {
-        sim_process_t *process = sim.slots[i];
+    for (unsigned i = 0; i < sim.count * SIM_PORTS; i++) {
+        const sim_port_t *port = port_at(i);
 
-        if (process == NULL || process->port == NULL || !process->alive || process->stopped) {
+        if (port == NULL) {
             continue;
         }
-        for (rw_node_t *node = process->port->pulls.next; node != &process->port->pulls;
-             node = node->next) {
+        for (rw_node_t *node = port->pulls.next; node != &port->pulls; node = node->next) {
             sim_pull_t *pull = RW_CONTAINER(node, sim_pull_t, node);
 
             if (!pull->finished && sim_below(&sim.network, ++seen) == 0) {
@@ -117,20 +134,37 @@ static sim_pull_t *choose_pull(void) {
 }
 
 bool sim_network_is_busy(void) {
-    for (unsigned i = 0; i < sim.count; i++) {
-        sim_process_t *process = sim.slots[i];
+    for (unsigned i = 0; i < sim.count * SIM_PORTS; i++) {
+        const sim_port_t *port = port_at(i);
 
-        if (process == NULL || process->port == NULL || !process->alive || process->stopped) {
+        if (port == NULL) {
             continue;
         }
-        for (rw_node_t *node = process->port->pulls.next; node != &process->port->pulls;
-             node = node->next) {
+        for (rw_node_t *node = port->pulls.next; node != &port->pulls; node = node->next) {
             if (!RW_CONTAINER(node, sim_pull_t, node)->finished) {
                 return true;
             }
         }
     }
     return false;
+}
+
+static void copy_part(sim_pull_t *pull, size_t part) {
+    const sim_loan_t *loan = pull->loan;
+    char *to = (char *)sim_reach(pull->place->pieces[0].iov_base) + pull->at;
+
+    if (loan == NULL) {
+        memcpy(to, pull->parcel->bytes + pull->at, part);
+        return;
+    }
+    if (loan->given_back) {
+        sim_on_late(pull->place->tag);
+    }
+    if (loan->given_back && loan->is_buffer) {
+        memset(to, 0xdb, part);
+    } else {
+        memcpy(to, (const char *)sim_reach(loan->memory.iov_base) + pull->at, part);
+    }
 }
 
 bool sim_network_turn(void) {
@@ -140,13 +174,14 @@ bool sim_network_turn(void) {
     if (pull == NULL) {
         return false;
     }
-    if (!pull->begun && sim_may(SIM_REFUSALS) && !sim.is_calm && sim_chance(&sim.network, 30)) {
+    if (pull->loan != NULL && !pull->begun && sim_may(SIM_REFUSALS) && !sim.is_calm &&
+        sim_chance(&sim.network, 30)) {
         pull->failed = true;
         sim_befall(pull->port->process, SIM_REFUSALS, sim.now + 1);
         sim_note("a fetch is refused");
     }
     pull->begun = true;
-    if (!pull->loan->owner->alive) {
+    if (pull->loan != NULL && !pull->loan->owner->alive) {
         pull->failed = true;
     }
     if (pull->failed || pull->unwanted) {
@@ -157,15 +192,7 @@ bool sim_network_turn(void) {
     if (part > 1 && sim_chance(&sim.network, 400)) {
         part = (size_t)sim_between(&sim.network, 1, part);
     }
-    if (pull->loan->given_back) {
-        sim_on_late(pull->place->tag);
-    }
-    if (pull->loan->given_back && pull->loan->is_buffer) {
-        memset((char *)pull->place->pieces[0].iov_base + pull->at, 0xdb, part);
-    } else {
-        memcpy((char *)pull->place->pieces[0].iov_base + pull->at,
-               (const char *)pull->loan->memory.iov_base + pull->at, part);
-    }
+    copy_part(pull, part);
     pull->at += part;
     pull->finished = pull->at == pull->place->length;
     return true;
@@ -263,6 +290,19 @@ void sim_port_census(const sim_port_t *port, const void *tag, size_t *flights, s
     }
 }
 
+void sim_census(const sim_process_t *process, const void *tag, size_t *flights, size_t *bytes) {
+    *flights = *bytes = 0;
+    for (unsigned i = 0; i < SIM_PORTS; i++) {
+        size_t more = 0, length = 0;
+
+        if (process->ports[i] != NULL) {
+            sim_port_census(process->ports[i], tag, &more, &length);
+        }
+        *flights += more;
+        *bytes += length;
+    }
+}
+
 size_t sim_port_fetching(const sim_port_t *port, const void *tag) {
     size_t count = 0;
 
@@ -306,23 +346,26 @@ static void forget_end(sim_end_t *end) {
     end->link = NULL;
 }
 
-void sim_network_kill(sim_process_t *process) {
-    sim_port_t *port = process->port;
+static void kill_port(sim_port_t *port) {
     rw_node_t *node;
 
-    if (port == NULL) {
-        return;
-    }
     while (!rw_list_is_empty(&port->ends)) {
         forget_end(RW_CONTAINER(port->ends.next, sim_end_t, node));
     }
     while ((node = rw_list_take(&port->pulls)) != NULL) {
         sim_pull_t *pull = RW_CONTAINER(node, sim_pull_t, node);
 
-        sim_loan_drop(pull->loan);
-        sim_give(pull);
+        sim_pull_drop(pull);
     }
-    process->port = NULL;
+}
+
+void sim_network_kill(sim_process_t *process) {
+    for (unsigned i = 0; i < SIM_PORTS; i++) {
+        if (process->ports[i] != NULL) {
+            kill_port(process->ports[i]);
+            process->ports[i] = NULL;
+        }
+    }
 }
 
 unsigned sim_network_open(void) {

@@ -33,7 +33,7 @@ typedef struct sim_parcel {
     unsigned references; /* segments, and who sends or receives it */
     uint8_t header[RW_HEADER_MAX];
     size_t header_length, length;
-    bool bulk, introduces;
+    bool bulk, introduces, to_device;
     sim_loan_t *loan; /* lent: with a reference */
     uint64_t fetched; /* a word of the network's: this loan was fetched; 0: none */
     bool refused;     /* the same: it could not be */
@@ -62,7 +62,8 @@ typedef struct sim_pull {
     sim_port_t *port;
     sim_end_t *end; /* NULL: it is closed */
     rw_flight_t *place;
-    sim_loan_t *loan;
+    sim_loan_t *loan;     /* NULL: its bytes have come with the frame */
+    sim_parcel_t *parcel; /* that has them: with a reference */
     size_t at;
     bool begun, unwanted, finished, failed;
 } sim_pull_t;
@@ -111,6 +112,7 @@ struct sim_end {
 struct sim_conn {
     rw_node_t node; /* in the network's list */
     unsigned number;
+    const rw_link_kind_t *kind; /* of its links */
     sim_end_t ends[2];
     uint64_t dial_due; /* when the other side hears of it; RW_NEVER: it has, or never does */
     uint64_t fail_due; /* when the one who connects learns that it failed */
@@ -121,11 +123,14 @@ struct sim_conn {
     uint64_t latency;
     uint64_t pace; /* time between two pieces that are sent, at most */
     bool pulls;    /* its bytes may be fetched */
+    unsigned host; /* that it comes from */
+    bool is_local; /* both of its sides know that they are on one host */
 };
 
 struct sim_port {
     sim_process_t *process;
     ropeway_connector_t *connector;
+    const rw_link_kind_t *kind; /* of its links */
     rw_poller_t poller;
     rw_watcher_t watcher;
     bool armed;
@@ -142,6 +147,7 @@ void sim_loan_drop(sim_loan_t *loan);
 sim_loan_t *sim_loan_of(const rw_flight_t *flight);
 sim_parcel_t *sim_parcel_new(size_t length);
 void sim_parcel_drop(sim_parcel_t *parcel);
+void sim_pull_drop(sim_pull_t *pull);
 /* Puts a segment on its way to this end. bytes: those of the parcel that have come with it. */
 void sim_post(sim_end_t *to, sim_segment_kind_t kind, sim_parcel_t *parcel, size_t bytes);
 sim_segment_t *sim_segment_first(const sim_end_t *end);
@@ -155,11 +161,22 @@ void sim_lie(sim_end_t *to, const sim_parcel_t *parcel);
 void sim_cut_off(sim_end_t *to, bool lose);
 /* The other side was waited for, and does not look any more. */
 void sim_give_up_dial(sim_end_t *end);
-/* The port of the connector that has this instance; NULL: there is none. */
-sim_port_t *sim_port_find(const uint8_t instance[RW_ID_BYTES]);
+/* The port for links of this kind of the connector that has this instance; NULL: there is none. */
+sim_port_t *sim_port_find(const rw_link_kind_t *kind, const uint8_t instance[RW_ID_BYTES]);
 sim_conn_t *sim_connect(sim_port_t *from, const uint8_t target[RW_ID_BYTES]);
+/* Whether a connection that is made now shall fail. */
+bool sim_dial_fails(void);
 /* The end becomes one of the port's. */
 void sim_end_attach(sim_end_t *end, sim_port_t *port);
+
+/* ---- carriers.c ---- */
+
+/* Whether the second carrier may start now; that it does not is a trouble. */
+bool sim_second_may_start(const rw_carrier_t *carrier);
+/* The flight's memory can be moved by links of this kind. */
+void sim_check_memory(const rw_link_kind_t *kind, const rw_flight_t *flight);
+/* The flight may go by this link. */
+void sim_check_sent(const sim_link_t *link, const rw_flight_t *flight);
 
 /* ---- flow.c ---- */
 

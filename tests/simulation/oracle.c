@@ -107,7 +107,7 @@ static bool was_let_go(const sim_operation_t *one) {
 static bool crossed(const sim_operation_t *one) {
     const sim_operation_t *other = is_active(one) ? one->offer : one->partner;
 
-    return !sim.is_private && other != NULL &&
+    return sim.carriers != SIM_PRIVATE && other != NULL &&
            (one->process->is_small || other->process->is_small ||
             broke(one->process, other->process, one->created));
 }
@@ -125,9 +125,10 @@ static bool is_excused(const sim_operation_t *one) {
     case ROPEWAY_ERR_DEADLINE:
         return one->deadline_ms > 0 || (other != NULL && other->deadline_ms > 0);
     case ROPEWAY_ERR_STALLED:
-        return stood_still(one) || had(one, SIM_DIALS) || crossed(one);
+        return stood_still(one) || had(one, SIM_DIALS) || crossed(one) || sim_was_misled(one);
     case ROPEWAY_ERR_PEER_LOST: /* with no peer of its own a connector says goodbye to nobody */
-        return came_apart(one) || had(one, SIM_REFUSALS) || (!sim.is_private && closed(one));
+        return came_apart(one) || had(one, SIM_REFUSALS) ||
+               (sim.carriers != SIM_PRIVATE && closed(one));
     case ROPEWAY_ERR_UNREACHABLE:
     case ROPEWAY_ERR_PEER_CLOSED:
         return came_apart(one) || closed(one);
@@ -138,13 +139,23 @@ static bool is_excused(const sim_operation_t *one) {
     case ROPEWAY_ERR_TRANSPORT:
         return came_apart(one) || closed(one) || had(one, SIM_REFUSALS);
     case ROPEWAY_ERR_KEY_USED:
-        return other != NULL && other->taken > 1;
+        return other != NULL && (other->taken > 1 || sim_was_misled(one));
     case ROPEWAY_ERR_KEY_FINISHED:
         return other != NULL && (was_let_go(other) || other->deadline_ms > 0 || other->ended);
     case ROPEWAY_ERR_KEY_UNKNOWN:
-        return one->forged || (other != NULL && !other->process->alive);
-    case ROPEWAY_ERR_LIMIT:
-        return other != NULL && other->process->is_small;
+        return one->forged || (other != NULL && !other->process->alive) || sim_was_misled(one);
+    case ROPEWAY_ERR_LIMIT: /* one's own: of peers, where it goes on with another one */
+        return (other != NULL && other->process->is_small) ||
+               (one->asked && one->process->is_small);
+    case ROPEWAY_ERR_NO_PATH:
+        return other != NULL && sim.carriers == SIM_BOTH &&
+               (sim_may_lack_way(is_active(one) ? one : other) || had(one, SIM_DIALS) ||
+                sim_was_misled(one));
+    case ROPEWAY_ERR_VERSION:
+        return sim_was_misled(one);
+    case ROPEWAY_ERR_UNSUPPORTED: /* no sums of memory of a device are made */
+        return other != NULL && (one->on_device || other->on_device) &&
+               (one->integrity || other->integrity);
     default:
         return false;
     }
@@ -274,15 +285,19 @@ static void see(const sim_operation_t *one, const ropeway_operation_t *operation
                            one->grouped,
                            one->total == 0,
                            !one->is_sender && side->in.claimed.capacity > 0,
-                           one->total > (uint64_t)512 << 10};
+                           one->total > (uint64_t)512 << 10,
+                           bound && !operation->link->kind->host_only,
+                           one->on_device};
 
     sim_sights->outcomes[one->kind][one->error]++;
+    sim_sights->askers[is_active(one)][one->status] += side->asking;
     if (bound && one->is_sender) {
         sim_sights->senders[side->out.state][one->status]++;
     } else if (bound) {
         sim_sights->receivers[side->in.state][one->status]++;
     }
-    for (unsigned i = 0; i < 8 && one->status == ROPEWAY_STATUS_COMPLETE; i++) {
+    for (unsigned i = 0;
+         i < sizeof traits / sizeof *traits && one->status == ROPEWAY_STATUS_COMPLETE; i++) {
         sim_sights->traits[i] += traits[i];
     }
 }
@@ -305,7 +320,7 @@ void sim_on_outcome(const ropeway_operation_t *operation) RW_UNCHECKED {
     sim_note("%u is %s: %s %s", one->number, outcome_names[one->status],
              ropeway_error_name(one->error), one->text);
     see(one, operation);
-    sim_port_census(one->process->port, operation, &flights, &bytes);
+    sim_census(one->process, operation, &flights, &bytes);
     if (flights > 0) {
         sim_fail("%u ends, and %zu flights have its memory", one->number, flights);
     }
@@ -323,6 +338,9 @@ void sim_on_outcome(const ropeway_operation_t *operation) RW_UNCHECKED {
     }
     if (one->forged && one->status == ROPEWAY_STATUS_COMPLETE) {
         sim_fail("%u has nobody's key, and is complete", one->number);
+    }
+    if (sim.carriers == SIM_BOTH && is_active(one) && one->status == ROPEWAY_STATUS_COMPLETE) {
+        sim_check_way(one, operation);
     }
     check_gaps(one);
     if (!one->is_sender) {
@@ -449,6 +467,24 @@ void sim_check_refused(const sim_operation_t *one, ropeway_error_t error) {
     case ROPEWAY_ERR_SIZE_MISMATCH:
         fine = one->wrong;
         break;
+    case ROPEWAY_ERR_DEVICE:
+        fine = one->on_device && (!process->has_device || !sim_has_fabric(process));
+        break;
+    case ROPEWAY_ERR_UNSUPPORTED:
+        fine = one->on_device && one->integrity;
+        break;
+    case ROPEWAY_ERR_TRANSPORT:
+        fine = sim_may_not_start(one);
+        break;
+    case ROPEWAY_ERR_NO_PATH:
+        fine = other != NULL && sim.carriers == SIM_BOTH &&
+               (sim_may_lack_way(one) || befell(process, SIM_DIALS, one->created) ||
+                sim_was_misled(one));
+        break;
+    case ROPEWAY_ERR_VERSION:
+    case ROPEWAY_ERR_PROTOCOL: /* it told of its fabric what nobody understands */
+        fine = sim_was_misled(one);
+        break;
     case ROPEWAY_ERR_UNREACHABLE:
         fine = other != NULL && (!other->process->alive || other->process->last_closed > 0 ||
                                  other->process->connector != other->connector);
@@ -497,7 +533,8 @@ static size_t length_of(const rw_node_t *list) {
 }
 
 /* Once the outcome is decided, memory is given back, and no more is lent. */
-static void check_ending(const ropeway_operation_t *operation, size_t flights) RW_UNCHECKED {
+static void check_ending(const sim_port_t *port, const ropeway_operation_t *operation,
+                         size_t flights) RW_UNCHECKED {
     sim_operation_t *one = operation->user_data;
 
     if (operation->phase != RW_PHASE_ENDING) {
@@ -506,7 +543,7 @@ static void check_ending(const ropeway_operation_t *operation, size_t flights) R
     if (flights == 0) {
         sim_fail("%u is quiet, and does not end", one->number);
     }
-    if (sim.is_private && flights > sim_port_fetching(one->process->port, operation)) {
+    if (operation->link->kind->is_private && flights > sim_port_fetching(port, operation)) {
         sim_fail("%u does not get back at once what it can", one->number);
     }
     if (one->is_ending && flights > one->held) {
@@ -516,15 +553,27 @@ static void check_ending(const ropeway_operation_t *operation, size_t flights) R
     one->held = flights;
 }
 
-static void check_operations(const ropeway_connector_t *connector) RW_UNCHECKED {
+/* Where the operation's link ends. */
+static const sim_port_t *port_of(const ropeway_operation_t *operation) RW_UNCHECKED {
+    const rw_link_t *link = operation->link;
+
+    return link != NULL ? rw_links_carrier(operation->connector, link->kind)->state : NULL;
+}
+
+static void check_operations(const sim_process_t *process,
+                             const ropeway_connector_t *connector) RW_UNCHECKED {
     const rw_node_t *live = &connector->operations->live;
-    const sim_port_t *port = connector->links->first.state;
     size_t flights, bytes, held = 0;
 
     for (const rw_node_t *node = live->next; node != live; node = node->next) {
         const ropeway_operation_t *operation = RW_CONTAINER(node, const ropeway_operation_t, live);
 
-        sim_port_census(port, operation, &flights, &bytes);
+        const sim_port_t *port = port_of(operation);
+
+        flights = bytes = 0;
+        if (port != NULL) {
+            sim_port_census(port, operation, &flights, &bytes);
+        }
         if (flights != operation->inflight) {
             sim_fail("%zu flights have memory of an operation that knows of %zu", flights,
                      operation->inflight);
@@ -534,9 +583,9 @@ static void check_operations(const ropeway_connector_t *connector) RW_UNCHECKED 
             sim_fail("an operation has %zu flights, and its window is %u", flights,
                      connector->options.window);
         }
-        check_ending(operation, flights);
+        check_ending(port, operation, flights);
     }
-    sim_port_census(port, NULL, &flights, &bytes);
+    sim_census(process, NULL, &flights, &bytes);
     if (bytes != connector->stats.bytes_inflight || bytes != held) {
         sim_fail("%zu bytes are in flight, %zu of live operations, and %llu are counted", bytes,
                  held, (unsigned long long)connector->stats.bytes_inflight);
@@ -616,7 +665,7 @@ void sim_check_step(void) RW_UNCHECKED {
                      length_of(&connector->peers->used), connector->peers->table.count,
                      (unsigned long long)connector->stats.peers);
         }
-        check_operations(connector);
+        check_operations(process, connector);
         check_events(&connector->events);
     }
 }

@@ -24,6 +24,14 @@ void sim_parcel_drop(sim_parcel_t *parcel) {
     }
 }
 
+void sim_pull_drop(sim_pull_t *pull) {
+    if (pull->loan != NULL) {
+        sim_loan_drop(pull->loan);
+    }
+    sim_parcel_drop(pull->parcel);
+    sim_give(pull);
+}
+
 sim_parcel_t *sim_parcel_new(size_t length) {
     sim_parcel_t *parcel = sim_take(sizeof *parcel + length);
 
@@ -79,22 +87,91 @@ static sim_parcel_t *copy_parcel(const sim_parcel_t *parcel) {
     return copy;
 }
 
+/* The hello of somebody's fabric, in a parcel; NULL: there is none. */
+static sim_parcel_t *false_hello(void) {
+    const sim_process_t *process = &sim.lives[sim_below(&sim.network, sim.life_count)];
+    const struct rw_links *links = process->attached != NULL ? process->attached->links : NULL;
+    sim_parcel_t *parcel;
+
+    if (links == NULL || links->second.hello == NULL) {
+        return NULL;
+    }
+    parcel = sim_parcel_new(links->second.hello_length);
+    parcel->length = links->second.hello_length;
+    memcpy(parcel->bytes, links->second.hello, parcel->length);
+    return parcel;
+}
+
+/* A WAY in the place of the parcel: the same, one that is damaged, too short or empty, or leads to
+ * somebody else. */
+static sim_parcel_t *false_way(sim_parcel_t *copy) {
+    uint64_t choice = sim_below(&sim.network, 5);
+    sim_parcel_t *other = choice == 0 ? false_hello() : NULL;
+
+    if (other != NULL) {
+        memcpy(other->header, copy->header, sizeof copy->header);
+        other->header_length = copy->header_length;
+        sim_parcel_drop(copy);
+        return other;
+    }
+    if (choice == 1 && copy->length > 0) {
+        copy->bytes[sim_below(&sim.network, copy->length)] ^= 0x10;
+    } else if (choice < 4) {
+        copy->length = choice == 2 ? (size_t)sim_below(&sim.network, copy->length + 1) : 0;
+    }
+    return copy;
+}
+
+/* A lie on how somebody is reached, in the place of the parcel. */
+static sim_parcel_t *lie_on_way(sim_parcel_t *copy, rw_message_t *message) {
+    if (message->type == RW_WAY) {
+        return false_way(copy);
+    }
+    if (message->type == RW_REQUEST) { /* it is asked for twice, or begun as well */
+        message->flags ^= sim_chance(&sim.network, 500) ? RW_FLAG_ASK : 0;
+    } else { /* a WAY that nobody has asked for, or has to do without */
+        message->type = RW_WAY;
+        copy->length = 0;
+        copy->bulk = false;
+    }
+    rw_message_encode(message, copy->header);
+    return copy;
+}
+
+static bool is_on_way(const rw_message_t *message) {
+    return sim.carriers == SIM_BOTH &&
+           (message->type == RW_WAY ||
+            (message->type == RW_REQUEST && (message->flags & RW_FLAG_ASK) != 0) ||
+            ((message->type == RW_ACCEPT || message->type == RW_DATA) &&
+             sim_chance(&sim.network, 100)));
+}
+
 /* What an honest peer would not send, beside the frame that it does send: bytes or a word
  * twice, bytes past the end, a frame of an operation that the receiver does not know, an outcome
  * before its time. */
 void sim_lie(sim_end_t *to, const sim_parcel_t *parcel) {
     sim_parcel_t *copy;
     rw_message_t message;
+    bool on_way;
 
     if (parcel->loan != NULL || !sim_may(SIM_LIES) || sim.is_calm ||
         !sim_chance(&sim.network, 60) ||
         rw_message_decode(parcel->header, parcel->header_length, parcel->length, &message) !=
             ROPEWAY_OK ||
-        message.type == RW_REQUEST || message.type == RW_BYE) {
+        message.type == RW_BYE) {
+        return;
+    }
+    on_way = is_on_way(&message);
+    if (message.type == RW_REQUEST && !on_way) {
         return;
     }
     copy = copy_parcel(parcel);
-    if (sim_chance(&sim.network, 500)) { /* to be ignored */
+    if (on_way) {
+        copy = lie_on_way(copy, &message);
+        if (to->port != NULL) {
+            sim_befall(to->port->process, SIM_LIES, sim.now + 1);
+        }
+    } else if (sim_chance(&sim.network, 500)) { /* to be ignored */
         message.from[sim_below(&sim.network, RW_ID_BYTES)] ^= 1;
         rw_message_encode(&message, copy->header);
     } else if (message.type == RW_DATA || message.type == RW_ACCEPT) {

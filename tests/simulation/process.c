@@ -35,7 +35,7 @@ static void choose_options(sim_process_t *process) {
 
     ropeway_connector_options_init(options, sizeof *options);
     options->name = process->name;
-    options->transports = sim.is_private ? "private" : "shared";
+    options->transports = sim.carriers == SIM_PRIVATE ? "private" : "shared";
     options->log = log_line;
     options->log_level = ROPEWAY_LOG_DEBUG;
     options->stall_ms = sim_chance(&sim.setup, 100) ? 0
@@ -55,6 +55,9 @@ static void choose_options(sim_process_t *process) {
         options->max_peers = (uint32_t)sim_between(&sim.setup, 1, 3);
         options->max_descriptors = (uint32_t)sim_between(&sim.setup, 2, 6);
         options->max_metadata = 1024;
+    }
+    if (sim.carriers == SIM_BOTH) {
+        sim_carriers_choose(process);
     }
 }
 

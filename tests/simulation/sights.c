@@ -10,13 +10,21 @@ static const char *const kinds[] = {"", "readable", "writable", "read", "write"}
 static const char *const statuses[] = {"", "", "", "complete", "cancelled", "errored"};
 static const char *const senders[] = {"waiting", "inline", "ready", "sending", "sent"};
 static const char *const receivers[] = {"waiting", "receiving", "confirming"};
-static const char *const messages[] = {"",     "REQUEST", "ACCEPT", "DATA",
-                                       "SUMS", "DONE",    "FIN",    "BYE"};
-static const char *const traits[] = {"inline",  "lent",        "with integrity", "a prefix",
-                                     "grouped", "of no bytes", "with gaps",      "large"};
+static const char *const messages[] = {"",     "REQUEST", "ACCEPT", "DATA", "SUMS",
+                                       "DONE", "FIN",     "BYE",    "WAY"};
+static const char *const traits[] = {"inline",        "lent",        "with integrity", "a prefix",
+                                     "grouped",       "of no bytes", "with gaps",      "large",
+                                     "by the fabric", "of a device"};
+static const char *const askers[] = {"asked", "asking"};
+static const char *const ways[] = {
+    [SIM_WAY_STARTS] = "starts",       [SIM_WAY_FAILS] = "does not start",
+    [SIM_WAY_ASKED] = "asked for",     [SIM_WAY_TOLD] = "told",
+    [SIM_WAY_NONE] = "not told",       [SIM_WAY_LEADS] = "gone by",
+    [SIM_WAY_STAYS] = "not gone by",   [SIM_WAY_COMES] = "come by",
+    [SIM_WAY_RETURNS] = "not come by", [SIM_WAY_KNOWN] = "known before"};
 
-/* Outcomes that no schedule can have: they need another version, a device, or a peer that asks for
- * what its own library refuses. */
+/* Outcomes that no schedule can have need another version, or a peer that asks for what its own
+ * library refuses. */
 static bool is_possible(unsigned error) {
     switch (error) {
     case ROPEWAY_OK:
@@ -33,6 +41,8 @@ static bool is_possible(unsigned error) {
     case ROPEWAY_ERR_INTEGRITY:
     case ROPEWAY_ERR_PROTOCOL:
     case ROPEWAY_ERR_CANCELLED:
+    case ROPEWAY_ERR_NO_PATH:
+    case ROPEWAY_ERR_UNSUPPORTED:
         return true;
     default:
         return false;
@@ -88,12 +98,23 @@ void sim_sights_print(void) {
         }
     }
     printf("\nMessages:");
-    for (unsigned type = 1; type < 8; type++) {
+    for (unsigned type = 1; type < 9; type++) {
         printf(" %s %u", messages[type], sim_sights->messages[type]);
     }
     printf("\nComplete:");
-    for (unsigned trait = 0; trait < 8; trait++) {
+    for (unsigned trait = 0; trait < 10; trait++) {
         printf(" %s %u,", traits[trait], sim_sights->traits[trait]);
     }
-    printf("\n");
+    printf("\nThe fabric:");
+    for (unsigned way = 0; way < SIM_WAYS; way++) {
+        printf(" %s %u,", ways[way], sim_sights->ways[way]);
+    }
+    printf("\nAt the end, before its way was known:\n");
+    for (unsigned i = 0; i < 2; i++) {
+        printf("  %s:", askers[i]);
+        for (unsigned status = ROPEWAY_STATUS_COMPLETE; status < SIM_STATUSES; status++) {
+            printf(" %s %u", statuses[status], sim_sights->askers[i][status]);
+        }
+        printf("\n");
+    }
 }

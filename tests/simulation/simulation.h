@@ -13,6 +13,7 @@
  *   flow.c       what leaves and arrives by them
  *   parcel.c     frames on their way
  *   link.c       two kinds of link over them
+ *   carriers.c   connectors that have two carriers, and what must hold of them
  *   process.c    processes and their lives
  *   regions.c    the memory that operations use
  *   workload.c   what users do
@@ -37,6 +38,17 @@
 
 #define SIM_PROCESSES 6 /* at a time */
 #define SIM_LIVES 64    /* processes in one schedule, one after the other */
+#define SIM_PORTS 2     /* of a process: its connector's first carrier's, and its second's */
+
+/* What a schedule's connectors have. */
+typedef enum sim_carriers {
+    SIM_SHARED,  /* one, whose links are shared; see link.c */
+    SIM_PRIVATE, /* one, whose links are private */
+    SIM_BOTH     /* what their options say; see carriers.c */
+} sim_carriers_t;
+
+/* What the option transports of one with two carriers names. */
+typedef enum sim_named { SIM_NAMES_NOTHING, SIM_NAMES_FABRIC, SIM_NAMES_STREAM } sim_named_t;
 
 /* What can be left out of a schedule: the rest of it stays much the same. */
 typedef enum sim_trouble {
@@ -58,6 +70,7 @@ typedef enum sim_trouble {
     SIM_SPOILERS,  /* users change memory while it is sent, with integrity */
     SIM_LARGE,     /* some operations are large */
     SIM_TURNS,     /* fibers are interrupted often */
+    SIM_STARTS,    /* second carriers can't start */
     SIM_TROUBLES
 } sim_trouble_t;
 
@@ -115,7 +128,13 @@ typedef struct sim_process {
     ropeway_connector_t *connector;
     ropeway_connector_options_t options; /* of it */
     ropeway_connector_t *attached;       /* to the log */
-    sim_port_t *port;
+    sim_port_t *ports[SIM_PORTS];
+    /* Where there are two carriers. */
+    sim_named_t named;
+    bool rdma_up;                             /* the second is the preferred one */
+    bool has_device;                          /* and there is memory of a device, which it moves */
+    unsigned no_fabric;                       /* permille of its starts that fail */
+    size_t address_length;                    /* of its address */
     size_t blocks;                            /* of memory */
     ropeway_memory_t *memories[SIM_MEMORIES]; /* that its users have registered; NULL: none */
     unsigned calls;                           /* of users into the connector */
@@ -142,12 +161,12 @@ typedef struct sim_world {
     uint64_t now;   /* nanoseconds */
     uint64_t steps; /* turns of fibers */
     uint64_t hash;
-    unsigned turns;  /* permille: how often a fiber is interrupted where it may be */
-    unsigned count;  /* slots in use */
-    bool one_host;   /* all processes are on it */
-    bool is_private; /* links name themselves */
-    bool is_calm;    /* faults have ended */
-    uint64_t calm;   /* when */
+    unsigned turns; /* permille: how often a fiber is interrupted where it may be */
+    unsigned count; /* slots in use */
+    bool one_host;  /* all processes are on it */
+    sim_carriers_t carriers;
+    bool is_calm;  /* faults have ended */
+    uint64_t calm; /* when */
     uint64_t next_fault;
     unsigned faults_left;
     unsigned budget; /* actions per process */
@@ -157,6 +176,9 @@ typedef struct sim_world {
     sim_region_t regions[SIM_PROCESSES][SIM_REGIONS];
     sim_fiber_t *current; /* NULL: the scheduler */
     uint64_t latency;     /* of the network, at most */
+    sim_random_t choices; /* of carriers */
+    uint64_t fabric_latency;
+    bool has_local; /* who is on one host knows that */
 } sim_world_t;
 
 extern sim_world_t sim;
@@ -223,6 +245,13 @@ bool sim_is_short(sim_process_t *process); /* an allocation is to fail now */
 void sim_memory_kill(sim_process_t *process);
 void sim_memory_reset(void);
 
+/* ---- carriers.c ---- */
+
+/* What the process's connector has. */
+void sim_carriers_choose(sim_process_t *process);
+/* It can, or could if that started. */
+bool sim_has_fabric(const sim_process_t *process);
+
 /* ---- network.c, link.c ---- */
 
 /* When the port has something to do; and when its descriptor says so: it must be armed. */
@@ -232,6 +261,7 @@ uint64_t sim_port_event(const sim_port_t *port);
 bool sim_network_turn(void);
 bool sim_network_is_busy(void);
 /* The flights that have this operation's memory, and their bytes; of all operations: NULL. */
+void sim_census(const sim_process_t *process, const void *tag, size_t *flights, size_t *bytes);
 void sim_port_census(const sim_port_t *port, const void *tag, size_t *flights, size_t *bytes);
 /* Those of them that somebody is at. */
 size_t sim_port_fetching(const sim_port_t *port, const void *tag);
@@ -255,6 +285,13 @@ void sim_process_kill(sim_process_t *process);
 bool sim_process_rests(const sim_process_t *process);
 
 /* ---- regions.c ---- */
+
+/* Memory of a device is a region's, by an address that nobody can touch: only the fabric knows
+ * better. */
+#define SIM_DEVICE ((uintptr_t)1 << 52)
+static inline void *sim_reach(void *at) {
+    return (void *)((uintptr_t)at & ~SIM_DEVICE);
+}
 
 /* NULL: none is free that is large enough. */
 sim_region_t *sim_region_take(sim_process_t *process, size_t size);
@@ -282,6 +319,21 @@ void sim_workload_reset(void);
 #define SIM_ERRORS 33
 #define SIM_STATUSES 6
 
+/* What befell two carriers. */
+typedef enum sim_way {
+    SIM_WAY_STARTS,  /* a second carrier starts */
+    SIM_WAY_FAILS,   /* it can't */
+    SIM_WAY_ASKED,   /* a request asks for it */
+    SIM_WAY_TOLD,    /* a WAY with a hello is sent */
+    SIM_WAY_NONE,    /* one without */
+    SIM_WAY_LEADS,   /* who asked goes on by it */
+    SIM_WAY_STAYS,   /* he goes on by the link that he asked by */
+    SIM_WAY_COMES,   /* who was asked sees him come by it */
+    SIM_WAY_RETURNS, /* he comes by the link that he asked by */
+    SIM_WAY_KNOWN,   /* who is known to be reached by it is not asked */
+    SIM_WAYS
+} sim_way_t;
+
 /* How often what was reached, in all schedules of all processes. */
 typedef struct sim_sights {
     _Atomic uint32_t outcomes[5][SIM_ERRORS];           /* by the operation's kind */
@@ -289,8 +341,10 @@ typedef struct sim_sights {
     _Atomic uint32_t pairs[SIM_STATUSES][SIM_STATUSES]; /* of the offer, of who took it */
     _Atomic uint32_t senders[5][SIM_STATUSES];          /* a sender's state when it ended */
     _Atomic uint32_t receivers[3][SIM_STATUSES];        /* a receiver's */
-    _Atomic uint32_t messages[8];                       /* by type */
-    _Atomic uint32_t traits[8];                         /* of what ended in COMPLETE */
+    _Atomic uint32_t messages[16];                      /* by type */
+    _Atomic uint32_t traits[10];                        /* of what ended in COMPLETE */
+    _Atomic uint32_t askers[2][SIM_STATUSES];           /* who asked, or was asked, at the end */
+    _Atomic uint32_t ways[SIM_WAYS];                    /* of second carriers */
 } sim_sights_t;
 
 extern sim_sights_t *sim_sights; /* shared by all processes */

@@ -54,7 +54,7 @@ static void choose_sizes(sim_random_t *random, sim_operation_t *one) {
 static size_t cut_pieces(sim_random_t *random, sim_operation_t *one) {
     size_t used = 0;
 
-    one->grouped = sim_chance(random, 300);
+    one->grouped = sim_chance(random, 300) && !one->on_device;
     one->piece_count = 0;
     one->total = 0;
     for (size_t i = 0; i < one->count; i++) {
@@ -84,9 +84,15 @@ static size_t cut_pieces(sim_random_t *random, sim_operation_t *one) {
 
 /* false: there is no room. */
 static bool place_memory(sim_random_t *random, sim_operation_t *one) {
-    size_t size = cut_pieces(random, one);
+    const sim_process_t *process = one->process;
+    size_t size;
     uint64_t offset = 0;
 
+    one->on_device = sim.carriers == SIM_BOTH &&
+                     sim_chance(random, process->has_device && sim_has_fabric(process) ? 250
+                                        : sim_may(SIM_MISUSE)                          ? 20
+                                                                                       : 0);
+    size = cut_pieces(random, one);
     one->region = sim_region_take(one->process, size);
     if (one->region == NULL) {
         return false;
@@ -100,6 +106,11 @@ static bool place_memory(sim_random_t *random, sim_operation_t *one) {
             sim_fill(one->pieces[i].ptr, one->pieces[i].size, one->content, offset);
         }
         offset += one->pieces[i].size;
+        one->given[i] = one->pieces[i];
+        if (one->on_device && (i == 0 || sim_chance(random, 700))) {
+            one->given[i].ptr = (char *)one->pieces[i].ptr + SIM_DEVICE;
+            one->given[i].device.kind = ROPEWAY_DEVICE_CUDA;
+        }
     }
     return true;
 }
@@ -250,6 +261,7 @@ static void fill_options(sim_random_t *random, sim_operation_t *one,
                          ropeway_operation_options_t *options) {
     ropeway_operation_options_init(options, sizeof *options);
     one->integrity = sim_chance(random, 250);
+    one->integrity &= !one->on_device || (sim_may(SIM_MISUSE) && sim_chance(random, 100));
     one->notify = sim_chance(random, 250);
     one->with_callback = sim_chance(random, 350);
     options->flags = (one->integrity ? ROPEWAY_OPERATION_INTEGRITY : 0) |
@@ -301,11 +313,12 @@ static void offer(sim_actor_t *actor) {
         return;
     }
     fill_options(&actor->random, one, &options);
-    sim_note("%u is offered: %s, %zu descriptors in %zu pieces, %llu bytes", one->number,
-             sim_kind_name(kind), one->count, one->piece_count, (unsigned long long)one->total);
+    sim_note("%u is offered: %s, %zu descriptors in %zu pieces, %llu bytes%s", one->number,
+             sim_kind_name(kind), one->count, one->piece_count, (unsigned long long)one->total,
+             one->on_device ? ", of a device" : "");
     error =
         (kind == ROPEWAY_OPERATION_READABLE ? ropeway_create_readable : ropeway_create_writable)(
-            process->connector, one->pieces, one->piece_count, &options, &handle);
+            process->connector, one->given, one->piece_count, &options, &handle);
     made(one, error, handle);
     if (!is_usable(one)) {
         return;
@@ -392,14 +405,15 @@ static void begin(sim_actor_t *actor) {
         other->taken++;
     }
     fill_options(&actor->random, one, &options);
-    sim_note("%u is begun on %u of %s: %s%s%s%s%s, %zu pieces, %llu bytes", one->number,
+    sim_note("%u is begun on %u of %s: %s%s%s%s%s, %zu pieces, %llu bytes%s", one->number,
              other->number, other->process->name, sim_kind_name(kind),
              one->prefix ? ", a prefix" : "", one->integrity ? ", with integrity" : "",
              one->wrong ? ", which does not fit" : "", one->forged ? ", with a forged key" : "",
-             one->piece_count, (unsigned long long)one->total);
+             one->piece_count, (unsigned long long)one->total,
+             one->on_device ? ", of a device" : "");
     text = copy_metadata(one);
     error = (kind == ROPEWAY_OPERATION_READ ? ropeway_begin_read : ropeway_begin_write)(
-        process->connector, text, strlen(text), one->pieces, one->piece_count, &options, &handle);
+        process->connector, text, strlen(text), one->given, one->piece_count, &options, &handle);
     sim_give(text);
     if (one->wrong && error == ROPEWAY_OK) {
         sim_fail("%u was begun, and does not fit", one->number);

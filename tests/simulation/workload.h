@@ -15,12 +15,13 @@ struct sim_operation {
     ropeway_connector_t *connector;
     ropeway_operation_t *handle; /* NULL: not made yet, or released, or its process is dead */
     ropeway_operation_kind_t kind;
-    bool is_sender, prefix, integrity, notify, with_callback;
+    bool is_sender, prefix, integrity, notify, with_callback, on_device;
     uint32_t deadline_ms, stall_ms;
     uint64_t created; /* on the world's clock */
     /* memory */
     sim_region_t *region; /* NULL: given back */
     ropeway_descriptor_t pieces[SIM_PIECES];
+    ropeway_descriptor_t given[SIM_PIECES]; /* the same, as the library is given them */
     size_t piece_count;
     size_t groups[SIM_PIECES]; /* pieces of each descriptor */
     size_t count;
@@ -35,7 +36,7 @@ struct sim_operation {
     sim_operation_t *offer; /* that an active one was begun on */
     bool wrong, forged;     /* it does not fit; its key is nobody's */
     uint8_t id[RW_ID_BYTES];
-    bool has_id;
+    bool has_id, asked;       /* asked: by a first request, how it goes on */
     sim_operation_t *partner; /* of an offer that was taken */
     /* what is done with it */
     unsigned users; /* inside calls on its handle */
@@ -59,6 +60,17 @@ extern sim_operation_t *sim_operations[SIM_OPERATIONS];
 extern unsigned sim_operation_count;
 
 const char *sim_kind_name(ropeway_operation_kind_t kind);
+
+/* ---- carriers.c ---- */
+
+/* Whether the two may find none that moves what they have. */
+bool sim_may_lack_way(const sim_operation_t *active);
+/* Whether the call that makes it may fail as the fabric does not start. */
+bool sim_may_not_start(const sim_operation_t *one);
+/* What a peer has said of how it is reached is kept, and believed. */
+bool sim_was_misled(const sim_operation_t *one);
+/* It is complete: went by the way that it should. */
+void sim_check_way(const sim_operation_t *active, const ropeway_operation_t *operation);
 
 /* ---- oracle.c ---- */
 

@@ -10,9 +10,9 @@
 sim_world_t sim;
 
 const char *const sim_trouble_names[SIM_TROUBLES] = {
-    "resets",   "delays",   "stops",  "deaths",   "jumps",    "shortages",
-    "refusals", "dials",    "limits", "cancels",  "releases", "deadlines",
-    "misuse",   "restarts", "lies",   "spoilers", "large",    "turns"};
+    "resets", "delays",   "stops",   "deaths",   "jumps",     "shortages", "refusals",
+    "dials",  "limits",   "cancels", "releases", "deadlines", "misuse",    "restarts",
+    "lies",   "spoilers", "large",   "turns",    "starts"};
 
 /* ---- faults ---- */
 
@@ -175,6 +175,19 @@ static void take_turn(void) {
 
 /* ---- a schedule ---- */
 
+/* By numbers of their own, so that schedules with one carrier stay what they were without this. */
+static void choose_carriers(uint64_t seed, uint32_t enabled) {
+    sim.choices = sim_random_for(seed, 7);
+    if (!sim_chance(&sim.choices, 350)) {
+        return;
+    }
+    sim.carriers = SIM_BOTH;
+    sim.enabled |= (uint32_t)sim_chance(&sim.choices, 300) << SIM_STARTS & enabled;
+    sim.one_host = sim_chance(&sim.choices, 300);
+    sim.has_local = sim_chance(&sim.choices, 800);
+    sim.fabric_latency = sim_chance(&sim.choices, 700) ? 10 * SIM_US : 4 * SIM_MS;
+}
+
 static void make_world(uint64_t seed, uint32_t enabled, unsigned budget, bool verbose) {
     sim_region_t regions[SIM_PROCESSES][SIM_REGIONS];
 
@@ -189,7 +202,7 @@ static void make_world(uint64_t seed, uint32_t enabled, unsigned budget, bool ve
     sim.faults = sim_random_for(seed, 3);
     sim.secrets = sim_random_for(seed, 4);
     sim.setup = sim_random_for(seed, 5);
-    for (unsigned i = 0; i < SIM_TROUBLES; i++) {
+    for (unsigned i = 0; i < SIM_STARTS; i++) {
         unsigned often = i == SIM_LARGE ? 250 : i < SIM_LIMITS ? 350 : 600;
 
         sim.enabled |= (uint32_t)sim_chance(&sim.setup, often) << i;
@@ -198,7 +211,7 @@ static void make_world(uint64_t seed, uint32_t enabled, unsigned budget, bool ve
     sim.count =
         sim_chance(&sim.setup, 600) ? 2 : (unsigned)sim_between(&sim.setup, 3, SIM_PROCESSES);
     sim.one_host = sim_chance(&sim.setup, 600);
-    sim.is_private = sim_chance(&sim.setup, 500);
+    sim.carriers = sim_chance(&sim.setup, 500) ? SIM_PRIVATE : SIM_SHARED;
     sim.turns = sim_may(SIM_TURNS) ? (unsigned)sim_between(&sim.setup, 20, 400) : 0;
     sim.latency = sim_chance(&sim.setup, 600) ? 50 * SIM_US : 2 * SIM_MS;
     sim.faults_left = (unsigned)sim_between(&sim.setup, 0, 20);
@@ -207,13 +220,15 @@ static void make_world(uint64_t seed, uint32_t enabled, unsigned budget, bool ve
     if (budget < sim.budget) {
         sim.budget = budget;
     }
+    choose_carriers(seed, enabled);
 }
 
 void sim_play(uint64_t seed, uint32_t enabled, unsigned budget, bool verbose) {
+    static const char *const carriers[] = {"shared", "private", "of both kinds"};
+
     make_world(seed, enabled, budget, verbose);
     sim_note("%u processes, links are %s, latency %llu us, %u actions each", sim.count,
-             sim.is_private ? "private" : "shared", (unsigned long long)(sim.latency / SIM_US),
-             sim.budget);
+             carriers[sim.carriers], (unsigned long long)(sim.latency / SIM_US), sim.budget);
     for (unsigned i = 0; i < SIM_TROUBLES; i++) {
         if (sim_may(i)) {
             sim_note("may happen: %s", sim_trouble_names[i]);
