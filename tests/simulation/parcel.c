@@ -4,6 +4,7 @@
 #include "network.h"
 
 #include "native/message.h"
+#include "workload.h"
 
 #include <string.h>
 
@@ -122,12 +123,47 @@ static sim_parcel_t *false_way(sim_parcel_t *copy) {
     return copy;
 }
 
+/* An offer of a device's memory at this end; NULL: there is none. */
+static const sim_operation_t *find_device(const sim_end_t *to) {
+    for (unsigned i = 0; i < sim_operation_count && to->port != NULL; i++) {
+        const sim_operation_t *one = sim_operations[i];
+
+        if (one->process == to->port->process && one->on_device && one->metadata != NULL &&
+            one->handle != NULL && !one->ended && one->taken == 0) {
+            return one;
+        }
+    }
+    return NULL;
+}
+
+/* The request begins such an offer, whose key the liar has, by this link. */
+static void request_device(const sim_operation_t *offer, rw_message_t *message,
+                           sim_parcel_t *copy) {
+    rw_request_t said, kept = {0};
+
+    if (rw_request_decode(message, copy->bytes, copy->length, &said) != ROPEWAY_OK) {
+        return;
+    }
+    kept.hello_length = said.hello_length; /* and the token, which come first */
+    message->flags = offer->kind == ROPEWAY_OPERATION_READABLE ? RW_FLAG_READ : 0;
+    memcpy(message->to, offer->handle->node.id, RW_ID_BYTES);
+    message->request.total = offer->total;
+    message->request.count = (uint32_t)offer->count;
+    message->request.digest = rw_message_digest(offer->pieces, offer->count);
+    copy->length = rw_request_length(&kept);
+    message->request.fields_length = (uint32_t)copy->length;
+}
+
 /* A lie on how somebody is reached, in the place of the parcel. */
-static sim_parcel_t *lie_on_way(sim_parcel_t *copy, rw_message_t *message) {
+static sim_parcel_t *lie_on_way(const sim_end_t *to, sim_parcel_t *copy, rw_message_t *message) {
+    const sim_operation_t *offer = find_device(to);
+
     if (message->type == RW_WAY) {
         return false_way(copy);
     }
-    if (message->type == RW_REQUEST) { /* it is asked for twice, or begun as well */
+    if (message->type == RW_REQUEST && offer != NULL) {
+        request_device(offer, message, copy);
+    } else if (message->type == RW_REQUEST) { /* it is asked for twice, or begun as well */
         message->flags ^= sim_chance(&sim.network, 500) ? RW_FLAG_ASK : 0;
     } else { /* a WAY that nobody has asked for, or has to do without */
         message->type = RW_WAY;
@@ -167,7 +203,7 @@ void sim_lie(sim_end_t *to, const sim_parcel_t *parcel) {
     }
     copy = copy_parcel(parcel);
     if (on_way) {
-        copy = lie_on_way(copy, &message);
+        copy = lie_on_way(to, copy, &message);
         if (to->port != NULL) {
             sim_befall(to->port->process, SIM_LIES, sim.now + 1);
         }
