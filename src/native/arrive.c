@@ -95,6 +95,14 @@ static void deliver(ropeway_operation_t *operation, const rw_message_t *message,
     }
 }
 
+/* Whether it tells by the link that the operation has asked by that there is nothing to come for.
+ */
+static bool is_end_of_asked(const ropeway_operation_t *operation, const rw_frame_t *frame,
+                            const rw_message_t *message) RW_LOCKED {
+    return frame->link != NULL && frame->link == rw_side(operation)->asked_by &&
+           message->type == RW_FIN;
+}
+
 /* Whether the frame came by the operation's link, as far as that can be told. */
 static bool came_by(const ropeway_operation_t *operation, const rw_frame_t *frame) RW_LOCKED {
     return frame->link != NULL ? operation->link == frame->link
@@ -110,11 +118,14 @@ static ropeway_operation_t *recipient(ropeway_connector_t *connector, const rw_f
     if (operation == NULL || operation->phase != RW_PHASE_MOVING ||
         operation->protocol != &rw_native_protocol ||
         memcmp(rw_side(operation)->remote, message->from, RW_ID_BYTES) != 0 ||
-        !came_by(operation, frame)) {
+        (!came_by(operation, frame) && !is_end_of_asked(operation, frame, message))) {
         return NULL;
     }
     operation->last_moved = rw_now();
-    peer = operation->peer;
+    peer = came_by(operation, frame) ? operation->peer : frame->link->peer;
+    if (peer != operation->peer || message->type != RW_FIN) { /* a refusal ends nothing there */
+        rw_native_leave_asked(rw_side(operation));
+    }
     peer->heard = true;
     peer->last_heard = operation->last_moved;
     if (!sodium_is_zero(message->token, RW_ID_BYTES)) { /* a refusal comes without */

@@ -6,6 +6,10 @@
  * stream may be asked first, by a request with RW_FLAG_ASK, how it is reached by our second
  * carrier. It checks the request and answers; then the request goes out again, over that carrier if
  * there is a way, and else over the stream if that will do. What a peer has answered is kept.
+ *
+ * Who goes over the other carrier stays a user of the link that he asked by until he is answered
+ * there: the offer is bound to that link until the request comes, so each side's end is told by it,
+ * and it is not closed to make room.
  */
 #include "native/native.h"
 
@@ -219,6 +223,21 @@ static void keep_way(rw_peer_t *peer, const uint8_t *hello, size_t length) RW_LO
     }
 }
 
+static void on_asked_down(rw_peer_user_t *user, ropeway_error_t cause, const char *why) RW_LOCKED {
+    (void)cause, (void)why;
+    rw_native_leave_asked(RW_CONTAINER(user, rw_side_t, of_asked));
+}
+
+static void stay(ropeway_operation_t *operation, rw_link_t *link) RW_LOCKED {
+    rw_side_t *side = rw_side(operation);
+
+    rw_assert(side->asked_by == NULL);
+    side->asked_by = link;
+    link->references++;
+    side->of_asked.on_down = on_asked_down;
+    rw_list_append(&link->peer->users, &side->of_asked.node);
+}
+
 void rw_native_on_way(ropeway_operation_t *operation, const uint8_t *hello, size_t length) {
     rw_peer_t *peer = operation->peer;
     ropeway_error_t error;
@@ -235,6 +254,9 @@ void rw_native_on_way(ropeway_operation_t *operation, const uint8_t *hello, size
     }
     error = switch_peer(operation, &peer);
     if (error == ROPEWAY_OK) {
+        if (peer != operation->peer) {
+            stay(operation, operation->link);
+        }
         rw_operation_rebind(operation, peer, peer->link);
         error = send_request(operation);
     }

@@ -19,6 +19,7 @@ static void free_side(void *side) {
 static void release(ropeway_operation_t *operation) RW_LOCKED {
     rw_side_t *side = rw_side(operation);
 
+    rw_native_tell_asked(operation);
     if (!operation->is_sender) {
         rw_extents_free(&side->in.claimed);
     }

@@ -55,6 +55,8 @@ typedef struct rw_side {
     bool pulled;                 /* some bytes are lent: the sender has the last word */
     bool posting;                /* a message is being handed to the link */
     rw_sums_t *sums;             /* with integrity, once bytes move */
+    rw_link_t *asked_by;         /* see begin.c; with a reference; NULL: none */
+    rw_peer_user_t of_asked;     /* of that link's peer */
     union {
         struct {
             rw_sender_t state;
@@ -115,6 +117,9 @@ ropeway_error_t rw_native_encode_metadata(ropeway_operation_t *operation) RW_LOC
 rw_side_t *rw_side_new(const ropeway_operation_t *operation);
 /* Makes sure that the checksums are there, if they are wanted. false: the operation has ended. */
 bool rw_native_need_sums(ropeway_operation_t *operation) RW_LOCKED;
+/* An active operation that has left the link that it asked by for another one has been answered
+ * there, or its end is known: it is no user of the former one any more. */
+void rw_native_leave_asked(rw_side_t *side) RW_LOCKED;
 
 /* ---- begin.c ---- */
 
@@ -153,6 +158,8 @@ void rw_native_answer(ropeway_connector_t *connector, const rw_frame_t *frame,
 void rw_native_tell(ropeway_operation_t *operation, rw_message_type_t type) RW_LOCKED;
 /* FIN with the decided outcome. */
 void rw_native_tell_end(ropeway_operation_t *operation) RW_LOCKED;
+/* The same to who was asked and has not answered since, by the link that he was asked by. */
+void rw_native_tell_asked(ropeway_operation_t *operation) RW_LOCKED;
 /* BYE. */
 void rw_native_leave(rw_peer_t *peer, bool for_good) RW_LOCKED;
 

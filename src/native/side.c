@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The protocol's part of an operation: made, and given checksums when these are wanted. */
+/* The protocol's part of an operation: made, given checksums when these are wanted, and relieved of
+ * the link that it asked by. */
 #include "native/native.h"
 
 #include <stdlib.h>
@@ -28,4 +29,14 @@ bool rw_native_need_sums(ropeway_operation_t *operation) {
         }
     }
     return true;
+}
+
+void rw_native_leave_asked(rw_side_t *side) {
+    rw_link_t *link = side->asked_by;
+
+    if (link != NULL) {
+        side->asked_by = NULL;
+        rw_list_remove(&side->of_asked.node);
+        rw_link_drop(link);
+    }
 }

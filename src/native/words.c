@@ -142,16 +142,32 @@ void rw_native_tell(ropeway_operation_t *operation, rw_message_type_t type) {
     }
 }
 
-void rw_native_tell_end(ropeway_operation_t *operation) {
+static void send_end(ropeway_operation_t *operation, rw_link_t *link) RW_LOCKED {
     rw_message_t message = rw_native_message(operation, RW_FIN);
     size_t length = operation->text != NULL ? strlen(operation->text) : 0;
 
+    message.fin.status = operation->end_status;
+    message.fin.error = operation->error;
+    memcpy(message.token, link->peer->token, RW_ID_BYTES);
+    rw_native_send(link, &message, operation->text, length < RW_TEXT_MAX ? length : RW_TEXT_MAX);
+}
+
+void rw_native_tell_end(ropeway_operation_t *operation) {
     rw_assert(operation->phase == RW_PHASE_ENDING);
     if (can_tell(operation)) {
-        message.fin.status = operation->end_status;
-        message.fin.error = operation->error;
-        rw_native_send(operation->link, &message, operation->text,
-                       length < RW_TEXT_MAX ? length : RW_TEXT_MAX);
+        send_end(operation, operation->link);
+    }
+}
+
+void rw_native_tell_asked(ropeway_operation_t *operation) {
+    rw_side_t *side = rw_side(operation);
+    rw_link_t *link = side->asked_by;
+
+    if (link != NULL) {
+        link->references++;
+        rw_native_leave_asked(side);
+        send_end(operation, link);
+        rw_link_drop(link);
     }
 }
 

@@ -153,6 +153,15 @@ bool sim_was_misled(const sim_operation_t *one) {
                                         (other != NULL && other->process->last[SIM_LIES] > 0));
 }
 
+bool sim_was_left(const sim_operation_t *one) {
+    const sim_operation_t *other = is_active(one) ? one->offer : one->partner;
+    const sim_operation_t *offer = is_active(one) ? other : one;
+
+    return other != NULL && offer->was_kept && (offer == one || offer->partner == one) &&
+           other->ended && !other->dead &&
+           other->ended_at + (uint64_t)one->stall_ms * SIM_MS / 2 < one->ended_at;
+}
+
 /* ---- what goes by which ---- */
 
 void sim_check_memory(const rw_link_kind_t *kind, const rw_flight_t *flight) {

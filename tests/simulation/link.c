@@ -142,7 +142,7 @@ static ropeway_error_t open_shared(rw_peer_t *peer, const rw_hello_t *hello,
     sim_link_t *link;
 
     if (fails) {
-        sim_befall(port->process, SIM_DIALS, sim.now + sim.fabric_latency);
+        sim_befall(port->process, SIM_DIALS, sim.now + DIAL_PATIENCE);
     }
     if (fails && sim_chance(&sim.network, 500)) {
         return rw_fail(ROPEWAY_ERR_NO_PATH, "the two have no transport in common");
@@ -164,7 +164,8 @@ static ropeway_error_t open_shared(rw_peer_t *peer, const rw_hello_t *hello,
             conn->ends[1].open = true;
             sim_end_attach(&conn->ends[1], target);
         } else {
-            conn->fail_due = sim.now + conn->latency;
+            conn->fail_due =
+                sim.now + (fails && sim_chance(&sim.network, 300) ? DIAL_PATIENCE : conn->latency);
         }
     }
     tie(link, end);

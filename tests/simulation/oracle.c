@@ -124,8 +124,9 @@ static bool is_excused(const sim_operation_t *one) {
         return was_let_go(one) || (other != NULL && was_let_go(other));
     case ROPEWAY_ERR_DEADLINE:
         return one->deadline_ms > 0 || (other != NULL && other->deadline_ms > 0);
-    case ROPEWAY_ERR_STALLED:
-        return stood_still(one) || had(one, SIM_DIALS) || crossed(one) || sim_was_misled(one);
+    case ROPEWAY_ERR_STALLED: /* who asked, and who was asked, hear of each other by the stream */
+        return stood_still(one) || (had(one, SIM_DIALS) && !sim_was_left(one)) || crossed(one) ||
+               sim_was_misled(one);
     case ROPEWAY_ERR_PEER_LOST: /* with no peer of its own a connector says goodbye to nobody */
         return came_apart(one) || had(one, SIM_REFUSALS) ||
                (sim.carriers != SIM_PRIVATE && closed(one));
@@ -146,7 +147,7 @@ static bool is_excused(const sim_operation_t *one) {
         return one->forged || (other != NULL && !other->process->alive) || sim_was_misled(one);
     case ROPEWAY_ERR_LIMIT: /* one's own: of peers, where it goes on with another one */
         return (other != NULL && other->process->is_small) ||
-               (one->asked && one->process->is_small);
+               ((one->asked || (other != NULL && other->asked)) && one->process->is_small);
     case ROPEWAY_ERR_NO_PATH:
         return other != NULL && sim.carriers == SIM_BOTH &&
                (sim_may_lack_way(is_active(one) ? one : other) || had(one, SIM_DIALS) ||
@@ -310,6 +311,7 @@ void sim_on_outcome(const ropeway_operation_t *operation) RW_UNCHECKED {
         sim_fail("%u ends twice", one->number);
     }
     learn_partner(one, operation);
+    one->was_kept = !is_active(one) && rw_side(operation)->asking;
     one->ended = true;
     one->ended_at = sim.now;
     one->status = operation->end_status;

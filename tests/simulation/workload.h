@@ -37,6 +37,7 @@ struct sim_operation {
     bool wrong, forged;     /* it does not fit; its key is nobody's */
     uint8_t id[RW_ID_BYTES];
     bool has_id, asked;       /* asked: by a first request, how it goes on */
+    bool was_kept;            /* an offer: it ended when it was asked for, and not begun */
     sim_operation_t *partner; /* of an offer that was taken */
     /* what is done with it */
     unsigned users; /* inside calls on its handle */
@@ -69,6 +70,8 @@ bool sim_may_lack_way(const sim_operation_t *active);
 bool sim_may_not_start(const sim_operation_t *one);
 /* What a peer has said of how it is reached is kept, and believed. */
 bool sim_was_misled(const sim_operation_t *one);
+/* It ended long after the other one, who was asked, or had asked and did not come. */
+bool sim_was_left(const sim_operation_t *one);
 /* It is complete: went by the way that it should. */
 void sim_check_way(const sim_operation_t *active, const ropeway_operation_t *operation);
 
