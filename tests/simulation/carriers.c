@@ -15,6 +15,7 @@
 
 #include <string.h>
 
+#define LONG_BEFORE (50 * SIM_MS)   /* a word of the end would have come */
 #define LONG_ADDRESS ((size_t)9000) /* too long for a word of a private link */
 
 void __real_rw_operation_rebind(ropeway_operation_t *operation, rw_peer_t *peer, rw_link_t *link);
@@ -111,13 +112,18 @@ static bool needs_fabric(const sim_operation_t *active) {
     return active->on_device || active->process->named == SIM_NAMES_FABRIC;
 }
 
+/* What could not start once is not told of any more on the connection that was asked by. */
+static bool always_starts(const sim_process_t *process) {
+    return process->no_fabric == 0 && process->last[SIM_SHORTAGES] == 0;
+}
+
 /* Whoever asks there learns for sure how the fabric leads to it. */
 static bool tells_way(const sim_operation_t *active) {
     const sim_process_t *there = active->offer->process;
     bool may = there->named == SIM_NAMES_FABRIC || there->rdma_up || allows_clear(there) ||
                (!is_far(active) && sim.has_local);
 
-    return may && sim_has_fabric(there) && there->no_fabric == 0 &&
+    return may && sim_has_fabric(there) && always_starts(there) &&
            there->address_length < LONG_ADDRESS;
 }
 
@@ -136,7 +142,7 @@ bool sim_may_lack_way(const sim_operation_t *active) {
     if (is_offered_by_fabric(offer)) { /* a network that did not start once is not taken again */
         return !sim_has_fabric(active->process) ||
                (is_unasked_clear(active) &&
-                (!active->process->rdma_up || active->process->no_fabric > 0));
+                (!active->process->rdma_up || !always_starts(active->process)));
     }
     return needs_fabric(active) && !tells_way(active);
 }
@@ -158,8 +164,7 @@ bool sim_was_left(const sim_operation_t *one) {
     const sim_operation_t *offer = is_active(one) ? other : one;
 
     return other != NULL && offer->was_kept && (offer == one || offer->partner == one) &&
-           other->ended && !other->dead &&
-           other->ended_at + (uint64_t)one->stall_ms * SIM_MS / 2 < one->ended_at;
+           other->ended && !other->dead && other->ended_at + LONG_BEFORE < one->ended_at;
 }
 
 /* ---- what goes by which ---- */

@@ -369,6 +369,8 @@ static bool is_failure(const sim_operation_t *one) {
         return true;
     case ROPEWAY_ERR_PROTOCOL:
         return had(one, SIM_LIES);
+    case ROPEWAY_ERR_KEY_USED: /* it was asked for twice */
+        return sim_was_misled(one);
     default:
         return false;
     }
