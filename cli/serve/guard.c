@@ -238,3 +238,13 @@ void cli_guard_phase(struct cli_guard *guard, struct cli_connection *connection,
     }
     pthread_mutex_unlock(&guard->lock);
 }
+
+bool cli_guard_was_shut(struct cli_guard *guard, const struct cli_connection *connection) {
+    if (connection == NULL) {
+        return false;
+    }
+    pthread_mutex_lock(&guard->lock);
+    bool shut = connection->shut;
+    pthread_mutex_unlock(&guard->lock);
+    return shut;
+}

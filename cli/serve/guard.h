@@ -41,4 +41,7 @@ void cli_guard_remove(struct cli_guard *guard, struct cli_connection *connection
 void cli_guard_phase(struct cli_guard *guard, struct cli_connection *connection,
                      enum cli_phase phase);
 
+/* Whether it was put out, of which the log tells. NULL is allowed. */
+bool cli_guard_was_shut(struct cli_guard *guard, const struct cli_connection *connection);
+
 #endif

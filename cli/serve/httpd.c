@@ -8,21 +8,26 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
+#include <linux/tcp.h>
 #include <microhttpd.h>
+#include <netinet/in.h>
 
 #include "common/address.h"
 #include "common/api.h"
 #include "common/event.h"
 #include "common/message.h"
 #include "common/text.h"
+#include "log.h"
 #include "serve.h"
 
 #define IDLE_TIMEOUT_S 60
 #define LEAVING_MAX 64 /* connections that were put out and are not closed yet */
 #define LIST_BLOCK ((size_t)32 << 10)
 #define THREAD_STACK ((size_t)512 << 10)
+#define NO_HTTP "what came is no HTTP request that this server can read"
 #define BODY_HARD_LIMIT (16 * CLI_BODY_MAX) /* more is not even read */
 
 struct cli_httpd {
@@ -32,13 +37,21 @@ struct cli_httpd {
     struct MHD_Daemon *daemon;
 };
 
+/* A connection. */
+struct visitor {
+    struct cli_connection *place; /* NULL: not known to the guard */
+    char peer[CLI_PEER_SIZE];
+    int fd;
+    uint64_t heard; /* bytes that had come when its latest request was over */
+};
+
 /* A request while it comes in. */
 struct exchange {
     struct cli_httpd *http;
-    struct cli_connection *connection; /* NULL: not known to the guard */
-    char *target;                      /* path and query as they came */
-    char peer[CLI_PEER_SIZE];
+    struct visitor *visitor;
+    char *target; /* path and query as they came */
     bool started; /* the headers were looked at */
+    bool told;    /* it was answered, or the log says why not */
     char *body;
     size_t length; /* of the body, even where it is too long to be kept */
 };
@@ -91,14 +104,24 @@ static struct MHD_Response *make_response(struct cli_answer *answer) {
     return response;
 }
 
+/* Tells the log of a request that is refused without an answer of ours. */
+static void tell(const struct visitor *visitor, const char *what, int status, const char *text) {
+    struct cli_refusal refusal = {0};
+    cli_refuse(&refusal, status, "%s", text);
+    cli_serve_log_refusal(visitor->peer, what, &refusal);
+}
+
 /* Sends an answer and frees what it holds. */
-static enum MHD_Result send_answer(const struct exchange *exchange,
-                                   struct MHD_Connection *connection, struct cli_answer *answer) {
+static enum MHD_Result send_answer(struct exchange *exchange, struct MHD_Connection *connection,
+                                   struct cli_answer *answer) {
     struct cli_refusal *refusal = &answer->refusal;
     struct MHD_Response *response = make_response(answer);
     if (refusal->status != 0) {
-        cli_serve_log_refusal(exchange->peer, exchange->target, refusal);
+        cli_serve_log_refusal(exchange->visitor->peer, exchange->target, refusal);
+    } else if (response == NULL) {
+        tell(exchange->visitor, exchange->target, 500, "the server is out of memory");
     }
+    exchange->told = true;
     if (response == NULL) {
         return MHD_NO;
     }
@@ -109,7 +132,7 @@ static enum MHD_Result send_answer(const struct exchange *exchange,
     /* Metadata is a capability, and used once. */
     MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
     add_refusal_headers(response, refusal);
-    cli_guard_phase(exchange->http->guard, exchange->connection, CLI_PHASE_ANSWER);
+    cli_guard_phase(exchange->http->guard, exchange->visitor->place, CLI_PHASE_ANSWER);
     unsigned status = refusal->status != 0 ? (unsigned)refusal->status : MHD_HTTP_OK;
     enum MHD_Result result = MHD_queue_response(connection, status, response);
     MHD_destroy_response(response);
@@ -147,16 +170,34 @@ static bool declares_long_body(struct MHD_Connection *connection) {
     return header != NULL && !cli_parse_number(header, 0, CLI_BODY_MAX, &length);
 }
 
+static enum MHD_Result count_host(void *arg, enum MHD_ValueKind kind, const char *name,
+                                  const char *value) {
+    (void)kind;
+    (void)value;
+    *(int *)arg += strcasecmp(name, MHD_HTTP_HEADER_HOST) == 0;
+    return MHD_YES;
+}
+
+/* What a proxy in front may have understood otherwise than we would. */
+static bool is_ambiguous(struct MHD_Connection *connection) {
+    int hosts = 0;
+    MHD_get_connection_values(connection, MHD_HEADER_KIND, count_host, &hosts);
+    return hosts > 1 || (header_of(connection, MHD_HTTP_HEADER_CONTENT_LENGTH) != NULL &&
+                         header_of(connection, MHD_HTTP_HEADER_TRANSFER_ENCODING) != NULL);
+}
+
 /* The headers are there, the body is not: nothing of it is read for a request that is refused. */
 static enum MHD_Result start_exchange(struct exchange *exchange,
                                       struct MHD_Connection *connection) {
     struct cli_answer answer = {0};
     exchange->started = true;
-    if (is_permitted(exchange, connection, &answer.refusal) &&
+    if ((!is_ambiguous(connection) ||
+         cli_refuse(&answer.refusal, 400, "the request names two hosts, or two lengths")) &&
+        is_permitted(exchange, connection, &answer.refusal) &&
         (!declares_long_body(connection) ||
          cli_refuse(&answer.refusal, 413, "the body is too long; %zu bytes are allowed",
                     CLI_BODY_MAX))) {
-        cli_guard_phase(exchange->http->guard, exchange->connection, CLI_PHASE_BODY);
+        cli_guard_phase(exchange->http->guard, exchange->visitor->place, CLI_PHASE_BODY);
         return MHD_YES;
     }
     return send_answer(exchange, connection, &answer);
@@ -172,7 +213,12 @@ static enum MHD_Result add_body(struct exchange *exchange, const char *data, siz
         exchange->body = body;
     }
     exchange->length += size;
-    return exchange->length <= BODY_HARD_LIMIT ? MHD_YES : MHD_NO;
+    if (exchange->length <= BODY_HARD_LIMIT) {
+        return MHD_YES;
+    }
+    tell(exchange->visitor, exchange->target, 413, "the body does not end where it may");
+    exchange->told = true;
+    return MHD_NO;
 }
 
 static enum MHD_Result finish_exchange(struct exchange *exchange, struct MHD_Connection *connection,
@@ -182,10 +228,10 @@ static enum MHD_Result finish_exchange(struct exchange *exchange, struct MHD_Con
     if (request == NULL) {
         return MHD_NO;
     }
-    cli_guard_phase(exchange->http->guard, exchange->connection, CLI_PHASE_WORK);
+    cli_guard_phase(exchange->http->guard, exchange->visitor->place, CLI_PHASE_WORK);
     if (cli_request_parse(method, exchange->target, exchange->body, exchange->length, request,
                           &answer.refusal)) {
-        request->peer = exchange->peer;
+        request->peer = exchange->visitor->peer;
         cli_serve_answer(exchange->http->server, request, &answer);
     }
     free(request);
@@ -220,35 +266,69 @@ static void *on_target(void *arg, const char *target, struct MHD_Connection *con
     if (exchange == NULL) {
         return NULL;
     }
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     exchange->http = http;
+    exchange->visitor = info != NULL ? info->socket_context : NULL;
     exchange->target = strdup(target);
-    if (exchange->target == NULL) {
+    if (exchange->visitor == NULL || exchange->target == NULL) {
+        free(exchange->target);
         free(exchange);
         return NULL;
     }
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-    cli_address_host(info != NULL ? info->client_addr : NULL, exchange->peer,
-                     sizeof exchange->peer);
-    info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-    exchange->connection = info != NULL ? info->socket_context : NULL;
-    cli_guard_phase(http->guard, exchange->connection, CLI_PHASE_HEADERS);
+    cli_guard_phase(http->guard, exchange->visitor->place, CLI_PHASE_HEADERS);
     atomic_fetch_add(&http->server->requests, !cli_request_is_open(target));
     atomic_fetch_add(&http->server->active, 1);
     return exchange;
 }
 
+/* The status that the client was sent; 0: none. */
+static int status_of(struct MHD_Connection *connection) {
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_HTTP_STATUS);
+    return info != NULL ? (int)info->http_status : 0;
+}
+
+/* What the HTTP library refused by itself, and what broke off, has its line as well. */
+static void tell_the_end(const struct exchange *exchange, struct MHD_Connection *connection,
+                         enum MHD_RequestTerminationCode code) {
+    const struct visitor *visitor = exchange->visitor;
+    int status = status_of(connection);
+    if (code == MHD_REQUEST_TERMINATED_DAEMON_SHUTDOWN ||
+        cli_guard_was_shut(exchange->http->guard, visitor->place)) {
+        return;
+    }
+    if (!exchange->told) {
+        tell(visitor, exchange->target, status != 0 ? status : 400,
+             status != 0 ? NO_HTTP : "the request broke off");
+    } else if (code != MHD_REQUEST_TERMINATED_COMPLETED_OK && status != 0) {
+        cli_log(&(struct cli_log_entry){.level = "warning",
+                                        .outcome = "failed",
+                                        .kind = exchange->target,
+                                        .peer = visitor->peer,
+                                        .status = status,
+                                        .text = "the answer broke off"});
+    }
+}
+
+/* Bytes that have come on a connection; its end may count as one. */
+static uint64_t bytes_heard(int fd) {
+    struct tcp_info info = {0};
+    socklen_t size = sizeof info;
+    return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 ? info.tcpi_bytes_received : 0;
+}
+
 static void on_completed(void *arg, struct MHD_Connection *connection, void **context,
                          enum MHD_RequestTerminationCode code) {
     (void)arg;
-    (void)connection;
-    (void)code;
     struct exchange *exchange = *context;
     *context = NULL;
     if (exchange == NULL) {
         return;
     }
-    cli_guard_phase(exchange->http->guard, exchange->connection, CLI_PHASE_IDLE);
+    tell_the_end(exchange, connection, code);
+    exchange->visitor->heard = bytes_heard(exchange->visitor->fd);
+    cli_guard_phase(exchange->http->guard, exchange->visitor->place, CLI_PHASE_IDLE);
     atomic_fetch_sub(&exchange->http->server->active, 1);
     cli_event_signal(exchange->http->server->idle_fd);
     free(exchange->target);
@@ -256,19 +336,40 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **co
     free(exchange);
 }
 
+static struct visitor *greet(struct cli_httpd *http, struct MHD_Connection *connection) {
+    const union MHD_ConnectionInfo *fd =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    const struct sockaddr *address = info != NULL ? info->client_addr : NULL;
+    struct visitor *visitor = fd != NULL ? calloc(1, sizeof *visitor) : NULL;
+    if (visitor != NULL) {
+        visitor->fd = fd->connect_fd;
+        cli_address_host(address, visitor->peer, sizeof visitor->peer);
+        visitor->place = cli_guard_add(http->guard, visitor->fd, address);
+    }
+    return visitor;
+}
+
+/* What came and was not even the first line of a request is told, too; who only connects, to see
+ * whether somebody listens, is not. */
+static void see_off(struct cli_httpd *http, struct visitor *visitor) {
+    if (bytes_heard(visitor->fd) > visitor->heard + 1 &&
+        !cli_guard_was_shut(http->guard, visitor->place)) {
+        tell(visitor, "connection", 400, NO_HTTP);
+    }
+    cli_guard_remove(http->guard, visitor->place);
+    free(visitor);
+}
+
 /* A connection has come or goes; its socket is open in both cases. */
 static void on_connection(void *arg, struct MHD_Connection *connection, void **context,
                           enum MHD_ConnectionNotificationCode code) {
     struct cli_httpd *http = arg;
-    const union MHD_ConnectionInfo *fd =
-        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    const union MHD_ConnectionInfo *address =
-        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-    if (code == MHD_CONNECTION_NOTIFY_STARTED && fd != NULL) {
-        *context = cli_guard_add(http->guard, fd->connect_fd,
-                                 address != NULL ? address->client_addr : NULL);
-    } else if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
-        cli_guard_remove(http->guard, *context);
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        *context = greet(http, connection);
+    } else if (code == MHD_CONNECTION_NOTIFY_CLOSED && *context != NULL) {
+        see_off(http, *context);
         *context = NULL;
     }
 }

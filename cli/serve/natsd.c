@@ -104,7 +104,7 @@ static natsStatus publish(struct cli_natsd *natsd, const char *reply, const char
     return status;
 }
 
-/* Sends an answer. False: it was not sent; when it is too long, refusal says so. */
+/* Sends an answer. False: it was not sent; refusal says why. */
 static bool send_text(struct cli_natsd *natsd, const char *reply, const struct cli_answer *answer,
                       struct cli_refusal *refusal) {
     char *text = answer->json != NULL   ? json_dumps(answer->json, JSON_COMPACT)
@@ -120,6 +120,8 @@ static bool send_text(struct cli_natsd *natsd, const char *reply, const struct c
                    "'max_payload' there, or ask over HTTP",
                    strlen(text), natsd->url.base,
                    (long long)natsConnection_GetMaxPayload(natsd->connection));
+    } else if (status != NATS_OK) {
+        cli_refuse(refusal, 500, "the answer can't be sent: %s", natsStatus_GetText(status));
     }
     free(text);
     return status == NATS_OK;
@@ -228,6 +230,14 @@ static void run_job(void *arg) {
     free(job);
 }
 
+/* Nobody can be answered, but the log can tell. */
+static void drop(natsMsg *message) {
+    struct cli_refusal refusal = {0};
+    cli_refuse(&refusal, 400, "the message names no subject for the answer");
+    cli_serve_log_refusal("?", natsMsg_GetSubject(message), &refusal);
+    natsMsg_Destroy(message);
+}
+
 static void on_message(natsConnection *connection, natsSubscription *subscription, natsMsg *message,
                        void *arg) {
     (void)connection;
@@ -235,8 +245,8 @@ static void on_message(natsConnection *connection, natsSubscription *subscriptio
     struct action *action = arg;
     const char *reply = natsMsg_GetReply(message);
     struct job *job = reply != NULL && *reply != '\0' ? malloc(sizeof *job) : NULL;
-    if (job == NULL) { /* nobody wants an answer */
-        natsMsg_Destroy(message);
+    if (job == NULL) {
+        drop(message);
         return;
     }
     *job = (struct job){action, message};

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The log of a server: a line for each transfer and refusal, whatever comes, and whoever reads it."""
+import contextlib
 import json
 import os
 import re
 import signal
+import socket
+import struct
 
-from support import CHANNEL, MIB, Server, TestCase, main, run, wait_for
+from support import CHANNEL, MIB, PATIENCE, Server, TestCase, http_only, main, run, wait_for
 
 READ = "/v1/objects/%s/read"
 
@@ -63,6 +66,61 @@ class Log(TestCase):
             failed = [line for line in map(json.loads, server.log) if line["outcome"] == "failed"]
             self.assertTrue(failed)
             self.assertRegex(failed[0]["error"], r"\A(ROPEWAY_)?ERR_|CANCEL")
+
+    @http_only
+    def test_what_is_no_request_has_a_line_as_well(self):
+        self.write("file", 10)
+        first, host = b"POST /v1/objects/file/read HTTP/1.1\r\n", b"Host: localhost\r\n"
+        chunked = first + host + b"Transfer-Encoding: chunked\r\n\r\n"
+        read = r"/v1/objects/file/read refused \(%s\)"
+        cases = [(b"hello\r\n\r\n", r"connection refused \(400\)"),
+                 (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", r"connection refused \(400\)"),
+                 (b"GET /v1/obj", r"connection refused \(400\)"),
+                 (first.replace(b"1.1", b"3.1") + host + b"\r\n", "connection refused"),
+                 (b"GET /" + b"a" * 60000 + b" HTTP/1.1\r\n" + host + b"\r\n", "connection refused"),
+                 (first + b"\r\n", read % "400"),
+                 (first + host + b"no colon\r\n\r\n", read % "400"),
+                 (first + host + b"Content-Length: x\r\n\r\n", read % "400"),
+                 (first + host + b"Content-Length: 1" + b"0" * 30 + b"\r\n\r\n", read % "413"),
+                 (first + host + b"X: %s\r\n" % (b"y" * 8000) * 20 + b"\r\n", read % "431"),
+                 (chunked + b"zz\r\n", read % "400"),
+                 (chunked + (b"10000\r\n" + b" " * 65536 + b"\r\n") * 20, read % "413"),
+                 (first + host + b"Content-Length: 100\r\n\r\n{", read % "400" + ": the request broke off"),
+                 (first + host + host + b"\r\n", read % "400" + ": the request names two hosts"),
+                 (chunked.replace(b"\r\n\r\n", b"\r\nContent-Length: 2\r\n\r\n") + b"0\r\n\r\n",
+                  read % "400" + ": the request names two hosts, or two lengths")]
+        for data, line in cases:
+            with self.subTest(data=data[:40]), Server(self.offered) as server:
+                with socket.create_connection(server.address, timeout=PATIENCE) as stranger, \
+                        contextlib.suppress(ConnectionError):
+                    stranger.sendall(data)
+                    stranger.shutdown(socket.SHUT_WR)
+                    while stranger.recv(65536):
+                        pass
+                self.assertEqual(server.end(), (0, ""))
+                self.assertEqual(len(server.log), 1, server.log)
+                self.assertRegex(server.log[0], line)
+
+    @http_only
+    def test_who_only_looks_whether_somebody_listens_has_none(self):
+        with Server(self.offered) as server:
+            socket.create_connection(server.address, timeout=PATIENCE).close()
+            for target in ("/v1/objects", "/healthz"):
+                self.assertEqual(server.request("GET", target)[0], 200)
+            self.assertEqual(server.end(), (0, ""))
+            self.assertEqual(server.log, [])
+
+    @http_only
+    def test_an_answer_that_nobody_takes_has_a_line(self):
+        for i in range(4000):
+            self.write(f"many/{i:0240}", b"")
+        with Server(self.offered) as server:
+            with socket.create_connection(server.address, timeout=PATIENCE) as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                client.sendall(b"GET /v1/objects HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                client.recv(100)
+            lines = iter(server.process.stderr.readline, "")
+            self.assertRegex(next(lines), r"/v1/objects failed \(200\): the answer broke off")
 
     def test_lines_that_repeat_are_joined(self):
         with Server(self.offered) as server:

@@ -291,11 +291,11 @@ class Alone(TestCase):
                 self.assertEqual(server.end(), (0, ""))
 
     def test_messages_that_ask_nothing(self):
-        nats, client = shared_server()
+        nats, _ = shared_server()
         self.write("file", 10)
         with Server(self.offered) as server, NatsClient(nats) as other:
             for action in ("read", "write", "list", "transfer"):
-                client.publish(f"{server.prefix}.{action}", b"{}")
+                other.publish(f"{server.prefix}.{action}", b"{}")
             for headers in ({"Authorization": "x" * 3000}, {"Nats-Msg-Id": "1"}):
                 answer = other.request(f"{server.prefix}.read", b'{"name":"file"}', headers)
                 self.assertEqual(answer.status, 200)
@@ -305,6 +305,9 @@ class Alone(TestCase):
             answer = other.request(f"{server.prefix}.read", b'{"name":"\\u001b[2J"}')
             self.assertIn("?[2J", answer.headers["Nats-Service-Error"])
             self.assertEqual(server.end(), (0, ""))
+            for action in ("read", "write", "list"):
+                self.assertTrue([line for line in server.log if f".{action} refused (400): the message names no"
+                                 in line], server.log)
 
 
 class Payload(TestCase):
