@@ -182,13 +182,13 @@ static bool take_list_part(const char *part, size_t length, struct cli_request *
                            struct cli_refusal *refusal) {
     char number[24];
     uint64_t limit;
-    if (length > 6 && strncmp(part, "after=", 6) == 0) {
+    if (length >= 6 && strncmp(part, "after=", 6) == 0) {
         const char *wrong = cli_name_unescape(part + 6, length - 6, request->after);
         return wrong == NULL || cli_refuse(refusal, 400, "the name in 'after' %s", wrong);
     }
-    if (length > 6 && length < sizeof number && strncmp(part, "limit=", 6) == 0) {
+    if (length > 6 && length - 6 < sizeof number && strncmp(part, "limit=", 6) == 0) {
         snprintf(number, sizeof number, "%.*s", (int)length - 6, part + 6);
-        if (cli_parse_number(number, 1, SIZE_MAX, &limit)) {
+        if (cli_parse_number(number, 1, INT64_MAX, &limit)) {
             request->limit = (size_t)limit;
             return true;
         }

@@ -29,6 +29,8 @@ ROPEWAY = os.environ["ROPEWAY"]
 CHANNEL = os.environ.get("ROPEWAY_CHANNEL", "http")
 PATIENCE = 60  # seconds; only a test that fails waits this long
 MIB = 1 << 20
+GIB = 1 << 30
+ROOT = nats_support.ROOT
 # What a line of the log on a transfer or a refusal has in it.
 OUTCOME = re.compile(r" (complete|failed|refused)[ ,(]|\"outcome\"")
 
@@ -67,8 +69,8 @@ def bounded_memory(size):
 
 def start(*arguments, **options):
     options.setdefault("stdout", subprocess.PIPE)
-    return subprocess.Popen(command(*arguments), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                            **options)
+    options.setdefault("stderr", subprocess.PIPE)
+    return subprocess.Popen(command(*arguments), stdin=subprocess.DEVNULL, **options)
 
 
 http_only = unittest.skipIf(CHANNEL != "http", "about HTTP itself")

@@ -96,6 +96,15 @@ class Lists(TestCase):
                     status = server.json("GET", f"{LIST}?{query}")[0]
                 self.assertEqual(status, 400, query)
 
+    @http_only
+    def test_parts_of_a_query_may_be_as_small_and_large_as_described(self):
+        self.write("file", b"x")
+        with Server(self.offered) as server:
+            for query in ("after=", "limit=1&after=", f"limit={2 ** 63 - 1}", f"after=&limit={2 ** 63 - 1}"):
+                status, answer = server.json("GET", f"{LIST}?{query}")
+                self.assertEqual((status, len(answer["objects"])), (200, 1), query)
+            self.assertEqual(server.json("GET", f"{LIST}?limit={2 ** 63}")[0], 400)
+
     def test_a_list_that_is_not_read_costs_little(self):
         directory = os.path.join(self.offered, "many-names-of-some-length")
         os.mkdir(directory)

@@ -11,10 +11,9 @@ import threading
 
 import nats_accounts
 from nats_support import PATIENCE, NatsClient, NatsServer, shared_server
-from support import (MIB, Server, TestCase, bounded_memory, free_port_is_refused, main, new_prefix, run,
+from support import (GIB, MIB, Server, TestCase, bounded_memory, free_port_is_refused, main, new_prefix, run,
                      start, wait_for)
 
-GIB = 1024 * MIB
 SENT = "ropeway_sent_bytes_total"
 RECEIVED = "ropeway_received_bytes_total"
 

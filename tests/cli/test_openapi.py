@@ -4,7 +4,7 @@ import json
 import pathlib
 import re
 
-from support import MIB, Server, TestCase, main
+from support import GIB, MIB, Server, TestCase, bounded_memory, main
 
 MAN = pathlib.Path(__file__).resolve().parents[2] / "docs/man/ropeway.1"
 TYPES = {"object": dict, "array": list, "string": str, "boolean": bool, "integer": int, "number": (int, float)}
@@ -48,7 +48,8 @@ class Description:
 
     def check_answer(self, path, method, status, value):
         answers = self.document["paths"][path][method]["responses"]
-        answer = self.resolve(answers.get(str(status), answers["default"]))
+        assert str(status) in answers, (path, method, status)
+        answer = self.resolve(answers[str(status)])
         self.check(value, answer["content"]["application/json"]["schema"])
 
 
@@ -118,6 +119,30 @@ class OpenApi(TestCase):
                         description.check_answer(path, "post", status, answer)
                         tried += 1
             self.assertGreater(tried, 10)
+
+    def test_odd_requests_get_described_answers(self):
+        # What a generator of valid Unicode and URLs does not send.
+        bodies = [b"\xff\xfe{\0}\0", b"\xef\xbb\xbf{}", b'{"size":"\xc0\x80"}', b'{"size":"\xed\xa0\x80"}', b"[" * 60000,
+                  b'{"a":' * 10000, b'{"size":1e999}', b'{"size":-0.0}', b'{"size":18446744073709551616}',
+                  b'{"size":1,"size":1}', b"{\0}", b"null", b'"', b"{}x", b"NaN", b" " * 65536]
+        names = [b"%C0%80", b"%ff", b"\xff", b"%00", b"%2e%2e/x", b"a//b", b"%2F", b"a%", b"%" + b"41" * 6000, b"a;b=c",
+                 b"read", b"write/write", b"%u0041", b"\xe2\x80\xae", b"x" * 4096]
+        paths = {"read": "/v1/objects/{name}/read", "write": "/v1/objects/{name}/write"}
+        with Server("--writable", self.uploads, "--max-clients", "4096", self.offered,
+                    preexec_fn=bounded_memory(GIB)) as server:
+            description = Description(server.json("GET", "/v1/openapi.json")[1])
+            asked = [(action, b"x", body) for action in paths for body in bodies]
+            asked += [(action, name, b'{"size":1}') for action in paths for name in names]
+            for action, name, body in asked:
+                for kind in ("application/json", "text/plain; charset=utf-16", "multipart/form-data", "\xff"):
+                    with self.subTest(action=action, name=name[:20], body=body[:20], kind=kind):
+                        status, headers, text = server.request(
+                            "POST", b"/v1/objects/%s/%s" % (name, action.encode()), body, {"Content-Type": kind})
+                        self.assertLess(status, 500, text)
+                        self.assertEqual(headers.get_content_type(), "application/json")
+                        if status != 414:
+                            description.check_answer(paths[action], "post", status, json.loads(text))
+            self.assertEqual(server.request("GET", "/healthz")[0], 200)
 
 
 if __name__ == "__main__":
