@@ -231,6 +231,11 @@ static natsMsg *request(struct nats *nats, const char *subject, const char *body
 static bool take_reply(struct nats *nats, natsMsg *message, size_t limit, struct cli_reply *reply) {
     const char *code = NULL, *pause = NULL, *sentence = NULL;
     uint64_t status = 200, seconds = 0;
+    if (cli_nats_headers_size(message) > CLI_NATS_HEADERS_MAX) {
+        cli_fail("the headers of %s are longer than %zu bytes; is this a Ropeway server?",
+                 nats->channel.base, CLI_NATS_HEADERS_MAX);
+        return false;
+    }
     reply->length = (size_t)natsMsg_GetDataLength(message);
     if (reply->length > limit) {
         cli_fail("the answer of %s is longer than %zu bytes; is this a Ropeway server?",

@@ -3,6 +3,8 @@
 #include "nats_link.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <stddef.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -162,6 +164,30 @@ natsConnection *cli_nats_connect(natsOptions *options, const char *base,
     }
     natsConnection_Destroy(connection);
     return NULL;
+}
+
+/* What follows the texts in the one piece of memory that a message is. */
+static const char *after_texts(const natsMsg *message) {
+    const char *last = natsMsg_GetReply(message);
+    last = last != NULL ? last : natsMsg_GetSubject(message);
+    return last + strlen(last) + 1;
+}
+
+static bool layout_known;
+
+/* Whether the data follows the texts where there are no headers. */
+static void learn_layout(void) {
+    natsMsg *message = NULL;
+    layout_known = natsMsg_Create(&message, "subject", "reply", "data", 4) == NATS_OK &&
+                   natsMsg_GetData(message) == after_texts(message);
+    natsMsg_Destroy(message);
+}
+
+size_t cli_nats_headers_size(const natsMsg *message) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, learn_layout);
+    ptrdiff_t size = layout_known ? natsMsg_GetData(message) - after_texts(message) : 0;
+    return size > 0 ? (size_t)size : 0;
 }
 
 bool cli_nats_close(natsConnection *connection, natsOptions *options) {

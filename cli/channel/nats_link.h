@@ -15,6 +15,8 @@
 #define CLI_NATS_ERROR "Nats-Service-Error"
 #define CLI_NATS_ERROR_CODE "Nats-Service-Error-Code"
 #define CLI_NATS_RETRY_AFTER "Retry-After"
+/* Bytes of them as a whole. The NATS library takes time for them that grows with their square. */
+#define CLI_NATS_HEADERS_MAX ((size_t)16 << 10)
 
 /* What the owner of a connection gets to know, from threads of the NATS library. */
 struct cli_nats_events {
@@ -32,6 +34,10 @@ natsOptions *cli_nats_options(const struct cli_url *url, const struct cli_creden
 /* Connects; blocks as long as that takes. base: as in struct cli_url. NULL: text says why. */
 natsConnection *cli_nats_connect(natsOptions *options, const char *base,
                                  char text[CLI_SENTENCE_SIZE]);
+
+/* How many bytes the headers of a message that came have, without looking into them. The NATS
+ * library does not tell, but keeps them between what it does tell; 0 if it does that no longer. */
+size_t cli_nats_headers_size(const natsMsg *message);
 
 /* Closes a connection and waits until no thread of the NATS library is left. False: one does not
  * end, and what it may use must stay. */

@@ -17,6 +17,11 @@
 
 /* ---- What the NATS library's threads put in --------------------------------------------- */
 
+static bool is_from_nobody(natsMsg *message) {
+    return cli_nats_headers_size(message) <= CLI_NATS_HEADERS_MAX &&
+           natsMsg_IsNoResponders(message);
+}
+
 static void on_message(natsConnection *connection, natsSubscription *subscription, natsMsg *message,
                        void *arg) {
     (void)connection;
@@ -29,7 +34,7 @@ static void on_message(natsConnection *connection, natsSubscription *subscriptio
     bool current = dot != NULL && cli_parse_number(dot + 1, 1, UINT64_MAX, &number) &&
                    number == mailbox->number;
     natsMsg *worse = message;
-    if (current && (mailbox->message == NULL || natsMsg_IsNoResponders(mailbox->message))) {
+    if (current && (mailbox->message == NULL || is_from_nobody(mailbox->message))) {
         worse = mailbox->message;
         mailbox->message = message;
     }
@@ -102,7 +107,7 @@ enum cli_event cli_mailbox_look(struct cli_mailbox *mailbox, natsMsg **message,
     mailbox->message = NULL;
     if (*message != NULL) {
         pthread_mutex_unlock(&mailbox->lock);
-        return natsMsg_IsNoResponders(*message) ? CLI_EVENT_NOBODY : CLI_EVENT_ANSWER;
+        return is_from_nobody(*message) ? CLI_EVENT_NOBODY : CLI_EVENT_ANSWER;
     }
     enum cli_event event = mailbox->refused  ? CLI_EVENT_REFUSED
                            : mailbox->closed ? CLI_EVENT_CLOSED

@@ -32,7 +32,7 @@
 #define WAITING_BYTES_MAX ((size_t)32 << 20) /* of all of them */
 #define PENDING_MAX 8192                     /* messages that the NATS library keeps for us */
 #define PENDING_BYTES_MAX (32 << 20)
-#define JOB_BYTES 1024      /* of a message, besides its body */
+#define JOB_BYTES 1024      /* of a message, besides its headers and body */
 #define HEADER_ROOM 512     /* of an answer, in bytes */
 #define LEAVE_LIMIT_MS 2000 /* how long requests that came may take when the server ends */
 
@@ -254,11 +254,15 @@ static void on_message(natsConnection *connection, natsSubscription *subscriptio
     char peer[CLI_PEER_SIZE];
     struct cli_answer answer = {0};
     size_t length = (size_t)natsMsg_GetDataLength(message);
+    size_t headers = cli_nats_headers_size(message);
     name_peer(reply, peer);
-    if (length > CLI_BODY_MAX) {
+    if (headers > CLI_NATS_HEADERS_MAX) {
+        cli_refuse(&answer.refusal, 431, "the headers have %zu bytes; %zu are allowed", headers,
+                   CLI_NATS_HEADERS_MAX);
+    } else if (length > CLI_BODY_MAX) {
         cli_refuse(&answer.refusal, 413, "the body has %zu bytes; %zu are allowed", length,
                    CLI_BODY_MAX);
-    } else if (cli_pool_submit(action->natsd->pool, peer, length + JOB_BYTES, job)) {
+    } else if (cli_pool_submit(action->natsd->pool, peer, headers + length + JOB_BYTES, job)) {
         return;
     } else {
         cli_refuse(&answer.refusal, 503, "the server has too many requests; try again later");

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A real nats-server for the tests, and a client of its protocol that is not the one they test."""
+import contextlib
 import itertools
 import json
 import os
@@ -172,7 +173,8 @@ class NatsClient:
     def publish(self, subject, body=b"", reply="", headers=None):
         head = b""
         if headers:
-            lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            pairs = headers.items() if isinstance(headers, dict) else headers
+            lines = "".join(f"{name}: {value}\r\n" for name, value in pairs)
             head = f"NATS/1.0\r\n{lines}\r\n".encode()
             verb = f"HPUB {subject} {reply} {len(head)} {len(head) + len(body)}\r\n"
         else:
@@ -193,6 +195,50 @@ class NatsClient:
 
     def request(self, subject, body=b"", headers=None):
         return self.ask(subject, body, headers)()
+
+
+class HostileServer:
+    """What speaks as much of the protocol as makes others trust it, and then does what it likes.
+
+    hello: replaces members of its INFO. on_request(connection, reply, number) is called when a request has come, and
+    on_server(connection, subscriptions) when a server has subscribed: numbers by subject. Both are called on the
+    connection's thread, and may send.
+    """
+
+    def __init__(self, hello=None, on_request=None, on_server=None):
+        self.hello = {"server_id": "x", "version": "2.9.10", "proto": 1, "headers": True, "max_payload": 1 << 20,
+                      **(hello or {})}
+        self.on_request, self.on_server = on_request, on_server
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = self.base = "nats://127.0.0.1:%d" % self.listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.listener.close()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self.listener.accept()
+                threading.Thread(target=self._talk, args=(client,), daemon=True).start()
+
+    def _talk(self, client):
+        subscriptions = {}
+        with client, client.makefile("rb") as lines, contextlib.suppress(OSError):
+            client.sendall(b"INFO " + json.dumps(self.hello).encode() + b"\r\n")
+            for line in lines:
+                words = line.split()
+                if words[:1] == [b"PING"]:
+                    client.sendall(b"PONG\r\n")
+                    if len(subscriptions) > 1 and self.on_server:
+                        self.on_server(client, subscriptions)
+                elif words[:1] == [b"SUB"]:
+                    subscriptions[words[1]] = words[-1]
+                elif words[:1] in ([b"PUB"], [b"HPUB"]) and self.on_request:
+                    self.on_request(client, words[2], list(subscriptions.values())[0])
 
 
 _shared = []

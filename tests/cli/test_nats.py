@@ -4,18 +4,26 @@ import concurrent.futures
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import threading
 
 import nats_accounts
-from nats_support import PATIENCE, NatsClient, NatsServer, shared_server
+from nats_support import PATIENCE, HostileServer, NatsClient, NatsServer, shared_server
 from support import (GIB, MIB, Server, TestCase, bounded_memory, free_port_is_refused, main, new_prefix, run,
                      start, wait_for)
 
 SENT = "ropeway_sent_bytes_total"
 RECEIVED = "ropeway_received_bytes_total"
+
+
+def memory_of(process, kind):
+    """Bytes, of a line in the kernel's status of a process."""
+    with open(f"/proc/{process.pid}/status", encoding="utf-8") as file:
+        found = re.search(rf"^{kind}:\s+(\d+) kB", file.read(), re.MULTILINE)
+    return int(found.group(1)) * 1024 if found else 0
 
 
 class Login(TestCase):
@@ -184,28 +192,14 @@ class Nobody(TestCase):
             self.assertEqual(code, 130, errors)
 
     def test_a_nats_server_whose_messages_are_larger_than_the_memory(self):
-        little_memory = bounded_memory(512 * MIB)
-        def talk(listener):
-            client, _ = listener.accept()
-            hello = {"server_id": "x", "version": "2.9.10", "proto": 1, "headers": True, "max_payload": MIB}
-            subscription, sent = b"1", 0
-            with client, client.makefile("rb") as lines, contextlib.suppress(OSError):
-                client.sendall(b"INFO " + json.dumps(hello).encode() + b"\r\n")
-                for line in lines:
-                    words = line.split()
-                    if words[:1] == [b"PING"]:
-                        client.sendall(b"PONG\r\n")
-                    elif words[:1] == [b"SUB"]:
-                        subscription = words[-1]
-                    elif words[:1] in ([b"PUB"], [b"HPUB"]):
-                        client.sendall(b"MSG %s %s %d\r\n" % (words[2], subscription, 3 * GIB))
-                        while sent < 3 * GIB:
-                            sent += client.send(bytes(MIB))
+        def answer(client, reply, number):
+            client.sendall(b"MSG %s %s %d\r\n" % (reply, number, 3 * GIB))
+            for _ in range(3 * GIB // MIB):
+                client.sendall(bytes(MIB))
 
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            threading.Thread(target=talk, args=(listener,), daemon=True).start()
-            url = "nats://127.0.0.1:%d/p/file" % listener.getsockname()[1]
-            self.assert_failed(self.get("--timeout", "3", url, preexec_fn=little_memory))
+        with HostileServer(on_request=answer) as hostile:
+            result = self.get("--timeout", "3", hostile.url + "/p/file", preexec_fn=bounded_memory(512 * MIB))
+            self.assert_failed(result)
             self.assert_empty(self.here)
 
     def test_nobody_answers_the_subject(self):
@@ -218,6 +212,84 @@ class Nobody(TestCase):
                     self.assert_failed(run(*arguments, cwd=self.here), says="nobody answers")
         self.assert_failed(run("ls", server.url), says="nobody answers")
         self.assert_empty(self.here)
+
+
+class Hostile(TestCase):
+    """A NATS server that was taken over, or another in its place. SECURITY.md says what it can do."""
+
+    # Sizes are those of the headers and of the whole message. At 2 GiB less 32 KiB the NATS library miscounts.
+    MESSAGES = (b"MSG %s %s 2000000000\r\n", b"MSG %s %s 2147400000\r\nx", b"MSG %s %s 2147483648\r\n",
+                b"MSG %s %s 99999999999999999999\r\n", b"MSG %s %s -1\r\n", b"MSG %s %s\r\n",
+                b"HMSG %s %s 2000000000 2000000000\r\nNATS/1.0\r\n", b"HMSG %s %s 12 4\r\nNATS/1.0\r\n\r\n\r\n",
+                b"HMSG %s %s 12 2000000000\r\nNATS/1.0\r\n\r\n", b"HMSG %s %s -1 10\r\n",
+                b"HMSG %s %s 4 4\r\nNATS\r\n", b"HMSG %s %s 16 16\r\nNATS/1.0\r\nX: 1\r\n\r\n",
+                b"HMSG %s %s 1000008 1000008\r\nNATS/1.0\r\n" + b"X: y\r\n" * 166666 + b"\r\n\r\n",
+                b"MSG " + b"x" * 100000 + b" %s %s 1\r\n", b"INFO %s %s\r\n")
+    HELLOS = tuple({"max_payload": size} for size in (0, -1, 1, 2 ** 31, 2 ** 63 - 1, 2 ** 64, 1e300, "x", None, [])) + \
+        ({"headers": "x"}, {"proto": -1}, {"connect_urls": ["x" * 60000] * 10}, {"connect_urls": 7},
+         {"nonce": "x" * 60000})
+
+    @staticmethod
+    def try_each(function, values):
+        """Calls it for each value; most of the time each waits."""
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            list(pool.map(function, values))
+
+    def test_answers_with_sizes_that_are_none(self):
+        def ask(message):
+            def answer(client, reply, number):
+                client.sendall(message % (reply, number))
+
+            with HostileServer(on_request=answer) as hostile:
+                for arguments in (["get", hostile.url + "/p/file"], ["ls", hostile.url + "/p"]):
+                    self.assert_failed(run(*arguments, "--timeout", "1", cwd=self.here))
+
+        self.try_each(ask, self.MESSAGES)
+        self.assert_empty(self.here)
+
+    def test_greetings_with_numbers_that_are_none(self):
+        source = self.write("file", 1000)
+
+        def ask(hello):
+            with HostileServer(hello) as hostile:
+                self.assert_failed(run("put", "--timeout", "1", source, hostile.url + "/p/file"))
+
+        self.try_each(ask, self.HELLOS)
+
+    def test_what_is_announced_takes_no_memory_before_it_comes(self):
+        # The NATS library takes the room at once, but nothing is in it.
+        def answer(client, reply, number):
+            client.sendall(b"MSG %s %s 2000000000\r\nx" % (reply, number))
+
+        with HostileServer(on_request=answer) as hostile, \
+                start("ls", "--timeout", "600", hostile.url + "/p") as client:
+            wait_for(lambda: memory_of(client, "VmSize") > GIB, "the room")
+            self.assertLess(memory_of(client, "VmRSS"), 200 * MIB)
+            client.send_signal(signal.SIGINT)
+            self.assertEqual(self.finish(client)[0], 130)
+
+    def test_a_server_goes_on_over_http(self):
+        self.write("file", 1000)
+
+        def serve(message):
+            started, sent = threading.Event(), threading.Event()
+
+            def send(client, subscriptions):
+                started.wait(PATIENCE)
+                subject, number = next(pair for pair in subscriptions.items() if pair[0].endswith(b".list"))
+                with contextlib.suppress(OSError):
+                    client.sendall(message % (subject, number))
+                    client.sendall(bytes(300 * MIB if message == self.MESSAGES[0] else 0))
+                sent.set()
+
+            with HostileServer(on_server=send) as hostile, \
+                    Server(self.offered, nats=hostile, preexec_fn=bounded_memory(GIB)) as server:
+                started.set()
+                sent.wait(PATIENCE)
+                self.assert_done(run("get", "-o", "/dev/null", "http://%s:%d/file" % server.address))
+                self.assertEqual(server.request("GET", "/healthz")[0], 200)
+
+        self.try_each(serve, self.MESSAGES)
 
 
 class Usage(TestCase):
@@ -554,6 +626,20 @@ class Load(TestCase):
             finally:
                 stop.set()
                 flooding.join()
+
+    def test_headers_that_take_long_to_read_hold_up_nobody(self):
+        # The NATS library needs a minute of a processor for each of these.
+        self.write("file", 100)
+        token = self.write_token("token", b"s3cret\n")
+        nats, _ = shared_server()
+        with Server("--max-clients", "1", "--token-file", token, self.offered) as server, NatsClient(nats) as hostile:
+            answers = [hostile.ask(server.prefix + ".list", b"{}", [("X", "y")] * 150000) for _ in range(40)]
+            self.assert_done(self.get("--token-file", token, server.url + "file"))
+            self.assertEqual({answer().status for answer in answers}, {431})
+            headers = [("Authorization", "Bearer s3cret"), ("X", "y" * 12000)]
+            self.assertEqual(hostile.request(server.prefix + ".list", b"{}", headers).status, 200)
+            server.end()
+            self.assertTrue([line for line in server.log if "(431): the headers have 9000" in line], server.log)
 
     def test_more_waits_than_transfers_hold_up_nobody(self):
         self.write("file", 100)
