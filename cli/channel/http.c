@@ -21,6 +21,8 @@
 
 struct http {
     struct cli_channel channel;
+    const char *origin; /* what URLs begin with */
+    const char *socket; /* as in struct cli_url */
     CURL *easy;
     CURLM *multi;
     struct curl_slist *headers;
@@ -93,6 +95,9 @@ static bool set_up(struct http *http) {
     curl_easy_setopt(easy, CURLOPT_HEADERDATA, http);
     curl_easy_setopt(easy, CURLOPT_HTTPHEADER, http->headers);
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, http->error);
+    if (http->socket != NULL) {
+        curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, http->socket);
+    }
     return curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK;
 }
 
@@ -120,6 +125,8 @@ static struct cli_channel *http_open(const struct cli_url *url,
     bool opened = false;
     if (http != NULL && curl_global_init(CURL_GLOBAL_DEFAULT) == 0) {
         http->channel = (struct cli_channel){&cli_channel_http, url->base, options->timeout_ms};
+        http->origin = url->socket != NULL ? "http://localhost" : url->base;
+        http->socket = url->socket;
         http->easy = curl_easy_init();
         http->multi = curl_multi_init();
         opened = http->easy != NULL && http->multi != NULL &&
@@ -168,6 +175,13 @@ static bool drive(struct http *http, CURLcode *result) {
     return !cli_interrupted();
 }
 
+/* The system's error of an attempt to connect; 0: none. */
+static int connect_error(const struct http *http) {
+    long error = 0;
+    curl_easy_getinfo(http->easy, CURLINFO_OS_ERRNO, &error);
+    return (int)error;
+}
+
 /* Says why an exchange failed. */
 static void explain(const struct http *http, CURLcode result, const struct incoming *incoming) {
     const char *base = http->channel.base;
@@ -180,6 +194,12 @@ static void explain(const struct http *http, CURLcode result, const struct incom
     if (http->header_bytes > HEADERS_MAX) {
         cli_fail("the headers of %s are longer than %zu bytes; is this a Ropeway server?", base,
                  HEADERS_MAX);
+        return;
+    }
+    if (http->socket != NULL && result == CURLE_COULDNT_CONNECT) {
+        int error = connect_error(http);
+        cli_fail("can't reach %s: %s; check that 'ropeway serve' runs there, as the same user",
+                 base, error != 0 ? cli_errno_text(error) : words);
         return;
     }
     switch (result) {
@@ -211,10 +231,13 @@ static void explain(const struct http *http, CURLcode result, const struct incom
 }
 
 /* A server that has too many connections closes some without a word. It has not begun to answer,
- * and an offer that nobody takes up is dropped: the request may be sent again. */
+ * and an offer that nobody takes up is dropped: the request may be sent again. To libcurl a Unix
+ * socket that is closed so early was never connected. */
 static bool was_put_out(const struct http *http, CURLcode result) {
-    return http->header_bytes == 0 && (result == CURLE_GOT_NOTHING || result == CURLE_RECV_ERROR ||
-                                       result == CURLE_SEND_ERROR);
+    return http->header_bytes == 0 &&
+           (result == CURLE_GOT_NOTHING || result == CURLE_RECV_ERROR ||
+            result == CURLE_SEND_ERROR ||
+            (result == CURLE_COULDNT_CONNECT && http->socket != NULL && connect_error(http) == 0));
 }
 
 static bool pause_unless_interrupted(int ms) {
@@ -271,7 +294,7 @@ static char *list_url(const char *base, const struct cli_query *ask) {
 }
 
 static char *url_of(const struct http *http, const struct cli_query *ask) {
-    const char *base = http->channel.base;
+    const char *base = http->origin;
     if (ask->route == CLI_ROUTE_LIST) {
         return list_url(base, ask);
     }

@@ -8,6 +8,7 @@
 #include <curl/curl.h>
 
 #include "common/api.h"
+#include "common/local.h"
 #include "common/message.h"
 #include "common/text.h"
 
@@ -151,7 +152,27 @@ static bool complain(const char *text, const char *part, const char *wrong, cons
     return false;
 }
 
+/* "unix:PATH" or "unix:PATH:/NAME". */
+static bool parse_local(const char *text, struct cli_url *url) {
+    const char *path = cli_local_path(text);
+    const char *end = path[0] != '\0' ? strstr(path + 1, ":/") : NULL;
+    size_t length = end != NULL ? (size_t)(end - path) : strlen(path);
+    *url = (struct cli_url){0};
+    url->socket = strndup(path, length);
+    url->base = url->socket != NULL ? cli_format(CLI_LOCAL "%s", url->socket) : NULL;
+    if (url->base == NULL || length == 0 || (end != NULL && strpbrk(end, "?#") != NULL)) {
+        return complain(text, "it",
+                        length == 0 ? "has no path" : "holds '?' or '#'; write them as %3F and %23",
+                        "; write unix:PATH:/NAME");
+    }
+    const char *bad_name = take_path(end != NULL ? end + 1 : "/", url);
+    return bad_name == NULL || complain(text, "the name of the object", bad_name, "");
+}
+
 bool cli_url_parse(const char *text, struct cli_url *url) {
+    if (cli_local_path(text) != NULL) {
+        return parse_local(text, url);
+    }
     CURLUcode code;
     CURLU *parsed = parse(text, url, &code);
     bool known = url->is_nats || begins_with(text, "http://") || begins_with(text, "https://");
@@ -201,6 +222,7 @@ void cli_url_free(struct cli_url *url) {
         explicit_bzero(url->password, strlen(url->password));
     }
     free(url->base);
+    free(url->socket);
     free(url->subject);
     free(url->user);
     free(url->password);

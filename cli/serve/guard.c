@@ -4,11 +4,12 @@
 
 #include <netinet/in.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/address.h"
 #include "common/clock.h"
+#include "common/local.h"
 #include "log.h"
 
 #define LOOK_MAX 256 /* connections whose addresses are counted, the oldest ones */
@@ -22,7 +23,7 @@ static const uint64_t limits[] = {
 struct cli_connection {
     struct cli_connection *next, **link; /* in the order of their coming */
     int fd;
-    unsigned char network[8]; /* what counts as one address: an IPv4 one, or an IPv6 network */
+    unsigned char network[8]; /* what counts as one address: an IPv4 one, an IPv6 network, a user */
     char peer[CLI_PEER_SIZE];
     bool known; /* it was permitted to ask before */
     enum cli_phase phase;
@@ -164,9 +165,12 @@ void cli_guard_destroy(struct cli_guard *guard) {
 }
 
 /* An IPv4 address, wrapped in IPv6 or not, or the upper half of an IPv6 one. */
-static void take_network(const struct sockaddr *address, unsigned char network[8]) {
+static void take_network(int fd, const struct sockaddr *address, unsigned char network[8]) {
+    uid_t user;
     memset(network, 0, 8);
-    if (address != NULL && address->sa_family == AF_INET) {
+    if (cli_local_peer(fd, &user)) {
+        memcpy(network, &user, sizeof user);
+    } else if (address != NULL && address->sa_family == AF_INET) {
         memcpy(network + 4, &((const struct sockaddr_in *)address)->sin_addr, 4);
     } else if (address != NULL && address->sa_family == AF_INET6) {
         const struct in6_addr *wide = &((const struct sockaddr_in6 *)address)->sin6_addr;
@@ -187,14 +191,14 @@ static void set_phase(struct cli_connection *connection, enum cli_phase phase) {
 }
 
 struct cli_connection *cli_guard_add(struct cli_guard *guard, int fd,
-                                     const struct sockaddr *address) {
+                                     const struct sockaddr *address, const char *peer) {
     struct cli_connection *connection = calloc(1, sizeof *connection);
     if (connection == NULL) {
         return NULL;
     }
     connection->fd = fd;
-    take_network(address, connection->network);
-    cli_address_host(address, connection->peer, sizeof connection->peer);
+    take_network(fd, address, connection->network);
+    snprintf(connection->peer, sizeof connection->peer, "%s", peer);
     set_phase(connection, CLI_PHASE_HEADERS);
     pthread_mutex_lock(&guard->lock);
     if (guard->count >= guard->max) {

@@ -31,9 +31,10 @@ struct cli_guard *cli_guard_create(uint32_t max);
 /* The connections must be gone. */
 void cli_guard_destroy(struct cli_guard *guard);
 
-/* A connection has come, and goes. fd must stay open until it is removed. NULL: out of memory. */
+/* A connection has come, and goes. fd must stay open until it is removed. peer: its name in the
+ * log. NULL: out of memory. */
 struct cli_connection *cli_guard_add(struct cli_guard *guard, int fd,
-                                     const struct sockaddr *address);
+                                     const struct sockaddr *address, const char *peer);
 void cli_guard_remove(struct cli_guard *guard, struct cli_connection *connection);
 
 /* The connection does this from now on; its time begins anew when that is something else. NULL is

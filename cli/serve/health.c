@@ -4,6 +4,7 @@
 #include "health.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
@@ -18,6 +19,7 @@
 #include "common/address.h"
 #include "common/api.h"
 #include "common/clock.h"
+#include "common/local.h"
 #include "common/message.h"
 #include "common/text.h"
 #include "log.h"
@@ -137,7 +139,12 @@ static bool http_answers(const char *address, char text[CLI_SENTENCE_SIZE]) {
                                   "Connection: close\r\n\r\n";
     struct timeval limit = {.tv_sec = ANSWER_S};
     char answer[16] = "";
-    int fd = cli_address_connect(address, "ropeway serve", text);
+    const char *path = cli_local_path(address);
+    int fd = path != NULL ? cli_local_connect(path)
+                          : cli_address_connect(address, "ropeway serve", text);
+    if (fd < 0 && path != NULL) {
+        cli_sentence(text, "nobody listens at '%s' any more: %s", address, cli_errno_text(errno));
+    }
     if (fd < 0) {
         return false;
     }

@@ -18,6 +18,7 @@
 #include "common/address.h"
 #include "common/api.h"
 #include "common/event.h"
+#include "common/local.h"
 #include "common/message.h"
 #include "common/text.h"
 #include "log.h"
@@ -35,6 +36,7 @@ struct cli_httpd {
     const struct cli_hosts *hosts;
     struct cli_guard *guard;
     struct MHD_Daemon *daemon;
+    struct cli_local local; /* what it listens at, if that is a Unix socket */
 };
 
 /* A connection. */
@@ -336,6 +338,15 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **co
     free(exchange);
 }
 
+static void name_visitor(struct visitor *visitor, const struct sockaddr *address) {
+    uid_t user;
+    if (cli_local_peer(visitor->fd, &user)) {
+        snprintf(visitor->peer, sizeof visitor->peer, "user %u", user);
+    } else {
+        cli_address_host(address, visitor->peer, sizeof visitor->peer);
+    }
+}
+
 static struct visitor *greet(struct cli_httpd *http, struct MHD_Connection *connection) {
     const union MHD_ConnectionInfo *fd =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
@@ -345,8 +356,8 @@ static struct visitor *greet(struct cli_httpd *http, struct MHD_Connection *conn
     struct visitor *visitor = fd != NULL ? calloc(1, sizeof *visitor) : NULL;
     if (visitor != NULL) {
         visitor->fd = fd->connect_fd;
-        cli_address_host(address, visitor->peer, sizeof visitor->peer);
-        visitor->place = cli_guard_add(http->guard, visitor->fd, address);
+        name_visitor(visitor, address);
+        visitor->place = cli_guard_add(http->guard, visitor->fd, address, visitor->peer);
     }
     return visitor;
 }
@@ -403,11 +414,25 @@ static struct MHD_Daemon *start_daemon(struct cli_httpd *http, int fd, uint32_t 
         keep_escapes, NULL, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
 }
 
+static int start_listening(const char *listen, struct cli_bound *bound, struct cli_local *local,
+                           char text[CLI_SENTENCE_SIZE]) {
+    const char *path = cli_local_path(listen);
+    local->path[0] = '\0';
+    if (path == NULL) {
+        return cli_address_listen(listen, bound, text);
+    }
+    int fd = cli_local_listen(path, local, text);
+    snprintf(bound->name, sizeof bound->name, CLI_LOCAL "%s", local->path);
+    bound->is_loopback = true;
+    return fd;
+}
+
 struct cli_httpd *cli_httpd_start(struct cli_server *server,
                                   const struct cli_httpd_options *options,
                                   struct cli_bound *bound) {
     char text[CLI_SENTENCE_SIZE];
-    int fd = cli_address_listen(options->listen, bound, text);
+    struct cli_local local;
+    int fd = start_listening(options->listen, bound, &local, text);
     if (fd < 0) {
         cli_fail("%s", text);
         return NULL;
@@ -415,6 +440,7 @@ struct cli_httpd *cli_httpd_start(struct cli_server *server,
     struct cli_httpd *http = calloc(1, sizeof *http);
     if (http != NULL) {
         http->server = server;
+        http->local = local;
         http->hosts = &options->hosts;
         http->guard = cli_guard_create(options->max_connections);
     }
@@ -438,5 +464,6 @@ void cli_httpd_stop(struct cli_httpd *http) {
         MHD_stop_daemon(http->daemon);
     }
     cli_guard_destroy(http->guard);
+    cli_local_remove(&http->local);
     free(http);
 }

@@ -19,6 +19,7 @@
 #include "common/clock.h"
 #include "common/event.h"
 #include "common/interrupt.h"
+#include "common/local.h"
 #include "common/map.h"
 #include "common/message.h"
 #include "common/text.h"
@@ -69,7 +70,9 @@ static bool choose_data_port(const struct cli_serve_options *options,
     }
     settings->advertise = options->data_advertise;
     if (options->http.listen != NULL) {
-        if (!cli_address_host_of(options->http.listen, host, text)) {
+        if (cli_local_path(options->http.listen) != NULL) {
+            strcpy(host, "127.0.0.1");
+        } else if (!cli_address_host_of(options->http.listen, host, text)) {
             cli_fail("%s", text);
             return false;
         }
@@ -195,7 +198,7 @@ static void stop(struct cli_server *server, struct channels *channels) {
 /* Which names lead to this server. */
 static void name_hosts(struct cli_httpd_options *http, char host[256]) {
     struct cli_hosts *hosts = &http->hosts;
-    const char *colon = strrchr(http->listen, ':');
+    const char *colon = cli_local_path(http->listen) == NULL ? strrchr(http->listen, ':') : NULL;
     size_t length = colon != NULL ? (size_t)(colon - http->listen) : 0;
     if (gethostname(hosts->machine, sizeof hosts->machine - 1) != 0) {
         hosts->machine[0] = '\0';
@@ -236,7 +239,9 @@ static int open_channels(struct cli_server *server, struct cli_serve_options *op
         return CLI_EXIT_FAILED;
     }
     if (channels->httpd != NULL) {
-        printf("ropeway: serving on http://%s/\n", bound.name);
+        bool local = cli_local_path(bound.name) != NULL;
+        printf("ropeway: serving on %s%s%s/\n", local ? "" : "http://", bound.name,
+               local ? ":" : "");
     }
     if (channels->natsd != NULL) {
         printf("ropeway: serving on %s\n", nats_url);
