@@ -121,12 +121,28 @@ int cli_client_exit_code(int code) {
 
 /* ---- Moving -------------------------------------------------------------------- */
 
+/* What a caller that traces has put into the environment, as the W3C says; NULL: none. */
+static const char *trace_parent(void) {
+    static const char form[] = "hh-hhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhh-hhhhhhhhhhhhhhhh-hh";
+    const char *found = getenv("TRACEPARENT");
+    if (found == NULL || strlen(found) != sizeof form - 1) {
+        return NULL;
+    }
+    for (size_t i = 0; form[i] != '\0'; i++) {
+        if (form[i] == '-' ? found[i] != '-' : strchr("0123456789abcdef", found[i]) == NULL) {
+            return NULL;
+        }
+    }
+    return found;
+}
+
 bool cli_client_begin(struct cli_client *client, const struct cli_offer *offer,
                       ropeway_operation_kind_t kind, void *data, ropeway_operation_t **operation) {
     ropeway_descriptor_t descriptor = {data, (size_t)offer->length, {ROPEWAY_DEVICE_HOST, 0}};
     ropeway_operation_options_t options;
     ropeway_operation_options_init(&options, sizeof options);
     options.flags = ROPEWAY_OPERATION_NOTIFY;
+    options.trace = trace_parent();
     size_t length = strlen(offer->metadata);
     ropeway_error_t error =
         (kind == ROPEWAY_OPERATION_READ ? ropeway_begin_read : ropeway_begin_write)(

@@ -60,6 +60,7 @@ static char *json_line(const struct cli_log_entry *entry) {
         json_object_set_new(line, "bytes", json_integer((json_int_t)entry->bytes));
         json_object_set_new(line, "seconds", json_real(entry->seconds));
         add(line, "path", entry->path);
+        add(line, "trace", entry->trace);
     }
     if (entry->status != 0) {
         json_object_set_new(line, "status", json_integer(entry->status));
@@ -73,13 +74,14 @@ static char *json_line(const struct cli_log_entry *entry) {
 
 /* The line for people, from its level on, to be freed. */
 static char *text_line(const struct cli_log_entry *entry) {
-    char size[CLI_SIZE_TEXT], moved[256] = "", code[32] = "";
+    char size[CLI_SIZE_TEXT], moved[512] = "", code[32] = "";
     if (entry->outcome == NULL) {
         return cli_format("%s: %s", entry->level, entry->text);
     }
     if (entry->moved) {
-        snprintf(moved, sizeof moved, ", %s in %.3f s%s%s", cli_size_text(entry->bytes, size),
-                 entry->seconds, entry->path[0] != '\0' ? " by " : "", entry->path);
+        snprintf(moved, sizeof moved, ", %s in %.3f s%s%s%s%s", cli_size_text(entry->bytes, size),
+                 entry->seconds, entry->path[0] != '\0' ? " by " : "", entry->path,
+                 entry->trace[0] != '\0' ? ", trace " : "", entry->trace);
     }
     if (entry->status != 0) {
         snprintf(code, sizeof code, " (%d)", entry->status);

@@ -24,6 +24,7 @@ struct cli_log_entry {
     uint64_t bytes;
     double seconds;
     const char *path;  /* what carried the bytes */
+    const char *trace; /* the client's trace context; "": none */
     int status;        /* of a refusal, as HTTP numbers them */
     const char *error; /* name of the library's error */
     const char *text;  /* a sentence */

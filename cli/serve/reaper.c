@@ -55,6 +55,7 @@ static void conclude(struct cli_transfers *transfers, struct cli_transfer *trans
         .bytes = transfer->done,
         .seconds = (double)(transfer->ended_ms - transfer->started_ms) / 1000.0,
         .path = transfer->path,
+        .trace = transfer->trace,
         .error = complete ? NULL : transfer->error_name,
         .text = complete ? NULL : transfer->error,
     };
@@ -141,6 +142,7 @@ static void reap(struct cli_transfers *transfers, ropeway_operation_t *operation
     transfer->state = CLI_TRANSFER_FINISHING;
     ropeway_operation_progress(operation, &transfer->done, NULL);
     ropeway_operation_path(operation, transfer->path, sizeof transfer->path);
+    snprintf(transfer->trace, sizeof transfer->trace, "%s", ropeway_operation_trace(operation));
     if (!complete) {
         transfer->error_name = ropeway_error_name(ropeway_operation_error(operation));
     }

@@ -31,6 +31,7 @@
 #include "request.h"
 
 #define CLI_PATH_SIZE 128
+#define CLI_TRACE_SIZE 128 /* what is longer is cut */
 
 enum cli_transfer_state {
     CLI_TRANSFER_LIVE,
@@ -77,8 +78,9 @@ struct cli_transfer {
     uint64_t ended_ms;
     bool reported; /* a client was told the outcome */
     uint64_t started_ms;
-    char path[CLI_PATH_SIZE]; /* what carried the bytes; "": not known */
-    const char *error_name;   /* of the library's error; NULL: none */
+    char path[CLI_PATH_SIZE];   /* what carried the bytes; "": not known */
+    char trace[CLI_TRACE_SIZE]; /* the client's, see ropeway_operation_trace() */
+    const char *error_name;     /* of the library's error; NULL: none */
     char error[CLI_SENTENCE_SIZE];
 };
 

@@ -33,6 +33,22 @@ class Log(TestCase):
                     self.assertRegex(write, peer % "info" + r"write of 'new' complete, 3\.0 MiB in ")
                     self.assertRegex(refused, peer % "warning" + r".* refused \(404\): no object ")
 
+    def test_the_trace_context_of_a_client_is_logged(self):
+        trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        source = self.write("file", 1000)
+        for form in ("text", "json"):
+            with self.subTest(form=form), \
+                    Server("--log-format", form, "--writable", self.uploads, self.offered) as server:
+                self.assert_done(run("put", source, server.url + form, env=os.environ | {"TRACEPARENT": trace}))
+                self.assert_done(run("get", "-o", "/dev/null", server.url + "file", env=os.environ | {"TRACEPARENT": "x" + trace[1:]}))
+                self.assertEqual(server.end(), (0, ""))
+                write, read = server.log
+                self.assertNotIn("trace", read)
+                if form == "json":
+                    self.assertEqual(json.loads(write)["trace"], trace)
+                else:
+                    self.assertRegex(write, f", trace {trace}$")
+
     def check_json(self, lines):
         read, write, refused = lines
         for line, kind, name in ((read, "read", "file"), (write, "write", "new")):
