@@ -37,7 +37,7 @@ static void on_accept(ropeway_operation_t *operation, const rw_message_t *messag
     }
 }
 
-static void on_done_message(ropeway_operation_t *operation) RW_LOCKED {
+static void on_done_message(ropeway_operation_t *operation, const rw_message_t *message) RW_LOCKED {
     const rw_side_t *side = rw_side(operation);
 
     if (!operation->is_sender ||
@@ -45,10 +45,23 @@ static void on_done_message(ropeway_operation_t *operation) RW_LOCKED {
         rw_operation_violate(operation, "DONE before the last byte was sent");
         return;
     }
+    if ((message->flags & RW_FLAG_DAMAGED) != 0) {
+        rw_operation_end(operation, ROPEWAY_STATUS_ERRORED, ROPEWAY_ERR_INTEGRITY, true,
+                         "the peer \"%s\" got bytes with other checksums than those of what was "
+                         "sent: this memory changed during the transfer, or the bytes were damaged "
+                         "on the way",
+                         operation->peer->name);
+        return;
+    }
     operation->connector->stats.bytes_sent += /* inline */
         operation->layout.total - side->out.cursor.offset;
     atomic_store(&operation->done, operation->layout.total);
     rw_operation_complete(operation, side->pulled);
+}
+
+/* Whether the sender was asked about checksums that are not its own. */
+static bool is_damaged(const ropeway_operation_t *operation) RW_LOCKED {
+    return !operation->is_sender && rw_side(operation)->in.damaged;
 }
 
 static void on_fin(ropeway_operation_t *operation, const rw_message_t *message, const void *payload,
@@ -58,7 +71,10 @@ static void on_fin(ropeway_operation_t *operation, const rw_message_t *message, 
 
     rw_printable(payload, length, text, sizeof text);
     if (message->fin.status == ROPEWAY_STATUS_COMPLETE) {
-        if (!operation->is_sender && rw_side(operation)->in.state == RW_RECEIVER_CONFIRMING) {
+        if (is_damaged(operation)) {
+            rw_receive_damaged(operation, true);
+        } else if (!operation->is_sender &&
+                   rw_side(operation)->in.state == RW_RECEIVER_CONFIRMING) {
             rw_operation_complete(operation, false);
         } else {
             rw_operation_violate(operation, "it says COMPLETE before all bytes have arrived");
@@ -66,6 +82,8 @@ static void on_fin(ropeway_operation_t *operation, const rw_message_t *message, 
     } else if (message->fin.status == ROPEWAY_STATUS_CANCELLED || operation->cancel_asked) {
         rw_operation_end(operation, ROPEWAY_STATUS_CANCELLED, ROPEWAY_ERR_CANCELLED, false,
                          "the peer \"%s\" cancelled it: %s", peer, text);
+    } else if (is_damaged(operation) && message->fin.error == ROPEWAY_ERR_INTEGRITY) {
+        rw_receive_damaged(operation, false);
     } else if (is_known_error(message->fin.error)) {
         rw_operation_end(operation, ROPEWAY_STATUS_ERRORED, (ropeway_error_t)message->fin.error,
                          false, "the peer \"%s\" ended it: %s", peer, text);
@@ -87,7 +105,7 @@ static void deliver(ropeway_operation_t *operation, const rw_message_t *message,
         rw_native_on_way(operation, payload, length);
         break;
     case RW_DONE:
-        on_done_message(operation);
+        on_done_message(operation, message);
         break;
     default:
         on_fin(operation, message, payload, length);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The native protocol's messages: what travels between two Ropeway connectors as UCX active
- * messages. docs/wire.md tells the conversation; this file holds the bytes. All integers are
- * little-endian. Everything read here comes from the network: lengths are checked before use.
+ * The native protocol's messages: what travels between two Ropeway connectors, by a stream or as
+ * UCX active messages. docs/wire.md tells the conversation; this file holds the bytes. All integers
+ * are little-endian. Everything read here comes from the network: lengths are checked before use.
  */
 #ifndef RW_MESSAGE_H
 #define RW_MESSAGE_H
@@ -34,6 +34,7 @@ enum {
     RW_FLAG_DEVICE = 1u << 2,    /* REQUEST, ACCEPT: my memory is not all host memory */
     RW_FLAG_INLINE = 1u << 3,    /* REQUEST: the data follows the fields */
     RW_FLAG_GONE = 1u << 4,      /* BYE: my connector closes, for good */
+    RW_FLAG_DAMAGED = 1u << 5,   /* DONE: but not with your checksums; did you hold the memory? */
     RW_FLAG_ASK = 1u << 7        /* REQUEST: by which hello do I reach your second carrier? */
 };
 

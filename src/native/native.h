@@ -44,7 +44,7 @@ typedef enum rw_sender {
 typedef enum rw_receiver {
     RW_RECEIVER_WAITING,   /* no byte has come */
     RW_RECEIVER_RECEIVING, /* some have, be it a message of none */
-    RW_RECEIVER_CONFIRMING /* DONE went out; pulled: waits for the sender's FIN */
+    RW_RECEIVER_CONFIRMING /* DONE went out; pulled: waits for the sender's FIN, damaged or not */
 } rw_receiver_t;
 
 /* The protocol's part of an operation: operation->side. Guarded by the connector's lock. */
@@ -66,6 +66,7 @@ typedef struct rw_side {
         } out;                     /* of a sender */
         struct {
             rw_receiver_t state;
+            bool damaged;         /* CONFIRMING: the checksums are not the sender's */
             uint64_t grain;       /* how we want messages cut; written once */
             rw_extents_t claimed; /* byte ranges announced so far */
         } in;                     /* of a receiver */
@@ -180,6 +181,8 @@ rw_verdict_t rw_receive_data(ropeway_operation_t *operation, rw_frame_t *frame,
 /* Bytes that came inside a request. */
 void rw_receive_inline(ropeway_operation_t *operation, const uint8_t *data,
                        size_t length) RW_LOCKED;
+/* The checksums are not the sender's, who held the memory all the while, or is not to be asked. */
+void rw_receive_damaged(ropeway_operation_t *operation, bool tell) RW_LOCKED;
 void rw_receive_sums(ropeway_operation_t *operation, const rw_message_t *message,
                      const uint8_t *payload, size_t length) RW_LOCKED;
 

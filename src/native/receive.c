@@ -27,29 +27,38 @@ static bool sums_are_known(const ropeway_operation_t *operation) RW_LOCKED {
 
 static bool sums_are_right(ropeway_operation_t *operation) RW_LOCKED {
     rw_sums_t *sums = rw_side(operation)->sums;
-    size_t index;
 
     rw_sums_advance(sums, operation->layout.total);
-    index = rw_sums_compare(sums);
-    if (index == operation->layout.count) {
-        return true;
-    }
-    rw_operation_end(operation, ROPEWAY_STATUS_ERRORED, ROPEWAY_ERR_INTEGRITY, true,
+    return rw_sums_compare(sums) == operation->layout.count;
+}
+
+void rw_receive_damaged(ropeway_operation_t *operation, bool tell) {
+    const rw_sums_t *sums = rw_side(operation)->sums;
+    size_t index = rw_sums_compare(sums);
+
+    rw_assert(index < operation->layout.count);
+    rw_operation_end(operation, ROPEWAY_STATUS_ERRORED, ROPEWAY_ERR_INTEGRITY, tell,
                      "descriptor %zu (%zu bytes) arrived with the checksum %016llx, but the sender "
                      "\"%s\" computed %016llx: its memory changed during the transfer, or the "
                      "bytes were damaged on the way",
                      index, operation->layout.descriptors[index].size,
                      (unsigned long long)sums->mine[index], operation->peer->name,
                      (unsigned long long)sums->theirs[index]);
-    return false;
 }
 
-/* Completes or answers, once all bytes and checksums are here. */
+/* Completes or answers, once all bytes and checksums are here. Bytes that were fetched and are not
+ * right may be of memory that the sender has taken back meanwhile, which is no damage: it has the
+ * word. */
 static void check(ropeway_operation_t *operation) RW_LOCKED {
     rw_side_t *side = rw_side(operation);
 
     if (operation->phase != RW_PHASE_MOVING || !all_is_here(operation) ||
-        (side->integrity && (!sums_are_known(operation) || !sums_are_right(operation)))) {
+        (side->integrity && !sums_are_known(operation))) {
+        return;
+    }
+    side->in.damaged = side->integrity && !sums_are_right(operation);
+    if (side->in.damaged && !side->pulled) {
+        rw_receive_damaged(operation, true);
         return;
     }
     side->in.state = RW_RECEIVER_CONFIRMING;

@@ -136,6 +136,8 @@ void rw_native_tell(ropeway_operation_t *operation, rw_message_type_t type) {
 
     if (type == RW_ACCEPT) {
         message.accept.grain = rw_side(operation)->in.grain;
+    } else if (type == RW_DONE && rw_side(operation)->in.damaged) {
+        message.flags |= RW_FLAG_DAMAGED;
     }
     if (can_tell(operation)) {
         rw_native_send(operation->link, &message, NULL, 0);

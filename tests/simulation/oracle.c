@@ -134,7 +134,7 @@ static bool is_excused(const sim_operation_t *one) {
     case ROPEWAY_ERR_PEER_CLOSED:
         return came_apart(one) || closed(one);
     case ROPEWAY_ERR_INTEGRITY:
-        return one->spoiled || one->late || (other != NULL && (other->spoiled || other->late));
+        return one->spoiled || (other != NULL && other->spoiled);
     case ROPEWAY_ERR_PROTOCOL:
         return had(one, SIM_LIES);
     case ROPEWAY_ERR_TRANSPORT:
