@@ -208,6 +208,11 @@ ropeway_error_t rw_peer_get(ropeway_connector_t *connector, const uint8_t id[RW_
     rw_peer_t *peer = rw_peer_find(connector, id);
     ropeway_error_t error;
 
+    if (peer != NULL && peer->link->kind != kind) {
+        return rw_fail(ROPEWAY_ERR_PROTOCOL,
+                       "the peer \"%s\" is reached by another kind of connection than it says",
+                       peer->name);
+    }
     if (peer != NULL) {
         rw_peer_touch(peer);
         *result = peer;

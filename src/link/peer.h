@@ -44,7 +44,7 @@ typedef struct rw_peer {
     uint64_t last_heard RW_GUARDED;              /* when, or when the connection was made */
     void *keys RW_GUARDED;                       /* of its memory, for a mover; see free_keys */
     void (*free_keys)(void *keys) RW_GUARDED;
-    uint64_t inflight RW_GUARDED;      /* bytes of its operations; see operation/room.c */
+    uint64_t inflight RW_GUARDED;      /* bytes that take room; see operation/room.c */
     rw_node_t starved RW_GUARDED;      /* its operations that wait until fewer are in flight */
     rw_node_t node_starved RW_GUARDED; /* in operations->starved while there are any */
     /* How it is reached by our second carrier: its hello, of no bytes if it is not. */
@@ -65,7 +65,8 @@ ropeway_error_t rw_peers_open(ropeway_connector_t *connector);
 void rw_peers_free(ropeway_connector_t *connector);
 
 /* Finds or makes the connection to whoever this hello describes, over a link of this kind.
- * Errors: ERR_UNREACHABLE, ERR_LIMIT, ERR_NO_PATH, ERR_NO_MEMORY. */
+ * Errors: ERR_UNREACHABLE, ERR_LIMIT, ERR_NO_PATH, ERR_NO_MEMORY, ERR_PROTOCOL (there is one, over
+ * another kind). */
 ropeway_error_t rw_peer_get(ropeway_connector_t *connector, const uint8_t id[RW_ID_BYTES],
                             const rw_hello_t *hello, const rw_link_kind_t *kind,
                             rw_peer_t **peer) RW_LOCKED;

@@ -129,6 +129,8 @@ static ropeway_error_t send_request(ropeway_operation_t *operation) RW_LOCKED {
     ropeway_error_t error = ROPEWAY_OK;
     uint8_t *runs = request.is_prefix ? make_runs(operation, &request, word_max, &error) : NULL;
 
+    /* Whatever a peer says: such memory would be touched as the host's. */
+    rw_assert(!layout->any_device || side->asking || !operation->link->kind->host_only);
     message.flags |= operation->is_sender ? 0 : RW_FLAG_READ;
     message.flags |= side->asking ? RW_FLAG_ASK : 0;
     message.request.total = layout->total;
@@ -175,6 +177,7 @@ static ropeway_error_t refuse_way(const rw_peer_t *peer, const ropeway_operation
 static ropeway_error_t switch_peer(ropeway_operation_t *operation, rw_peer_t **peer) RW_LOCKED {
     ropeway_connector_t *connector = operation->connector;
     rw_carrier_t *other = rw_links_for_devices(connector);
+    rw_peer_t *first = *peer;
     ropeway_error_t error;
     uint8_t id[RW_ID_BYTES];
     rw_hello_t hello;
@@ -183,14 +186,26 @@ static ropeway_error_t switch_peer(ropeway_operation_t *operation, rw_peer_t **p
     if ((*peer)->other_length == 0) {
         return needs_other(operation) ? refuse_way(*peer, operation) : ROPEWAY_OK;
     }
-    error = rw_hello_decode((*peer)->other, (*peer)->other_length, &hello);
+    error = rw_hello_decode(first->other, first->other_length, &hello);
+    if (error == ROPEWAY_OK && rw_links_choose(connector, &hello) != other) {
+        error = ROPEWAY_ERR_PROTOCOL; /* it is of what asked, or of something else */
+    }
     if (error != ROPEWAY_OK) {
         return rw_fail(error, "the peer \"%s\" does not say properly how it is reached by UCX",
                        (*peer)->name);
     }
-    rw_hello_id((*peer)->other, (*peer)->other_length, id);
+    rw_hello_id(first->other, first->other_length, id);
+    first->references++; /* it may be closed to make room, if nobody uses it yet */
     error = rw_peer_get(connector, id, &hello, other->kind, peer);
-    return error == ROPEWAY_ERR_NO_PATH && !needs_other(operation) ? ROPEWAY_OK : error;
+    if (error == ROPEWAY_ERR_NO_PATH && !needs_other(operation)) {
+        error = first->failed ? rw_fail(ROPEWAY_ERR_LIMIT,
+                                        "the connection to the peer \"%s\" was closed for want of "
+                                        "room (max_peers)",
+                                        first->name)
+                              : ROPEWAY_OK;
+    }
+    rw_peer_drop(first);
+    return error;
 }
 
 /* The second carrier is wanted: makes it ready, and finds out whether the peer must be asked. */

@@ -88,18 +88,23 @@ static sim_parcel_t *copy_parcel(const sim_parcel_t *parcel) {
     return copy;
 }
 
-/* The hello of somebody's fabric, in a parcel; NULL: there is none. */
+/* The hello of somebody's fabric, or of its streams, in a parcel; NULL: there is none. */
 static sim_parcel_t *false_hello(void) {
     const sim_process_t *process = &sim.lives[sim_below(&sim.network, sim.life_count)];
     const struct rw_links *links = process->attached != NULL ? process->attached->links : NULL;
+    const rw_carrier_t *carrier;
     sim_parcel_t *parcel;
 
-    if (links == NULL || links->second.hello == NULL) {
+    if (links == NULL) {
         return NULL;
     }
-    parcel = sim_parcel_new(links->second.hello_length);
-    parcel->length = links->second.hello_length;
-    memcpy(parcel->bytes, links->second.hello, parcel->length);
+    carrier = sim_chance(&sim.network, 500) ? &links->first : &links->second;
+    if (carrier->hello == NULL) {
+        return NULL;
+    }
+    parcel = sim_parcel_new(carrier->hello_length);
+    parcel->length = carrier->hello_length;
+    memcpy(parcel->bytes, carrier->hello, parcel->length);
     return parcel;
 }
 

@@ -150,6 +150,43 @@ static void who_asks_for_another_way_moves_nothing_by_this_one(void **state) RW_
     }
 }
 
+/* An owner that is asked how it is reached by UCX tells how it is reached by the stream, where
+ * memory of a device would be touched as the host's. */
+static void a_way_that_leads_back_to_the_stream_is_refused(void **state) RW_UNCHECKED {
+    ropeway_descriptor_t mine = {of_device, SIZE, device},
+                         theirs = {of_host, SIZE, {ROPEWAY_DEVICE_HOST, 0}};
+    ropeway_connector_t *owner, *user = connect_with_device();
+    ropeway_operation_t *readable, *read;
+    rw_message_t message = {.type = RW_WAY, .version = RW_PROTOCOL_VERSION};
+    uint8_t header[RW_MESSAGE_BYTES];
+    const char *json;
+
+    (void)state;
+    assert_accepted(ropeway_connector_create(NULL, &owner));
+    readable = offer(owner, of_host, theirs.device, &json);
+    rw_lock(&owner->lock); /* it answers nothing */
+    assert_accepted(ropeway_begin_read(user, json, strlen(json), &mine, 1, NULL, &read));
+    rw_lock(&user->lock);
+    memcpy(message.to, read->node.id, RW_ID_BYTES);
+    memcpy(message.from, rw_side(read)->remote, RW_ID_BYTES);
+    rw_message_encode(&message, header);
+    assert_true(rw_side(read)->asking);
+    assert_int_equal(
+        rw_native_on_frame(user, &(rw_frame_t){.link = read->link,
+                                               .header = header,
+                                               .header_length = sizeof header,
+                                               .payload = owner->links->first.hello,
+                                               .length = owner->links->first.hello_length}),
+        RW_FRAME_TAKEN);
+    rw_unlock(&user->lock);
+    rw_unlock(&owner->lock);
+    assert_int_equal(ropeway_operation_wait(read, WAIT_MS), ROPEWAY_ERR_PROTOCOL);
+    ropeway_operation_release(read);
+    ropeway_operation_release(readable);
+    assert_accepted(ropeway_connector_destroy(user));
+    assert_accepted(ropeway_connector_destroy(owner));
+}
+
 /* The two are connected. */
 static void meet(ropeway_connector_t *owner, ropeway_connector_t *user) {
     ropeway_descriptor_t target = {there, SIZE, {ROPEWAY_DEVICE_HOST, 0}};
@@ -228,6 +265,7 @@ int main(void) {
         cmocka_unit_test(memory_of_a_device_is_not_touched_by_a_stream),
         cmocka_unit_test(nothing_goes_in_clear_between_hosts_that_are_not_known),
         cmocka_unit_test(who_asks_for_another_way_moves_nothing_by_this_one),
+        cmocka_unit_test(a_way_that_leads_back_to_the_stream_is_refused),
         cmocka_unit_test(an_offer_that_was_only_asked_for_was_not_used),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
