@@ -43,7 +43,7 @@ void rw_flight_give(rw_flight_t *flight) {
     flight->buffer = flight->registration = flight->tag = NULL;
     flight->done = NULL;
     flight->class = RW_CONTROL;
-    flight->lends = flight->introduces = flight->to_device = false;
+    flight->lends = flight->introduces = flight->to_device = flight->takes_room = false;
     flight->device = (ropeway_device_t){ROPEWAY_DEVICE_HOST, 0};
     flight->offset = flight->length = flight->count = flight->header_length = 0;
     links->spare_count++;
