@@ -483,7 +483,7 @@ ROPEWAY_API const char *ropeway_operation_peer(const ropeway_operation_t *operat
 
 /* The trace context that ties what both sides log to one request of their users, such as a W3C
  * traceparent: the option trace of the active side, on both sides; "" if there is none, or, for a
- * passive operation, until a peer begins. What a peer sent is printable UTF-8, and no more to be
+ * passive operation, until a peer begins. It is printable ASCII; what a peer sent is no more to be
  * believed than its name. Valid until the operation is released. */
 ROPEWAY_API const char *ropeway_operation_trace(const ropeway_operation_t *operation);
 

@@ -2,6 +2,7 @@
 /* UTF-8, a character at a time. */
 #include "base/utf8.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 size_t rw_utf8_length(const char *bytes, size_t length) {
@@ -42,14 +43,32 @@ char *rw_utf8_put(char *at, uint32_t character) {
     return at + size;
 }
 
+/* C0, DEL, C1, and what turns the direction of writing. */
+static bool is_control(const char *bytes, size_t length) {
+    const unsigned char *at = (const unsigned char *)bytes;
+
+    if (length == 1) {
+        return at[0] < 0x20 || at[0] == 0x7f;
+    }
+    if (length == 2) {
+        return (at[0] == 0xc2 && at[1] < 0xa0) || (at[0] == 0xd8 && at[1] == 0x9c);
+    }
+    if (length != 3 || at[0] != 0xe2) {
+        return false;
+    }
+    return (at[1] == 0x80 &&
+            (at[2] == 0x8e || at[2] == 0x8f || (at[2] >= 0xaa && at[2] <= 0xae))) ||
+           (at[1] == 0x81 && at[2] >= 0xa6 && at[2] <= 0xa9);
+}
+
 void rw_printable(const void *bytes, size_t length, char *text, size_t size) {
     const char *from = bytes;
     size_t used = 0, step;
 
     for (size_t at = 0; at < length; at += step) {
         step = rw_utf8_length(from + at, length - at);
-        if (step == 0 || (unsigned char)from[at] < 0x20 || from[at] == 0x7f) {
-            step = 1;
+        if (step == 0 || is_control(from + at, step)) {
+            step = step > 0 ? step : 1;
             if (used + 1 >= size) {
                 break;
             }

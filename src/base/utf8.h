@@ -13,8 +13,8 @@ size_t rw_utf8_length(const char *bytes, size_t length);
 /* How many bytes character takes. */
 size_t rw_utf8_size(uint32_t character);
 
-/* Copies a peer's words: cut to size at a character, bytes that are unprintable or no UTF-8
- * replaced by '?', NUL-terminated. */
+/* Copies a peer's words: cut to size at a character; control characters, those that turn the
+ * direction of writing and bytes that are no UTF-8 replaced by '?'; NUL-terminated. */
 void rw_printable(const void *bytes, size_t length, char *text, size_t size);
 
 /* Writes character, and returns the place behind it. */

@@ -4,7 +4,6 @@
 
 #include "base/error.h"
 #include "base/log.h"
-#include "base/utf8.h"
 
 #include <sodium.h>
 #include <stdio.h>
@@ -226,8 +225,11 @@ static rw_peer_t *find_sender(ropeway_connector_t *connector, const rw_frame_t *
     ropeway_error_t error = rw_hello_decode(request->hello, request->hello_length, &hello);
 
     if (error != ROPEWAY_OK) {
-        rw_native_reject(connector, frame, message, error,
-                         "the request does not say properly who it comes from");
+        rw_native_reject(connector, frame, message, error, "%s",
+                         error == ROPEWAY_ERR_VERSION
+                             ? "who sent the request has a part that is not known here; use "
+                               "releases that fit"
+                             : "the request does not say properly who it comes from");
         return NULL;
     }
     rw_hello_id(request->hello, request->hello_length, id);
@@ -318,9 +320,14 @@ static bool fits_link(const ropeway_operation_t *operation, const rw_frame_t *fr
 /* Without memory for it there is none. */
 static void keep_trace(ropeway_operation_t *operation, const rw_request_t *request) RW_LOCKED {
     if (request->trace_length > 0 && operation->trace == NULL) {
-        operation->trace = malloc(RW_TRACE_MAX + 1);
-        if (operation->trace != NULL) {
-            rw_printable(request->trace, request->trace_length, operation->trace, RW_TRACE_MAX + 1);
+        operation->trace = calloc(1, request->trace_length + 1);
+        for (size_t i = 0; operation->trace != NULL && i < request->trace_length; i++) {
+            char one = request->trace[i];
+
+            operation->trace[i] = one;
+            if (one < ' ' || one > '~') {
+                operation->trace[i] = '?';
+            }
         }
     }
 }
@@ -344,7 +351,7 @@ static bool read_request(ropeway_connector_t *connector, const rw_frame_t *frame
                          "the request needs something that is not known here; use releases that "
                          "fit");
     } else if (error != ROPEWAY_OK) {
-        connector->stats.messages_dropped++;
+        rw_native_reject(connector, frame, message, error, "the request is malformed");
     } else if (request->grain > 0 && request->grain < RW_GRAIN_LEAST) {
         rw_native_reject(connector, frame, message, ROPEWAY_ERR_PROTOCOL,
                          "the request wants messages of %llu bytes, and %d is the least",
@@ -373,6 +380,8 @@ void rw_native_on_request(ropeway_connector_t *connector, const rw_frame_t *fram
         return;
     }
     memcpy(peer->their_token, request.token, RW_ID_BYTES);
+    peer->heard = true; /* who has a key is no stranger, also if the request goes on elsewhere */
+    peer->last_heard = rw_now();
     if ((message->flags & RW_FLAG_ASK) != 0) {
         tell_way(operation, frame, message, peer);
         return;
@@ -383,7 +392,5 @@ void rw_native_on_request(ropeway_connector_t *connector, const rw_frame_t *fram
     keep_trace(operation, &request);
     rw_peer_touch(peer);
     take_up(operation, peer, frame->link != NULL ? frame->link : peer->link);
-    peer->heard = true;
-    peer->last_heard = operation->last_moved;
     begin(operation, message, &request);
 }
