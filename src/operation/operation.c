@@ -329,7 +329,11 @@ void rw_operation_rebind(ropeway_operation_t *operation, rw_peer_t *peer, rw_lin
     operation->peer = NULL;
     rw_operation_bind(operation, peer, link);
     rw_link_drop(former_link);
-    rw_peer_drop(former_peer);
+    if (operation->former == NULL) {
+        operation->former = former_peer;
+    } else {
+        rw_peer_drop(former_peer);
+    }
 }
 
 void rw_operation_cut(ropeway_operation_t *operation, const uint64_t *sizes, size_t count) {
@@ -358,6 +362,9 @@ void rw_operation_drop(ropeway_operation_t *operation) {
     }
     if (operation->peer != NULL) {
         rw_peer_drop(operation->peer);
+    }
+    if (operation->former != NULL) {
+        rw_peer_drop(operation->former);
     }
     rw_operation_discard(operation);
     connector->references--;

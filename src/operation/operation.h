@@ -79,6 +79,7 @@ struct ropeway_operation {
     rw_node_t live RW_GUARDED;           /* in operations->live until terminal */
     rw_node_t starved RW_GUARDED;        /* in peer->starved while it waits for room */
     rw_peer_t *peer RW_GUARDED;          /* with a reference */
+    rw_peer_t *former RW_GUARDED;        /* before a rebind: its name was handed out; or NULL */
     rw_link_t *link RW_GUARDED;          /* that its frames use, with a reference */
     rw_peer_user_t of_peer RW_GUARDED;   /* in peer->users until terminal */
     rw_memory_use_t memories RW_GUARDED; /* registrations of its pieces */
