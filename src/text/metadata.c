@@ -25,6 +25,7 @@ typedef struct run {
 typedef struct parser {
     ropeway_metadata_t *metadata;
     size_t capacity; /* of metadata->descriptors */
+    bool has_runs;
     size_t max;
     rw_agents_t *agents;
 } parser_t;
@@ -121,6 +122,7 @@ static ropeway_error_t append(parser_t *parser, const run_t *run) {
             "the sizes of descriptors[0] to descriptors[%zu] add up to more than 64 bits",
             metadata->count + (size_t)run->count - 1);
     }
+    parser->has_runs |= run->count > 1;
     for (uint64_t i = 0; i < run->count; i++) {
         metadata->descriptors[metadata->count] = run->first;
         metadata->descriptors[metadata->count++].ptr = (void *)(ptr + (uintptr_t)i);
@@ -249,7 +251,14 @@ static ropeway_error_t parse(const char *text, size_t length, size_t max, rw_age
     rw_json_init(&json, text, length);
     error =
         rw_json_object(&json, "the metadata", members, sizeof members / sizeof members[0], &parser);
-    return error != ROPEWAY_OK ? error : rw_json_end(&json);
+    if (error == ROPEWAY_OK) {
+        error = rw_json_end(&json);
+    }
+    if (error == ROPEWAY_OK && parser.has_runs && metadata->native == NULL) {
+        return rw_fail(ROPEWAY_ERR_METADATA, "descriptors have a count, which means nothing to the "
+                                             "peer: it is no Ropeway connector");
+    }
+    return error;
 }
 
 ropeway_error_t ropeway_metadata_parse(const char *json, size_t length, size_t max_length,

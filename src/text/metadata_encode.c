@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The writing half of metadata.h. The text is put together by hand: an operation may have 65,536
+/* The writing half of metadata.h. The text is put together by hand: an operation may have 131,072
  * descriptors, and a tree of JSON values for them would cost more than the transfer. */
 #include "base/error.h"
 #include "text/metadata.h"
@@ -103,10 +103,12 @@ static size_t run_length(const ropeway_descriptor_t *descriptors, size_t count) 
 }
 
 static ropeway_error_t too_long(size_t count, size_t max) {
-    return rw_fail(ROPEWAY_ERR_LIMIT,
-                   "the metadata of %zu descriptors is longer than the limit of %zu bytes; use "
-                   "fewer descriptors or raise max_metadata",
-                   count, max);
+    return rw_fail(
+        ROPEWAY_ERR_LIMIT,
+        "the metadata of %zu descriptors is longer than the limit of %zu bytes, or would be "
+        "if they were written out; use "
+        "fewer descriptors or raise max_metadata",
+        count, max);
 }
 
 static ropeway_error_t no_memory(size_t count) {
@@ -114,9 +116,9 @@ static ropeway_error_t no_memory(size_t count) {
 }
 
 static ropeway_error_t put_descriptors(text_t *text, const ropeway_descriptor_t *descriptors,
-                                       size_t count, bool exposed, size_t max) {
+                                       size_t count, bool exposed, bool has_runs, size_t max) {
     for (size_t i = 0, length; i < count; i += length) {
-        length = exposed ? 1 : run_length(descriptors + i, count - i);
+        length = has_runs ? run_length(descriptors + i, count - i) : 1;
         if (!reserve(text, DESCRIPTOR_MAX)) {
             return no_memory(count);
         }
@@ -130,8 +132,8 @@ static ropeway_error_t put_descriptors(text_t *text, const ropeway_descriptor_t 
 
 static ropeway_error_t put_all(text_t *text, ropeway_operation_kind_t kind,
                                const ropeway_descriptor_t *descriptors, size_t count, bool exposed,
-                               const char *packed, size_t packed_length, const char *key,
-                               size_t max) {
+                               bool has_runs, const char *packed, size_t packed_length,
+                               const char *key, size_t max) {
     size_t rest = packed_length + strlen(key) + DESCRIPTOR_MAX;
     ropeway_error_t error;
 
@@ -142,7 +144,7 @@ static ropeway_error_t put_all(text_t *text, ropeway_operation_kind_t kind,
         return no_memory(count);
     }
     put_text(text, "{\"descriptors\":[");
-    error = put_descriptors(text, descriptors, count, exposed, max);
+    error = put_descriptors(text, descriptors, count, exposed, has_runs, max);
     if (error != ROPEWAY_OK) {
         return error;
     }
@@ -158,6 +160,16 @@ static ropeway_error_t put_all(text_t *text, ropeway_operation_kind_t kind,
     put_text(text, "}");
     put(text, "", 1);
     return text->length - 1 > max ? too_long(count, max) : ROPEWAY_OK;
+}
+
+/* Whether it is for Ropeway connectors. */
+static bool is_native(const rw_connection_t *connections, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(connections[i].backend, RW_BACKEND_NATIVE) == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 ropeway_error_t rw_metadata_encode(ropeway_operation_kind_t kind,
@@ -184,8 +196,9 @@ ropeway_error_t rw_metadata_encode(ropeway_operation_kind_t kind,
     if (error != ROPEWAY_OK) {
         return error;
     }
-    error =
-        put_all(&text, kind, descriptors, count, region_count > 0, packed, packed_length, key, max);
+    error = put_all(&text, kind, descriptors, count, region_count > 0,
+                    region_count == 0 && is_native(connections, connection_count), packed,
+                    packed_length, key, max);
     free(packed);
     if (error != ROPEWAY_OK) {
         free(text.bytes);

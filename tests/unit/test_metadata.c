@@ -164,6 +164,8 @@ static void as_many_descriptors_as_65536_go_through(void **state) {
     free(descriptors);
 }
 
+static const rw_connection_t native = {RW_BACKEND_NATIVE, (const uint8_t *)"hello", 5};
+
 static void descriptors_that_are_alike_take_few_bytes(void **state) {
     enum { COUNT = 4096 };
     static ropeway_descriptor_t descriptors[COUNT];
@@ -177,8 +179,8 @@ static void descriptors_that_are_alike_take_few_bytes(void **state) {
             (ropeway_descriptor_t){descriptors, i == 1000 ? 5 : 65536, {ROPEWAY_DEVICE_HOST, 0}};
     }
     descriptors[COUNT - 1].device = (ropeway_device_t){ROPEWAY_DEVICE_CUDA, 1};
-    assert_accepted(rw_metadata_encode(ROPEWAY_OPERATION_READABLE, descriptors, COUNT, "a", NULL, 0,
-                                       NULL, 0, KEY, RW_METADATA_MAX_DEFAULT, &json, &length));
+    assert_accepted(rw_metadata_encode(ROPEWAY_OPERATION_READABLE, descriptors, COUNT, "a", &native,
+                                       1, NULL, 0, KEY, RW_METADATA_MAX_DEFAULT, &json, &length));
     assert_non_null(strstr(json, "[{\"device\":\"cpu\",\"ptr\":1,\"size\":65536,\"count\":1000},"
                                  "{\"device\":\"cpu\",\"ptr\":1001,\"size\":5},"
                                  "{\"device\":\"cpu\",\"ptr\":1002,\"size\":65536,\"count\":3094},"
@@ -197,25 +199,47 @@ static void descriptors_that_are_alike_take_few_bytes(void **state) {
 }
 
 static void few_bytes_stand_for_no_more_descriptors_than_a_long_text(void **state) {
+    const size_t most = 1024 / 34 + 1;
+    const ropeway_descriptor_t two[] = {one, one};
+    ropeway_metadata_t *metadata;
+    char *json, *count, text[1024];
+    size_t length;
+
+    (void)state;
+    assert_accepted(rw_metadata_encode(ROPEWAY_OPERATION_READABLE, two, 2, "a", &native, 1, NULL, 0,
+                                       KEY, RW_METADATA_MAX_DEFAULT, &json, &length));
+    count = strstr(json, "\"count\":2}");
+    assert_non_null(count);
+    *count = '\0';
+    snprintf(text, sizeof text, "%s\"count\":%zu%s", json, most, count + 9);
+    assert_accepted(ropeway_metadata_parse(text, strlen(text), 1024, &metadata));
+    assert_int_equal(ropeway_metadata_count(metadata), most);
+    ropeway_metadata_release(metadata);
+    for (size_t many = most + 1; many < SIZE_MAX / 20; many *= 10) {
+        snprintf(text, sizeof text, "%s\"count\":%zu%s", json, many, count + 9);
+        assert_refused(ropeway_metadata_parse(text, strlen(text), 1024, &metadata),
+                       ROPEWAY_ERR_LIMIT, "more", "max_metadata");
+        assert_null(metadata);
+    }
+    free(json);
+}
+
+static void a_count_without_a_ropeway_connector_is_refused(void **state) {
     static const char text[] =
-        "{\"descriptors\":[{\"device\":\"cpu\",\"ptr\":1,\"size\":0,\"count\":%zu}],"
+        "{\"descriptors\":[{\"device\":\"cpu\",\"ptr\":1,\"size\":0,\"count\":%d}],"
         "\"nixl_metadata\":\"b64:eJzLy6zICU4tckktrnFMT80rYWSAgMQa5/y8vGIOBlRQwwVl+KbmBqcml2Tm"
         "59XkgY1Ids3JxVQOAAzQEzU=\",\"notification_key\":\"key\",\"operation_kind\":1}";
-    const size_t most = 1024 / 34 + 1;
     ropeway_metadata_t *metadata;
     char json[1024];
 
     (void)state;
-    snprintf(json, sizeof json, text, most);
-    assert_accepted(ropeway_metadata_parse(json, strlen(json), 1024, &metadata));
-    assert_int_equal(ropeway_metadata_count(metadata), most);
+    snprintf(json, sizeof json, text, 1);
+    assert_accepted(ropeway_metadata_parse(json, strlen(json), 0, &metadata));
     ropeway_metadata_release(metadata);
-    for (size_t count = most + 1; count < SIZE_MAX / 2; count *= 10) {
-        snprintf(json, sizeof json, text, count);
-        assert_refused(ropeway_metadata_parse(json, strlen(json), 1024, &metadata),
-                       ROPEWAY_ERR_LIMIT, "more", "max_metadata");
-        assert_null(metadata);
-    }
+    snprintf(json, sizeof json, text, 2);
+    assert_refused(ropeway_metadata_parse(json, strlen(json), 0, &metadata), ROPEWAY_ERR_METADATA,
+                   "count", "no Ropeway connector");
+    assert_null(metadata);
 }
 
 /* ---- Other forms that are accepted ---- */
@@ -411,6 +435,7 @@ int main(void) {
         cmocka_unit_test(as_many_descriptors_as_65536_go_through),
         cmocka_unit_test(descriptors_that_are_alike_take_few_bytes),
         cmocka_unit_test(few_bytes_stand_for_no_more_descriptors_than_a_long_text),
+        cmocka_unit_test(a_count_without_a_ropeway_connector_is_refused),
         cmocka_unit_test(hex_of_older_peers_is_accepted_in_either_case),
         cmocka_unit_test(metadata_of_a_stock_peer_is_accepted),
         cmocka_unit_test(order_white_space_and_escapes_do_not_matter),
