@@ -243,9 +243,14 @@ void rw_py_record_free(record_t *record) {
     Py_DECREF(keep);
 }
 
+/* The release waits for on_end(), and so for those of other operations before it. */
 static void give_back(record_t *record) {
-    ropeway_operation_release(record->handle);
+    ropeway_operation_t *handle = record->handle;
+
     record->handle = NULL;
+    Py_BEGIN_ALLOW_THREADS;
+    ropeway_operation_release(handle);
+    Py_END_ALLOW_THREADS;
     rw_py_record_free(record);
 }
 
@@ -257,8 +262,7 @@ void rw_py_record_abandon(record_t *record) {
         give_back(record);
         return;
     }
-    /* One that has its outcome gives its memory back now, also if on_end() is still to run: the
-     * release waits for that, which is soon. */
+    /* One that has its outcome gives its memory back now, also if on_end() is still to run. */
     if (ropeway_operation_status(record->handle) >= ROPEWAY_STATUS_COMPLETE) {
         give_back(record);
         return;

@@ -352,7 +352,7 @@ class SerializedDescriptor(BaseModel):
         return v
 
 
-_MOST_DESCRIPTORS = (16 << 20) // 34  # of which the shortest fit into the longest metadata; see docs/wire.md
+_MOST_DESCRIPTORS = 131072  # of an operation, unless its connector says otherwise
 
 
 def _write_out(item: Any, room: int) -> list[Any]:
@@ -362,8 +362,8 @@ def _write_out(item: Any, room: int) -> list[Any]:
         return [item]
     one = {name: value for name, value in item.items() if name != "count"}
     count, first = item["count"], one.get("ptr")
-    if type(count) is not int or type(first) is not int or not 1 <= count <= room:
-        raise ValueError(f"`count` must be an integer of 1 to {room} beside an integer `ptr`; it is {count!r}.")
+    if type(count) is not int or type(first) is not int or not 1 <= count <= room or not 0 < first < 2**63:
+        raise ValueError(f"`count` must be an integer of 1 to {room}, and `ptr` one of 1 to 2**63 - 1.")
     return [{**one, "ptr": first + number} for number in range(count)]
 
 
