@@ -463,6 +463,7 @@ static void drain(sim_process_t *process) {
     for (size_t i = 0; i < count && !unsure; i++) {
         sim_operation_t *one = find_by_handle(process, operations[i]);
 
+        process->lost_count |= one == NULL; /* it ended before its begin has returned */
         if (one != NULL && (!one->notify || !one->ended || ++one->drained > 1)) {
             sim_fail("%u is drained %u times, or should not be", one->number, one->drained);
         }
@@ -626,7 +627,8 @@ static void drain_all(sim_process_t *process) {
             }
         }
     }
-    process->lost_count |= process->releases != releases;
+    /* A handler may have taken some, and not have counted them yet. */
+    process->lost_count |= process->releases != releases || process->calls > 0;
     for (unsigned i = 0; i < sim_operation_count && !process->lost_count; i++) {
         const sim_operation_t *one = sim_operations[i];
 
