@@ -365,16 +365,12 @@ static PyMethodDef methods[] = {
     {"release", operation_release, METH_NOARGS, "Gives the operation back; its memory is quiet."},
     {NULL, NULL, 0, NULL}};
 
-static PyGetSetDef properties[] = {{"status", get_status, NULL, NULL, NULL},
-                                   {"let_go", get_let_go, NULL, NULL, NULL},
-                                   {"error", get_error, NULL, NULL, NULL},
-                                   {"error_text", get_error_text, NULL, NULL, NULL},
-                                   {"kind", get_kind, NULL, NULL, NULL},
-                                   {"peer", get_peer, NULL, NULL, NULL},
-                                   {"trace", get_trace, NULL, NULL, NULL},
-                                   {"path", get_path, NULL, NULL, NULL},
-                                   {"progress", get_progress, NULL, NULL, NULL},
-                                   {NULL, NULL, NULL, NULL, NULL}};
+static PyGetSetDef properties[] = {
+    {"status", get_status, NULL, NULL, NULL},     {"let_go", get_let_go, NULL, NULL, NULL},
+    {"error", get_error, NULL, NULL, NULL},       {"error_text", get_error_text, NULL, NULL, NULL},
+    {"kind", get_kind, NULL, NULL, NULL},         {"peer", get_peer, NULL, NULL, NULL},
+    {"trace", get_trace, NULL, NULL, NULL},       {"path", get_path, NULL, NULL, NULL},
+    {"progress", get_progress, NULL, NULL, NULL}, {NULL, NULL, NULL, NULL, NULL}};
 
 int rw_py_operation_type(PyObject *module) {
     static PyType_Slot slots[] = {

@@ -367,6 +367,13 @@ static void fetch(sim_end_t *end, sim_parcel_t *parcel, rw_flight_t *place) {
     rw_list_append(&end->port->pulls, &pull->node);
 }
 
+static void check_place(const rw_link_kind_t *kind, const rw_flight_t *place) {
+    sim_check_memory(kind, place);
+    if (place->takes_room) {
+        sim_fail("bytes that come in take room from those that go out");
+    }
+}
+
 /* All of it is here. */
 static void show_whole(sim_end_t *end, sim_parcel_t *parcel) {
     ropeway_connector_t *connector = end->port->connector;
@@ -388,7 +395,7 @@ static void show_whole(sim_end_t *end, sim_parcel_t *parcel) {
         if (parcel->loan == NULL && !frame.for_device) {
             sim_fail("bytes are placed that could be read");
         }
-        sim_check_memory(end->conn->kind, frame.place);
+        check_place(end->conn->kind, frame.place);
         fetch(end, parcel, frame.place);
     } else if (parcel->loan != NULL) {
         say_fetched(end, parcel->loan, false);
@@ -404,7 +411,7 @@ static void show_begun(sim_end_t *end, sim_parcel_t *parcel) {
     parcel->references++;
     end->arrived = 0;
     if (connector->links->user->on_frame(connector, &frame) == RW_FRAME_PLACED) {
-        sim_check_memory(end->conn->kind, frame.place);
+        check_place(end->conn->kind, frame.place);
         end->place = frame.place;
     }
 }

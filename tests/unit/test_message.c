@@ -378,6 +378,14 @@ static void a_peers_sentence_is_cut_and_made_printable(void **state) {
     assert_string_equal(text, "12345");
     rw_printable("", 0, text, sizeof text);
     assert_string_equal(text, "");
+    rw_printable("a\xc2\x9b"
+                 "b\xc2\xa0",
+                 6, text, sizeof text); /* CSI, and a space that is none */
+    assert_string_equal(text, "a?b\xc2\xa0");
+    rw_printable("\xe2\x80\xae"
+                 "a\xe2\x81\xa6",
+                 7, text, sizeof text); /* right to left */
+    assert_string_equal(text, "?a?");
 }
 
 static void the_digest_tells_lists_of_sizes_apart(void **state) {
