@@ -45,6 +45,7 @@ struct visitor {
     char peer[CLI_PEER_SIZE];
     int fd;
     uint64_t heard; /* bytes that had come when its latest request was over */
+    bool is_spent;  /* it carries no further request, and what still comes is of the latest */
 };
 
 /* A request while it comes in. */
@@ -54,6 +55,7 @@ struct exchange {
     char *target; /* path and query as they came */
     bool started; /* the headers were looked at */
     bool told;    /* it was answered, or the log says why not */
+    bool cut;     /* it was answered before its body was read */
     char *body;
     size_t length; /* of the body, even where it is too long to be kept */
 };
@@ -172,20 +174,27 @@ static bool declares_long_body(struct MHD_Connection *connection) {
     return header != NULL && !cli_parse_number(header, 0, CLI_BODY_MAX, &length);
 }
 
-static enum MHD_Result count_host(void *arg, enum MHD_ValueKind kind, const char *name,
+/* How often headers came that may come once. */
+struct once {
+    int hosts, lengths;
+};
+
+static enum MHD_Result count_once(void *arg, enum MHD_ValueKind kind, const char *name,
                                   const char *value) {
     (void)kind;
     (void)value;
-    *(int *)arg += strcasecmp(name, MHD_HTTP_HEADER_HOST) == 0;
+    struct once *once = arg;
+    once->hosts += strcasecmp(name, MHD_HTTP_HEADER_HOST) == 0;
+    once->lengths += strcasecmp(name, MHD_HTTP_HEADER_CONTENT_LENGTH) == 0 ||
+                     strcasecmp(name, MHD_HTTP_HEADER_TRANSFER_ENCODING) == 0;
     return MHD_YES;
 }
 
 /* What a proxy in front may have understood otherwise than we would. */
 static bool is_ambiguous(struct MHD_Connection *connection) {
-    int hosts = 0;
-    MHD_get_connection_values(connection, MHD_HEADER_KIND, count_host, &hosts);
-    return hosts > 1 || (header_of(connection, MHD_HTTP_HEADER_CONTENT_LENGTH) != NULL &&
-                         header_of(connection, MHD_HTTP_HEADER_TRANSFER_ENCODING) != NULL);
+    struct once once = {0};
+    MHD_get_connection_values(connection, MHD_HEADER_KIND, count_once, &once);
+    return once.hosts > 1 || once.lengths > 1;
 }
 
 /* The headers are there, the body is not: nothing of it is read for a request that is refused. */
@@ -202,6 +211,7 @@ static enum MHD_Result start_exchange(struct exchange *exchange,
         cli_guard_phase(exchange->http->guard, exchange->visitor->place, CLI_PHASE_BODY);
         return MHD_YES;
     }
+    exchange->cut = true;
     return send_answer(exchange, connection, &answer);
 }
 
@@ -329,6 +339,9 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **co
         return;
     }
     tell_the_end(exchange, connection, code);
+    /* What the HTTP library refused by itself was not told by us. */
+    exchange->visitor->is_spent =
+        exchange->cut || !exchange->told || code != MHD_REQUEST_TERMINATED_COMPLETED_OK;
     exchange->visitor->heard = bytes_heard(exchange->visitor->fd);
     cli_guard_phase(exchange->http->guard, exchange->visitor->place, CLI_PHASE_IDLE);
     atomic_fetch_sub(&exchange->http->server->active, 1);
@@ -365,7 +378,7 @@ static struct visitor *greet(struct cli_httpd *http, struct MHD_Connection *conn
 /* What came and was not even the first line of a request is told, too; who only connects, to see
  * whether somebody listens, is not. */
 static void see_off(struct cli_httpd *http, struct visitor *visitor) {
-    if (bytes_heard(visitor->fd) > visitor->heard + 1 &&
+    if (!visitor->is_spent && bytes_heard(visitor->fd) > visitor->heard + 1 &&
         !cli_guard_was_shut(http->guard, visitor->place)) {
         tell(visitor, "connection", 400, NO_HTTP);
     }
@@ -451,8 +464,9 @@ struct cli_httpd *cli_httpd_start(struct cli_server *server,
         return http;
     }
     cli_fail("can't start the HTTP server: %s", cli_errno_text(errno));
-    close(fd);
+    cli_local_remove(&local);
     cli_httpd_stop(http);
+    close(fd);
     return NULL;
 }
 
@@ -460,10 +474,11 @@ void cli_httpd_stop(struct cli_httpd *http) {
     if (http == NULL) {
         return;
     }
+    /* While it still listens: no other server takes the file for one that was left behind. */
+    cli_local_remove(&http->local);
     if (http->daemon != NULL) {
         MHD_stop_daemon(http->daemon);
     }
     cli_guard_destroy(http->guard);
-    cli_local_remove(&http->local);
     free(http);
 }

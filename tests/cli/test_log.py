@@ -103,6 +103,10 @@ class Log(TestCase):
                  (chunked + (b"10000\r\n" + b" " * 65536 + b"\r\n") * 20, read % "413"),
                  (first + host + b"Content-Length: 100\r\n\r\n{", read % "400" + ": the request broke off"),
                  (first + host + host + b"\r\n", read % "400" + ": the request names two hosts"),
+                 (first + host + b"Content-Length: 2\r\nContent-Length: 40\r\n\r\n{}",
+                  read % "400" + ": the request names two hosts, or two lengths"),
+                 (chunked.replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n") + b"2\r\n{}\r\n0\r\n\r\n",
+                  read % "400" + ": the request names two hosts, or two lengths"),
                  (chunked.replace(b"\r\n\r\n", b"\r\nContent-Length: 2\r\n\r\n") + b"0\r\n\r\n",
                   read % "400" + ": the request names two hosts, or two lengths")]
         for data, line in cases:
@@ -118,6 +122,19 @@ class Log(TestCase):
                 self.assertRegex(server.log[0], line)
 
     @http_only
+    def test_the_rest_of_a_request_that_was_refused_has_no_line_of_its_own(self):
+        head = b"POST /v1/objects/%d/read HTTP/1.1\r\nHost: evil.test\r\nContent-Length: 60000\r\n\r\n"
+        with Server(self.offered) as server:
+            for i in range(10):
+                with socket.create_connection(server.address, timeout=PATIENCE) as stranger, \
+                        contextlib.suppress(ConnectionError):
+                    stranger.sendall(head % i)
+                    while True:
+                        stranger.sendall(b"xxx")
+            self.assertEqual(server.end(), (0, ""))
+            self.assertEqual(len(server.log), 10, server.log)
+
+    @http_only
     def test_who_only_looks_whether_somebody_listens_has_none(self):
         with Server(self.offered) as server:
             socket.create_connection(server.address, timeout=PATIENCE).close()
@@ -128,10 +145,15 @@ class Log(TestCase):
 
     @http_only
     def test_an_answer_that_nobody_takes_has_a_line(self):
+        # The answer, of 9 MB, does not fit into the buffers between the two.
+        deep = ("d" * 240 + "/") * 8
         for i in range(4000):
-            self.write(f"many/{i:0240}", b"")
+            self.write(f"{deep}{i:0240}", b"")
         with Server(self.offered) as server:
-            with socket.create_connection(server.address, timeout=PATIENCE) as client:
+            with socket.socket() as client:
+                client.settimeout(PATIENCE)
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+                client.connect(server.address)
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 client.sendall(b"GET /v1/objects HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 client.recv(100)
