@@ -231,9 +231,9 @@ static void run_job(void *arg) {
 }
 
 /* Nobody can be answered, but the log can tell. */
-static void drop(natsMsg *message) {
+static void drop(natsMsg *message, int status, const char *text) {
     struct cli_refusal refusal = {0};
-    cli_refuse(&refusal, 400, "the message names no subject for the answer");
+    cli_refuse(&refusal, status, "%s", text);
     cli_serve_log_refusal("?", natsMsg_GetSubject(message), &refusal);
     natsMsg_Destroy(message);
 }
@@ -244,9 +244,13 @@ static void on_message(natsConnection *connection, natsSubscription *subscriptio
     (void)subscription;
     struct action *action = arg;
     const char *reply = natsMsg_GetReply(message);
-    struct job *job = reply != NULL && *reply != '\0' ? malloc(sizeof *job) : NULL;
+    if (reply == NULL || *reply == '\0') {
+        drop(message, 400, "the message names no subject for the answer");
+        return;
+    }
+    struct job *job = malloc(sizeof *job);
     if (job == NULL) {
-        drop(message);
+        drop(message, 500, "the server is out of memory");
         return;
     }
     *job = (struct job){action, message};
