@@ -3,6 +3,8 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <curl/curl.h>
 #include <ropeway.h>
@@ -10,6 +12,7 @@
 #include "channel.h"
 #include "common/api.h"
 #include "common/interrupt.h"
+#include "common/local.h"
 #include "common/message.h"
 #include "common/name.h"
 #include "common/text.h"
@@ -27,6 +30,9 @@ struct http {
     CURLM *multi;
     struct curl_slist *headers;
     size_t header_bytes; /* of the present answer */
+    curl_socket_t fd;    /* of the latest connection to a Unix socket */
+    bool is_strange;     /* somebody else listens at it: */
+    uid_t stranger;
     char error[CURL_ERROR_SIZE];
 };
 
@@ -67,6 +73,24 @@ static size_t on_header(char *data, size_t unit, size_t count, void *arg) {
     return http->header_bytes <= HEADERS_MAX ? unit * count : 0;
 }
 
+/* libcurl tells the socket of a connection only once a request was sent. */
+static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address) {
+    (void)purpose;
+    struct http *http = arg;
+    http->fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    return http->fd;
+}
+
+/* Connected, and nothing was sent: neither the token nor the request is for other users. */
+static int on_connected(void *arg, char *address, char *local_address, int port, int local_port) {
+    (void)address, (void)local_address, (void)port, (void)local_port;
+    struct http *http = arg;
+    uid_t user = (uid_t)-1;
+    http->is_strange = !cli_local_peer(http->fd, &user) || (user != geteuid() && user != 0);
+    http->stranger = user;
+    return http->is_strange ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
+}
+
 static void set_credentials(CURL *easy, const struct cli_credentials *credentials) {
     if (credentials->tls_ca != NULL) {
         curl_easy_setopt(easy, CURLOPT_CAINFO, credentials->tls_ca);
@@ -97,6 +121,13 @@ static bool set_up(struct http *http) {
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, http->error);
     if (http->socket != NULL) {
         curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, http->socket);
+        http->fd = CURL_SOCKET_BAD;
+        curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+        curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, http);
+        curl_easy_setopt(easy, CURLOPT_PREREQDATA, http);
+        if (curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_connected) != CURLE_OK) {
+            return false;
+        }
     }
     return curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK;
 }
@@ -155,6 +186,7 @@ static bool drive(struct http *http, CURLcode *result) {
     *result = CURLE_FAILED_INIT;
     http->error[0] = '\0';
     http->header_bytes = 0;
+    http->is_strange = false;
     curl_multi_add_handle(http->multi, http->easy);
     while (running != 0 && !cli_interrupted()) {
         if (curl_multi_perform(http->multi, &running) != CURLM_OK) {
@@ -194,6 +226,12 @@ static void explain(const struct http *http, CURLcode result, const struct incom
     if (http->header_bytes > HEADERS_MAX) {
         cli_fail("the headers of %s are longer than %zu bytes; is this a Ropeway server?", base,
                  HEADERS_MAX);
+        return;
+    }
+    if (http->is_strange) {
+        cli_fail("%s is not trusted: a process of user %u listens there; only servers of this user "
+                 "and of root are",
+                 base, http->stranger);
         return;
     }
     if (http->socket != NULL && result == CURLE_COULDNT_CONNECT) {
