@@ -155,7 +155,7 @@ static bool complain(const char *text, const char *part, const char *wrong, cons
 /* "unix:PATH" or "unix:PATH:/NAME". */
 static bool parse_local(const char *text, struct cli_url *url) {
     const char *path = cli_local_path(text);
-    const char *end = path[0] != '\0' ? strstr(path + 1, ":/") : NULL;
+    const char *end = path[0] != '\0' ? strstr(path + 1, CLI_LOCAL_END) : NULL;
     size_t length = end != NULL ? (size_t)(end - path) : strlen(path);
     *url = (struct cli_url){0};
     url->socket = strndup(path, length);

@@ -3,12 +3,18 @@
 #include "local.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#define LOCK_TRIES 200
+#define LOCK_PAUSE_MS 10
 
 const char *cli_local_path(const char *address) {
     size_t length = strlen(CLI_LOCAL);
@@ -29,12 +35,36 @@ static bool fill(struct sockaddr_un *address, const char *path) {
 
 int cli_local_connect(const char *path) {
     struct sockaddr_un address;
-    int fd = fill(&address, path) ? socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0) : -1;
-    if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) != 0) {
+    int fd =
+        fill(&address, path) ? socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0) : -1;
+    if (fd >= 0 && (connect(fd, (struct sockaddr *)&address, sizeof address) != 0 ||
+                    fcntl(fd, F_SETFL, 0) != 0)) {
         int error = errno;
         close(fd);
         errno = error;
         return -1;
+    }
+    return fd;
+}
+
+/* Locks the directory of a path against others who listen in it. -1: it can't be locked. That is no
+ * reason to fail, nor is a stranger who never lets go of a directory that all can read. */
+static int lock_directory(const char *path) {
+    struct sockaddr_un address;
+    if (!fill(&address, path)) {
+        return -1;
+    }
+    char *slash = strrchr(address.sun_path, '/');
+    if (slash != NULL) {
+        slash[slash == address.sun_path] = '\0';
+    }
+    int fd = open(slash != NULL ? address.sun_path : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    for (int left = LOCK_TRIES; fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) != 0; left--) {
+        if (errno != EWOULDBLOCK || left == 0) {
+            close(fd);
+            return -1;
+        }
+        poll(NULL, 0, LOCK_PAUSE_MS);
     }
     return fd;
 }
@@ -62,22 +92,41 @@ static bool bind_to(int fd, const char *path) {
              bind(fd, any, sizeof address) == 0));
 }
 
-int cli_local_listen(const char *path, struct cli_local *local, char text[CLI_SENTENCE_SIZE]) {
+static bool listen_at(int fd, const char *path, struct cli_local *local) {
     struct stat info;
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (!bind_to(fd, path) || lstat(path, &info) != 0) {
+        return false;
+    }
+    snprintf(local->path, sizeof local->path, "%s", path);
+    local->device = info.st_dev;
+    local->file = info.st_ino;
+    return listen(fd, SOMAXCONN) == 0;
+}
+
+int cli_local_listen(const char *path, struct cli_local *local, char text[CLI_SENTENCE_SIZE]) {
     local->path[0] = '\0';
-    if (fd >= 0 && bind_to(fd, path) && lstat(path, &info) == 0) {
-        snprintf(local->path, sizeof local->path, "%s", path);
-        local->device = info.st_dev;
-        local->file = info.st_ino;
-        if (listen(fd, SOMAXCONN) == 0) {
-            return fd;
-        }
+    if (path[0] != '\0' && strstr(path + 1, CLI_LOCAL_END) != NULL) {
+        cli_sentence(text,
+                     "can't listen on '" CLI_LOCAL "%s': '" CLI_LOCAL_END "' ends the path in a "
+                     "URL, so that no client could come; give a path without it",
+                     path);
+        return -1;
+    }
+    /* A socket that was bound and does not listen yet looks as if it had been left behind. */
+    int lock = lock_directory(path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool listens = fd >= 0 && listen_at(fd, path, local);
+    int error = errno;
+    if (lock >= 0) {
+        close(lock);
+    }
+    if (listens) {
+        return fd;
     }
     cli_sentence(text,
                  "can't listen on '" CLI_LOCAL "%s': %s; give the path of a socket that is not "
                  "there yet, of at most %zu bytes, in a directory that may be written",
-                 path, cli_errno_text(errno), sizeof((struct sockaddr_un *)NULL)->sun_path - 1);
+                 path, cli_errno_text(error), sizeof((struct sockaddr_un *)NULL)->sun_path - 1);
     if (fd >= 0) {
         close(fd);
     }

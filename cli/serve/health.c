@@ -142,7 +142,9 @@ static bool http_answers(const char *address, char text[CLI_SENTENCE_SIZE]) {
     const char *path = cli_local_path(address);
     int fd = path != NULL ? cli_local_connect(path)
                           : cli_address_connect(address, "ropeway serve", text);
-    if (fd < 0 && path != NULL) {
+    if (fd < 0 && path != NULL && errno == EAGAIN) {
+        cli_sentence(text, "the HTTP server at %s does not take connections", address);
+    } else if (fd < 0 && path != NULL) {
         cli_sentence(text, "nobody listens at '%s' any more: %s", address, cli_errno_text(errno));
     }
     if (fd < 0) {

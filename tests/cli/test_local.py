@@ -98,7 +98,7 @@ class Local(TestCase):
             with LocalServer(self.path, self.offered) as other:
                 server.end()
                 self.assert_done(run("ls", other.url))
-        for taken in (self.source, self.directory, os.path.join(self.directory, "none", "x"), "", "x" * 108):
+        for taken in (self.path + ":/socket", self.source, self.directory, os.path.join(self.directory, "none", "x"), "", "x" * 108):
             self.assert_failed_to_listen(taken)
         self.assertEqual(os.path.getsize(self.source), 3 * MIB)
 
@@ -126,6 +126,55 @@ class Local(TestCase):
             os.chmod(self.path, 0o666)
             self.assertEqual(connect_as_nobody(), 0)
             self.assertIn("user 65534: /nothing refused (404)", server.end())
+
+    @unittest.skipUnless(os.getuid() == 0, "only root can be another user")
+    def test_a_server_of_another_user_is_sent_nothing(self):
+        token = self.write_token("../token", b"s3cret\n")
+        os.chmod(os.path.dirname(self.path), 0o777)
+        ready, heard = os.pipe(), os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.setuid(65534)
+            with socket.socket(socket.AF_UNIX) as listener:
+                listener.bind(self.path)
+                listener.listen()
+                os.write(ready[1], b"x")
+                client, _ = listener.accept()
+                client.settimeout(PATIENCE)
+                os.write(heard[1], b"<%s>" % client.recv(65536))
+            os._exit(0)
+        os.read(ready[0], 1)
+        self.assert_failed(self.get("--token-file", token, f"unix:{self.path}:/file"), says="a process of user 65534 listens")
+        self.assertEqual(os.read(heard[0], 65536), b"<>")
+        os.waitpid(child, 0)
+        for each in ready + heard:
+            os.close(each)
+
+    def test_of_servers_that_start_at_once_one_listens(self):
+        for _ in range(5):
+            with socket.socket(socket.AF_UNIX) as left:
+                left.bind(self.path)
+            servers = [start("serve", "--listen", "unix:" + self.path, self.offered) for _ in range(8)]
+            lines = [server.stdout.readline() for server in servers]
+            running = [server for server, line in zip(servers, lines) if line]
+            listed = run("ls", "unix:" + self.path)
+            for server in running:
+                server.terminate()
+            errors = [server.communicate(timeout=PATIENCE)[1] for server in servers]
+            self.assertEqual(len(running), 1, (lines, errors))
+            self.assert_done(listed)
+            self.assertFalse(os.path.lexists(self.path))
+
+    def test_a_stopped_server_with_a_full_backlog_lives(self):
+        with socket.socket(socket.AF_UNIX) as listener, contextlib.ExitStack() as held:
+            listener.bind(self.path)
+            listener.listen(1)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    client = held.enter_context(socket.socket(socket.AF_UNIX))
+                    client.setblocking(False)
+                    client.connect(self.path)
+            self.assert_failed_to_listen(self.path)
 
     def test_who_holds_connections_shuts_nobody_out(self):
         parts = (b"", b"GET /v1/objects HTTP/1.1\r\nHost: localhost\r\nX-Drip: ",
