@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """HTTP by a Unix socket: who may use it, what becomes of its file, and what strangers there can do."""
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -8,6 +9,7 @@ import socket
 import stat
 import tempfile
 import threading
+import time
 import unittest
 
 from support import MIB, PATIENCE, TestCase, bounded_memory, main, run, start
@@ -134,15 +136,21 @@ class Local(TestCase):
         ready, heard = os.pipe(), os.pipe()
         child = os.fork()
         if child == 0:
-            os.setuid(65534)
-            with socket.socket(socket.AF_UNIX) as listener:
+            data = b"nobody came"
+            try:
+                os.setuid(65534)
+                listener = socket.socket(socket.AF_UNIX)
+                listener.settimeout(PATIENCE)
                 listener.bind(self.path)
                 listener.listen()
                 os.write(ready[1], b"x")
                 client, _ = listener.accept()
                 client.settimeout(PATIENCE)
-                os.write(heard[1], b"<%s>" % client.recv(65536))
-            os._exit(0)
+                data = client.recv(65536)
+            finally:
+                os.write(ready[1], b"x")
+                os.write(heard[1], b"<%s>" % data)
+                os._exit(0)
         os.read(ready[0], 1)
         self.assert_failed(self.get("--token-file", token, f"unix:{self.path}:/file"), says="a process of user 65534 listens")
         self.assertEqual(os.read(heard[0], 65536), b"<>")
@@ -164,6 +172,27 @@ class Local(TestCase):
             self.assertEqual(len(running), 1, (lines, errors))
             self.assert_done(listed)
             self.assertFalse(os.path.lexists(self.path))
+
+    def test_a_server_that_does_not_listen_yet_is_waited_for(self):
+        directory = os.open(os.path.dirname(self.path), os.O_RDONLY)
+        try:
+            with socket.socket(socket.AF_UNIX) as listener:
+                fcntl.flock(directory, fcntl.LOCK_EX)
+                listener.bind(self.path)
+                other = start("serve", "--listen", "unix:" + self.path, self.offered)
+                time.sleep(0.5)
+                listener.listen()
+                fcntl.flock(directory, fcntl.LOCK_UN)
+                errors = other.communicate(timeout=PATIENCE)[1]
+                self.assertEqual(other.returncode, 1, errors)
+                self.assertIn(b"can't listen on 'unix:", errors)
+                os.unlink(self.path)
+                # Somebody else's lock does not keep a server from its work for long.
+                fcntl.flock(directory, fcntl.LOCK_EX)
+                with LocalServer(self.path, self.offered) as server:
+                    self.assert_done(run("ls", server.url))
+        finally:
+            os.close(directory)
 
     def test_a_stopped_server_with_a_full_backlog_lives(self):
         with socket.socket(socket.AF_UNIX) as listener, contextlib.ExitStack() as held:
