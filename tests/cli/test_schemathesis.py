@@ -8,7 +8,9 @@ meanwhile, and has a line for each refusal. ROPEWAY_SEED chooses other requests.
 import json
 import os
 import re
+import signal
 import subprocess
+import time
 import unittest
 
 from support import GIB, MIB, PATIENCE, ROOT, Server, TestCase, bounded_memory, main, run
@@ -17,6 +19,8 @@ PROGRAM = os.path.join(ROOT, "build/openapi-venv/bin/schemathesis")
 HOOKS = os.path.join(ROOT, "tests/cli/schemathesis_hooks.py")
 SEED = os.environ.get("ROPEWAY_SEED", "1")
 SECONDS = 20  # for the made up requests of each kind together
+JUDGE_LIMIT = 200  # seconds for all of them; no test depends on it, but meson ends this one at 300
+ANSWER_LIMIT = 30  # seconds; a request may wait 20 for the outcome of a transfer
 SETTINGS = """
 [checks.not_a_server_error]
 # A size that no disk has.
@@ -48,13 +52,13 @@ class Described(TestCase):
         environment.pop("LD_LIBRARY_PATH", None)
         return subprocess.Popen(
             [PROGRAM, "run", server.url + "v1/openapi.json", "--header", "Authorization: Bearer s3cret",
-             "--seed", SEED, "--max-time", str(SECONDS), "--continue-on-failure", "--no-color",
+             "--seed", SEED, "--max-time", str(SECONDS), "--request-timeout", str(ANSWER_LIMIT), "--continue-on-failure", "--no-color",
              "--generation-database", "none", "--output-truncate", "true"],
             cwd=self.directory, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
 
     def transfer_meanwhile(self, server, judge):
-        done = 0
-        while judge.poll() is None or done < 2:
+        done, end = 0, time.monotonic() + JUDGE_LIMIT
+        while done < 2 or judge.poll() is None and time.monotonic() < end:
             self.assert_done(self.get("--token-file", self.token, server.url + "file"))
             self.assert_done(run("put", "--token-file", self.token, self.token, server.url + "honest"))
             done += 1
@@ -81,6 +85,7 @@ class Described(TestCase):
         with open(report, encoding="utf-8", errors="replace") as file:
             text = file.read()
         shown = "\n".join(line[:300] for line in text.splitlines())
+        self.assertNotEqual(judge.returncode, -signal.SIGKILL, f"not done in {JUDGE_LIMIT} s: {shown}")
         self.assertEqual(judge.returncode, 0, shown)
         self.assertGreater(int(re.search(r"(\d+) generated", text).group(1)), 20, shown)
 
