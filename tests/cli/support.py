@@ -59,12 +59,15 @@ def run(*arguments, **options):
                           check=False, **options)
 
 
+def is_sanitized():
+    with open(ROPEWAY, "rb") as program:
+        return re.search(rb"__(asan|tsan|msan)_", program.read()) is not None
+
+
 def bounded_memory(size):
     """What makes a process, as preexec_fn, end rather than hold more than so many bytes. None where a
     sanitizer takes terabytes of addresses for itself."""
-    with open(ROPEWAY, "rb") as program:
-        sanitized = re.search(rb"__(asan|tsan|msan)_", program.read())
-    return None if sanitized else lambda: resource.setrlimit(resource.RLIMIT_DATA, (size, size))
+    return None if is_sanitized() else lambda: resource.setrlimit(resource.RLIMIT_DATA, (size, size))
 
 
 def start(*arguments, **options):
