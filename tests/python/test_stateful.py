@@ -66,6 +66,16 @@ def counts():
     return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
 
 
+def steady_counts():
+    """Threads of what was closed a moment ago may still be ending."""
+    end = time.monotonic() + LIMIT
+    before, now = None, counts()
+    while now != before and time.monotonic() < end:
+        time.sleep(0.005)
+        before, now = now, counts()
+    return now
+
+
 def one_of(name):
     """One of those that a property of the machine lists."""
     return st.runner().flatmap(lambda machine: st.sampled_from(getattr(machine, name)))
@@ -101,7 +111,7 @@ class Programs(RuleBasedStateMachine):
         self.errors = []  # that went to hooks
         self.warned, self.must_warn, self.may_warn = 0, 0, 0
         gc.collect()
-        self.before = counts()
+        self.before = steady_counts()
         self.old_hook, sys.unraisablehook = sys.unraisablehook, lambda found: self.errors.append(repr(found))
         self.catching = warnings.catch_warnings(record=True)
         self.caught = self.catching.__enter__()
@@ -588,22 +598,24 @@ class Programs(RuleBasedStateMachine):
 
     def _leave(self):
         """Leaves nothing to the next program, whatever has become of this one."""
-        for worker in self.workers:
-            worker.native().close()
-        for wait in list(self.waits):
-            wait.handle.cancel()
-            if wait.thread is not None:
-                wait.thread.join(LIMIT)
-            wait.abandon()
-        for place in self.places:
-            place.loop.close()
-        for one in self.transfers:
-            one.handle = None
-        for worker in self.all_workers:
-            worker.handle = None
-        gc.collect()
-        self.catching.__exit__(None, None, None)
-        sys.unraisablehook = self.old_hook
+        try:
+            for worker in self.workers:
+                worker.native().close()
+            for wait in list(self.waits):
+                wait.handle.cancel()
+                if wait.thread is not None:
+                    wait.thread.join(LIMIT)
+                wait.abandon()
+            for place in self.places:
+                place.loop.close()
+            for one in self.transfers:
+                one.handle = None
+            for worker in self.all_workers:
+                worker.handle = None
+            gc.collect()
+        finally:
+            self.catching.__exit__(None, None, None)
+            sys.unraisablehook = self.old_hook
 
     def _end(self):
         for one in self.transfers:

@@ -421,6 +421,8 @@ class Transfer:
 
 # ---- who waits ----
 
+LONG = 100 * LIMIT  # of a wait that may last until the program's end
+
 
 def new_loop(kind):
     return uvloop.new_event_loop() if kind == "uvloop" and uvloop is not None else asyncio.new_event_loop()
@@ -433,7 +435,7 @@ async def use(face, handle, form, said):
             async with handle:
                 await face.complete(handle)
         elif form == "timeout":
-            await asyncio.wait_for(face.complete(handle), LIMIT)
+            await asyncio.wait_for(face.complete(handle), LONG)
         else:
             await face.complete(handle)
         said.append("OK")
@@ -485,7 +487,7 @@ class Wait:
 
     def _wait(self, face, handle):
         try:
-            face.wait(handle, LIMIT)
+            face.wait(handle, LONG)
             self.said.append("OK")
         except ropeway.RopewayError as error:
             self.said.append(error.code.name)
