@@ -76,10 +76,14 @@ static bool is_left_behind(const char *path) {
         return false;
     }
     int fd = cli_local_connect(path);
+    if (fd < 0 && errno == ECONNREFUSED) {
+        return true;
+    }
     if (fd >= 0) {
         close(fd);
     }
-    return fd < 0 && errno == ECONNREFUSED;
+    errno = EADDRINUSE;
+    return false;
 }
 
 static bool bind_to(int fd, const char *path) {

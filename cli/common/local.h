@@ -34,8 +34,7 @@ void cli_local_remove(struct cli_local *local);
  * socket itself waits, as others do. */
 int cli_local_connect(const char *path);
 
-/* Whose process is at the other end: who connected, or who listened. False: it is no Unix socket.
- */
+/* Whose process is at the other end: who connected, or listened. False: it is no Unix socket. */
 bool cli_local_peer(int fd, uid_t *user);
 
 #endif
