@@ -379,7 +379,8 @@ static bool is_failure(const sim_operation_t *one) {
 /* The one side is complete, and the other is not. */
 static void check_difference(const sim_operation_t *complete, const sim_operation_t *other) {
     bool excused = other->status == ROPEWAY_STATUS_CANCELLED
-                       ? strstr(other->text, "not confirm") != NULL || other->text[0] == '\0'
+                       ? strstr(other->text, "not confirm") != NULL || other->text[0] == '\0' ||
+                             (strstr(other->text, "already begun") != NULL && sim_was_misled(other))
                        : is_failure(other);
 
     if (!excused) {
