@@ -89,7 +89,7 @@ static sim_parcel_t *copy_parcel(const sim_parcel_t *parcel) {
 }
 
 /* The hello of somebody's fabric, or of its streams, in a parcel; NULL: there is none. */
-static sim_parcel_t *false_hello(void) {
+static sim_parcel_t *false_hello(void) RW_UNCHECKED {
     const sim_process_t *process = &sim.lives[sim_below(&sim.network, sim.life_count)];
     const struct rw_links *links = process->attached != NULL ? process->attached->links : NULL;
     const rw_carrier_t *carrier;
