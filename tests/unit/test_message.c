@@ -365,6 +365,8 @@ static void messages_without_a_payload_have_none(void **state) {
 }
 
 static void a_peers_sentence_is_cut_and_made_printable(void **state) {
+    /* Right to left from here, and until it is popped. */
+    static const uint8_t turning[] = {0xe2, 0x80, 0xae, 'a', 0xe2, 0x81, 0xa6};
     char text[8];
 
     (void)state;
@@ -382,9 +384,7 @@ static void a_peers_sentence_is_cut_and_made_printable(void **state) {
                  "b\xc2\xa0",
                  6, text, sizeof text); /* CSI, and a space that is none */
     assert_string_equal(text, "a?b\xc2\xa0");
-    rw_printable("\xe2\x80\xae"
-                 "a\xe2\x81\xa6",
-                 7, text, sizeof text); /* right to left */
+    rw_printable(turning, sizeof turning, text, sizeof text);
     assert_string_equal(text, "?a?");
 }
 
