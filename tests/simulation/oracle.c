@@ -132,7 +132,7 @@ static bool is_excused(const sim_operation_t *one) {
                (sim.carriers != SIM_PRIVATE && closed(one));
     case ROPEWAY_ERR_UNREACHABLE:
     case ROPEWAY_ERR_PEER_CLOSED:
-        return came_apart(one) || closed(one);
+        return came_apart(one) || closed(one) || sim_was_misled(one);
     case ROPEWAY_ERR_INTEGRITY:
         return one->spoiled || (other != NULL && other->spoiled);
     case ROPEWAY_ERR_PROTOCOL:
@@ -490,9 +490,10 @@ void sim_check_refused(const sim_operation_t *one, ropeway_error_t error) {
     case ROPEWAY_ERR_PROTOCOL: /* it told of its fabric what nobody understands */
         fine = sim_was_misled(one);
         break;
-    case ROPEWAY_ERR_UNREACHABLE:
+    case ROPEWAY_ERR_UNREACHABLE: /* a lie may lead to somebody else, who is gone */
         fine = other != NULL && (!other->process->alive || other->process->last_closed > 0 ||
                                  other->process->connector != other->connector);
+        fine = fine || sim_was_misled(one);
         break;
     default:
         break;
