@@ -75,10 +75,14 @@ static void read_fields(const uint8_t *bytes, size_t length) {
 }
 
 static void read_sentence(const uint8_t *bytes, size_t length) {
-    char text[RW_TEXT_MAX + 1];
+    char text[RW_TEXT_MAX + 1], again[RW_TEXT_MAX + 1];
 
     rw_printable(bytes, length, text, sizeof text);
-    FUZZ_CHECK(length > RW_TEXT_MAX ? strlen(text) + 4 > RW_TEXT_MAX : strlen(text) == length);
+    FUZZ_CHECK(strlen(text) <= length && (*text != '\0') == (length > 0));
+    /* A character that is replaced may have had four bytes. */
+    FUZZ_CHECK(strlen(text) * 4 + 4 > (length < RW_TEXT_MAX ? length : RW_TEXT_MAX));
+    rw_printable(text, strlen(text), again, sizeof again);
+    FUZZ_CHECK(strcmp(text, again) == 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length) {
