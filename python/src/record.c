@@ -257,13 +257,10 @@ static void give_back(record_t *record) {
 void rw_py_record_abandon(record_t *record) {
     bool ended;
 
-    if (!atomic_load(&record->ended) &&
-        ropeway_operation_cancel(record->handle) == ROPEWAY_ERR_FORKED) {
-        give_back(record);
-        return;
-    }
     /* One that has its outcome gives its memory back now, also if on_end() is still to run. */
-    if (ropeway_operation_status(record->handle) >= ROPEWAY_STATUS_COMPLETE) {
+    if ((!atomic_load(&record->ended) &&
+         ropeway_operation_cancel(record->handle) == ROPEWAY_ERR_FORKED) ||
+        ropeway_operation_status(record->handle) >= ROPEWAY_STATUS_COMPLETE) {
         give_back(record);
         return;
     }

@@ -182,9 +182,9 @@ static ropeway_error_t switch_peer(ropeway_operation_t *operation, rw_peer_t **p
     uint8_t id[RW_ID_BYTES];
     rw_hello_t hello;
 
-    rw_assert((*peer)->other_known && other != NULL);
-    if ((*peer)->other_length == 0) {
-        return needs_other(operation) ? refuse_way(*peer, operation) : ROPEWAY_OK;
+    rw_assert(first->other_known && other != NULL);
+    if (first->other_length == 0) {
+        return needs_other(operation) ? refuse_way(first, operation) : ROPEWAY_OK;
     }
     error = rw_hello_decode(first->other, first->other_length, &hello);
     if (error == ROPEWAY_OK && rw_links_choose(connector, &hello) != other) {
@@ -192,7 +192,7 @@ static ropeway_error_t switch_peer(ropeway_operation_t *operation, rw_peer_t **p
     }
     if (error != ROPEWAY_OK) {
         return rw_fail(error, "the peer \"%s\" does not say properly how it is reached by UCX",
-                       (*peer)->name);
+                       first->name);
     }
     rw_hello_id(first->other, first->other_length, id);
     first->references++; /* it may be closed to make room, if nobody uses it yet */

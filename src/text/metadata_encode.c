@@ -106,8 +106,7 @@ static ropeway_error_t too_long(size_t count, size_t max) {
     return rw_fail(
         ROPEWAY_ERR_LIMIT,
         "the metadata of %zu descriptors is longer than the limit of %zu bytes, or would be "
-        "if they were written out; use "
-        "fewer descriptors or raise max_metadata",
+        "if they were written out; use fewer descriptors or raise max_metadata",
         count, max);
 }
 
