@@ -67,6 +67,7 @@ typedef struct rw_link_kind {
     bool is_private;  /* frames name their link */
     bool pushes;      /* bytes go in frames: none are lent, unless a link says so (lends) */
     bool host_only;   /* it moves host memory alone */
+    bool done_early;  /* a sender may have its loan back before the receiver's done() */
 
     /* Makes carrier->state: ready for peers to come, or, if it dials only, to connect. Called once,
      * before everything else. Errors are those of a connector's creation. */

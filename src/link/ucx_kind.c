@@ -113,6 +113,7 @@ static void end(rw_carrier_t *carrier) RW_UNCHECKED {
 const rw_link_kind_t rw_ucx_kind = {
     .name = "ucx",
     .pieces = 1,
+    .done_early = true,
     .start = start,
     .address = copy_address,
     .open = open_link,

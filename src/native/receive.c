@@ -157,6 +157,21 @@ static bool claim(ropeway_operation_t *operation, uint64_t offset, size_t length
     return true;
 }
 
+/* Whether a sender can have made this loan; if not the operation ends. What is held for loans is
+ * bounded by their number, and where the sender may run ahead, by the least size that they have:
+ * there are no more of them than the operation has bytes for. */
+static bool may_lend(ropeway_operation_t *operation, const rw_frame_t *frame) RW_LOCKED {
+    if (frame->length <= RW_EAGER_MAX) {
+        rw_operation_violate(operation, "a loan of fewer bytes than are worth one");
+        return false;
+    }
+    if (!operation->link->kind->done_early && operation->inflight >= RW_WINDOW_MAX) {
+        rw_operation_violate(operation, "more loans at a time than any window has");
+        return false;
+    }
+    return true;
+}
+
 /* Takes the sender's word on checksums. */
 static bool agree_on_sums(ropeway_operation_t *operation, const rw_message_t *message) RW_LOCKED {
     rw_side_t *side = rw_side(operation);
@@ -191,8 +206,7 @@ rw_verdict_t rw_receive_data(ropeway_operation_t *operation, rw_frame_t *frame,
     uint64_t offset = message->data.offset;
     rw_side_t *side = rw_side(operation);
 
-    if (frame->lent && operation->inflight >= RW_WINDOW_MAX) {
-        rw_operation_violate(operation, "more loans at a time than any window has");
+    if (frame->lent && !may_lend(operation, frame)) {
         return RW_FRAME_TAKEN;
     }
     if (!agree_on_sums(operation, message) ||

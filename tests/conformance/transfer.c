@@ -69,6 +69,15 @@ static void sides_with_different_chunks_and_windows_understand_each_other(void *
     move("20000003,7", "");
 }
 
+/* More chunks than any window, which a link may have taken from the sender before the receiver has
+ * the first one: over UCX, those of memory of a GPU. */
+static void chunks_that_come_faster_than_they_get_into_place_are_taken(void **state) {
+    (void)state;
+    ts_connect("chunk_size=65536 window=64");
+    ts_new_peer("chunk_size=65536 window=64");
+    move("12582912", "");
+}
+
 static void many_at_a_time(size_t count, ropeway_operation_kind_t kind) {
     ropeway_connector_t *connector = ts.connectors[0] ? ts.connectors[0] : ts_connect("");
     ts_peer_t *peer = ts.peers[0] ? ts.peers[0] : ts_new_peer("");
@@ -242,6 +251,7 @@ static const struct CMUnitTest tests[] = {
     TS_TEST(every_kind_moves_from_and_to_odd_addresses),
     TS_TEST(chunks_of_the_least_size_and_a_window_of_one_carry_all_bytes),
     TS_TEST(sides_with_different_chunks_and_windows_understand_each_other),
+    TS_TEST(chunks_that_come_faster_than_they_get_into_place_are_taken),
     TS_TEST(every_kind_moves_256_operations_at_a_time),
     TS_TEST(rule8_256_operations_fit_through_a_limit_of_one_chunk_in_flight),
     TS_TEST(two_connectors_of_a_process_move_memory),

@@ -2,7 +2,9 @@
 /*
  * A link in memory, between connectors of one process: the seam link/link.h without any transport.
  * Frames are copied into the inbox of the other connector's port, whose poller hands them on. Lent
- * bytes are copied, too, but handed on as if they were still to be fetched. A test program that has
+ * bytes are copied, too, but handed on as if they were still to be fetched: they get into their
+ * places when there are more of them than a window has, or every sender has all of its own back, so
+ * that senders run ahead of receivers. A test program that has
  * this file in it uses it for connectors whose transports are "memory".
  */
 #include "base/error.h"
@@ -16,12 +18,14 @@
 #include <unistd.h>
 
 #define BURST 32 /* frames handed on per step */
+#define AHEAD 80 /* loans that are not in their places yet: more than the longest window */
 
 static const rw_link_kind_t memory_kind;
 
 typedef struct parcel {
     rw_node_t node;
     uint8_t from[RW_ID_BYTES]; /* the instance of the sender */
+    rw_flight_t *place;        /* in a port's list of what is lent */
     bool lent, for_device;
     size_t header_length, length;
     uint8_t header[RW_HEADER_MAX];
@@ -38,13 +42,16 @@ typedef struct port {
     ropeway_connector_t *connector;
     rw_poller_t poller;
     rw_watcher_t watcher;
-    rw_node_t sent;  /* flights whose bytes have left */
-    rw_node_t cut;   /* links to connectors that have gone */
+    rw_node_t sent; /* flights whose bytes have left */
+    rw_node_t cut;  /* links to connectors that have gone */
+    rw_node_t lent; /* parcels with places, into which their bytes have not got yet */
+    size_t lent_count;
     rw_node_t inbox; /* guarded by ports_mutex, as other connectors' threads fill it */
 } port_t;
 
 static pthread_mutex_t ports_mutex = PTHREAD_MUTEX_INITIALIZER;
 static rw_node_t ports = {&ports, &ports};
+static size_t under_way; /* flights that senders do not have back; guarded by ports_mutex */
 
 /* ---- out ---- */
 
@@ -106,6 +113,9 @@ static ropeway_error_t send_to(const uint8_t instance[RW_ID_BYTES], rw_flight_t 
     if (parcel == NULL) {
         return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
     }
+    pthread_mutex_lock(&ports_mutex);
+    under_way++;
+    pthread_mutex_unlock(&ports_mutex);
     *arrived = post(instance, parcel);
     rw_list_append(&own->sent, &flight->node);
     return ROPEWAY_OK;
@@ -133,6 +143,18 @@ static ropeway_error_t refuse(ropeway_connector_t *connector, void *reply,
     return send_to(reply, flight, &ignored);
 }
 
+/* A sender has a flight back, and has posted what it posts then. */
+static void arrive(void) {
+    uint64_t one = 1;
+
+    pthread_mutex_lock(&ports_mutex);
+    under_way--;
+    for (rw_node_t *node = ports.next; node != &ports && under_way == 0; node = node->next) {
+        (void)!write(RW_CONTAINER(node, port_t, node)->watcher.fd, &one, sizeof one);
+    }
+    pthread_mutex_unlock(&ports_mutex);
+}
+
 /* Gives back what of this link and tag has left; NULL: of all of them. */
 static bool give_back(port_t *port, const rw_link_t *link, const void *tag) RW_LOCKED {
     bool any = false;
@@ -145,6 +167,7 @@ static bool give_back(port_t *port, const rw_link_t *link, const void *tag) RW_L
             rw_list_remove(node);
             flight->link = NULL;
             flight->done(flight, ROPEWAY_OK, "");
+            arrive();
             next = port->sent.next; /* done() may have given back others */
             any = true;
         }
@@ -152,8 +175,49 @@ static bool give_back(port_t *port, const rw_link_t *link, const void *tag) RW_L
     return any;
 }
 
+static bool all_are_back(void) {
+    bool result;
+
+    pthread_mutex_lock(&ports_mutex);
+    result = under_way == 0;
+    pthread_mutex_unlock(&ports_mutex);
+    return result;
+}
+
+/* Puts what was lent to this tag into its place, until no more than most are left; NULL: to all of
+ * them. */
+static bool fill(port_t *port, const void *tag, size_t most) RW_LOCKED {
+    bool any = false;
+
+    for (rw_node_t *node = port->lent.next, *next; node != &port->lent && port->lent_count > most;
+         node = next) {
+        parcel_t *parcel = RW_CONTAINER(node, parcel_t, node);
+        rw_flight_t *place = parcel->place;
+        size_t at = 0;
+
+        next = node->next;
+        if (tag != NULL && place->tag != tag) {
+            continue;
+        }
+        rw_list_remove(node);
+        port->lent_count--;
+        for (size_t i = 0; i < place->count; i++) {
+            memcpy(place->pieces[i].iov_base, parcel->payload + at, place->pieces[i].iov_len);
+            at += place->pieces[i].iov_len;
+        }
+        free(parcel);
+        place->done(place, ROPEWAY_OK, "");
+        next = port->lent.next; /* done() may have filled others */
+        any = true;
+    }
+    return any;
+}
+
 static void abandon(rw_link_t *link, void *tag) RW_LOCKED {
-    give_back(link->peer->connector->links->first.state, link, tag);
+    port_t *port = link->peer->connector->links->first.state;
+
+    give_back(port, link, tag);
+    fill(port, tag, 0);
 }
 
 /* ---- in ---- */
@@ -178,14 +242,11 @@ static void hand_on(port_t *port, parcel_t *parcel) RW_LOCKED {
                         .reply = parcel->from};
 
     if (port->connector->links->user->on_frame(port->connector, &frame) == RW_FRAME_PLACED) {
-        rw_flight_t *place = frame.place;
-        size_t at = 0;
-
-        for (size_t i = 0; i < place->count; i++) {
-            memcpy(place->pieces[i].iov_base, parcel->payload + at, place->pieces[i].iov_len);
-            at += place->pieces[i].iov_len;
-        }
-        place->done(place, ROPEWAY_OK, "");
+        parcel->place = frame.place;
+        rw_list_append(&port->lent, &parcel->node);
+        port->lent_count++;
+        fill(port, NULL, AHEAD);
+        return;
     }
     free(parcel);
 }
@@ -210,6 +271,7 @@ static bool poll_port(rw_poller_t *poller) RW_LOCKED {
     for (int i = 0; i < BURST; i++) {
         parcel = take_parcel(port);
         if (parcel == NULL) {
+            any |= all_are_back() && fill(port, NULL, 0);
             return tell_cut(port) || any;
         }
         hand_on(port, parcel);
@@ -225,6 +287,7 @@ static rw_rest_t arm(rw_poller_t *poller) RW_LOCKED {
     pthread_mutex_lock(&ports_mutex);
     is_empty = rw_list_is_empty(&port->inbox);
     pthread_mutex_unlock(&ports_mutex);
+    is_empty &= rw_list_is_empty(&port->lent) || !all_are_back();
     return is_empty && rw_list_is_empty(&port->sent) && rw_list_is_empty(&port->cut) ? RW_ARMED
                                                                                      : RW_BUSY;
 }
@@ -247,6 +310,7 @@ static ropeway_error_t start(rw_carrier_t *carrier) RW_UNCHECKED {
     port->connector = connector;
     rw_list_init(&port->sent);
     rw_list_init(&port->cut);
+    rw_list_init(&port->lent);
     rw_list_init(&port->inbox);
     port->poller = (rw_poller_t){.poll = poll_port, .arm = arm};
     port->watcher =
@@ -299,6 +363,7 @@ static void close_link(rw_link_t *link, rw_close_t how) RW_LOCKED {
     (void)how;
     rw_list_remove(&((memory_link_t *)link)->node);
     give_back(link->peer->connector->links->first.state, link, NULL);
+    fill(link->peer->connector->links->first.state, NULL, 0);
     link->peer->link = NULL;
     rw_link_drop(link);
 }
@@ -323,6 +388,7 @@ static void end(rw_carrier_t *carrier) RW_UNCHECKED {
         free(parcel);
     }
     give_back(port, NULL, NULL);
+    fill(port, NULL, 0);
     rw_poller_remove(&port->poller);
     rw_events_forget(&connector->events, &port->watcher);
     close(port->watcher.fd);
@@ -332,6 +398,7 @@ static void end(rw_carrier_t *carrier) RW_UNCHECKED {
 static const rw_link_kind_t memory_kind = {
     .name = "memory",
     .pieces = RW_FLIGHT_PIECES,
+    .done_early = true,
     .start = start,
     .address = address,
     .open = open_link,
