@@ -161,6 +161,12 @@ void rw_native_tell(ropeway_operation_t *operation, rw_message_type_t type) RW_L
 void rw_native_tell_end(ropeway_operation_t *operation) RW_LOCKED;
 /* The same to who was asked and has not answered since, by the link that he was asked by. */
 void rw_native_tell_asked(ropeway_operation_t *operation) RW_LOCKED;
+/* What the other sides of a peer's operations are told when its connection has ended and there is
+ * another one, as they may not know that it has: *count messages, to be freed. NULL: nothing, or
+ * out of memory. */
+rw_message_t *rw_native_collect_ends(rw_peer_t *former, size_t *count) RW_LOCKED;
+/* Tells them. Errors: ERR_UNREACHABLE: the peer is gone, too. */
+ropeway_error_t rw_native_tell_ends(rw_peer_t *peer, rw_message_t *ends, size_t count) RW_LOCKED;
 /* BYE. */
 void rw_native_leave(rw_peer_t *peer, bool for_good) RW_LOCKED;
 

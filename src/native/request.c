@@ -196,6 +196,9 @@ static ropeway_error_t find_peer(ropeway_connector_t *connector, const uint8_t i
                                  rw_peer_t **peer) RW_LOCKED {
     const rw_link_kind_t *kind = frame->kind;
     rw_peer_t *known = rw_peer_find(connector, id);
+    rw_message_t *ends = NULL;
+    ropeway_error_t error;
+    size_t count;
 
     if (known != NULL && known->link->kind != kind) {
         return rw_fail(ROPEWAY_ERR_PROTOCOL, "the request comes by another way than its sender");
@@ -203,10 +206,16 @@ static ropeway_error_t find_peer(ropeway_connector_t *connector, const uint8_t i
     if (known != NULL && frame->reply != NULL && kind->came_from != NULL &&
         !kind->came_from(known->link, frame->reply) &&
         memcmp(id, rw_links_carrier(connector, kind)->id, RW_ID_BYTES) != 0) {
+        ends = rw_native_collect_ends(known, &count);
         rw_peer_fail(known, RW_CLOSE_FLUSHED, ROPEWAY_ERR_PEER_LOST,
                      "it has made a new connection");
     }
-    return rw_peer_get(connector, id, hello, kind, peer);
+    error = rw_peer_get(connector, id, hello, kind, peer);
+    if (error == ROPEWAY_OK && ends != NULL) {
+        error = rw_native_tell_ends(*peer, ends, count);
+    }
+    free(ends);
+    return error;
 }
 
 /* The peer at the other end of the link that names it, who says in the hello who it is. */

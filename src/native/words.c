@@ -173,6 +173,50 @@ void rw_native_tell_asked(ropeway_operation_t *operation) {
     }
 }
 
+static bool wants_end(rw_peer_user_t *user) RW_LOCKED {
+    const ropeway_operation_t *operation = rw_operation_of_user(user);
+
+    return operation != NULL && operation->phase == RW_PHASE_MOVING &&
+           operation->protocol == &rw_native_protocol;
+}
+
+rw_message_t *rw_native_collect_ends(rw_peer_t *former, size_t *count) {
+    rw_message_t *ends;
+    size_t number = 0;
+
+    for (rw_node_t *node = former->users.next; node != &former->users; node = node->next) {
+        number += wants_end(RW_CONTAINER(node, rw_peer_user_t, node));
+    }
+    *count = number;
+    ends = number > 0 ? calloc(number, sizeof *ends) : NULL;
+    for (rw_node_t *node = former->users.next; ends != NULL && node != &former->users;
+         node = node->next) {
+        rw_peer_user_t *user = RW_CONTAINER(node, rw_peer_user_t, node);
+
+        if (wants_end(user)) {
+            ends[--number] = rw_native_message(rw_operation_of_user(user), RW_FIN);
+            ends[number].fin.status = ROPEWAY_STATUS_ERRORED;
+            ends[number].fin.error = ROPEWAY_ERR_PEER_LOST;
+        }
+    }
+    return ends;
+}
+
+ropeway_error_t rw_native_tell_ends(rw_peer_t *peer, rw_message_t *ends, size_t count) {
+    static const char why[] = "the connection by which it went has ended, and there is a new one";
+    bool failed;
+
+    peer->references++;
+    for (size_t i = 0; i < count && !peer->failed; i++) {
+        memcpy(ends[i].token, peer->token, RW_ID_BYTES);
+        rw_native_send(peer->link, &ends[i], why, sizeof why - 1);
+    }
+    failed = peer->failed;
+    rw_peer_drop(peer);
+    return failed ? rw_fail(ROPEWAY_ERR_UNREACHABLE, "the connection to the peer has ended")
+                  : ROPEWAY_OK;
+}
+
 void rw_native_leave(rw_peer_t *peer, bool for_good) {
     ropeway_connector_t *connector = peer->connector;
     rw_message_t message = {

@@ -194,6 +194,10 @@ static void on_down(rw_peer_user_t *user, ropeway_error_t cause, const char *why
     }
 }
 
+ropeway_operation_t *rw_operation_of_user(rw_peer_user_t *user) {
+    return user->on_down == on_down ? RW_CONTAINER(user, ropeway_operation_t, of_peer) : NULL;
+}
+
 static void init_fields(ropeway_operation_t *operation) RW_UNCHECKED {
     rw_node_t *nodes[] = {&operation->live, &operation->starved, &operation->of_peer.node,
                           &operation->calling, &operation->event};

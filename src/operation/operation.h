@@ -129,6 +129,8 @@ void rw_operations_free(ropeway_connector_t *connector);
 /* Ends every live operation, and waits until their memory is quiet. */
 void rw_operations_end(ropeway_connector_t *connector) RW_LOCKED;
 
+/* The operation that this user of a peer is; NULL: it is none. */
+ropeway_operation_t *rw_operation_of_user(rw_peer_user_t *user) RW_LOCKED;
 static inline bool rw_operation_is_active(const ropeway_operation_t *operation) {
     return operation->kind == ROPEWAY_OPERATION_READ || operation->kind == ROPEWAY_OPERATION_WRITE;
 }
