@@ -128,28 +128,36 @@ def burst(pair):
     return found
 
 
-def cancelled(pair):
-    size = 1 << 28
-    offered = pair.a.call("offer", kind="READ", memory=memory("cuda", sizes=[size]), seed=9)
-    arguments = {"metadata": offered["metadata"][0], "size": size, "seed": 9, "end": "cancel"}
-    found = pair.b.call("interrupted", within=40, **arguments)
-    pair.a.call("drop", number=offered["number"])
-    if not found["ended"].startswith(("complete", "OperationCancelled")):
-        raise AssertionError(f"a cancelled operation ended as: {found['ended']}")
+def begin_to_end(pair, source, size, end):
+    """b reads from a. From memory of the host it takes long enough to be cut off after the first bytes."""
+    size = min(size, 1 << 26) if pair.dry else size
+    offered = pair.a.call("offer", within=40, kind="READ", memory=memory(source, sizes=[size]), seed=9)
+    arguments = {"metadata": offered["metadata"][0], "size": size, "seed": 9, "end": end, "moving": source == "host"}
+    return offered["number"], pair.b.call("interrupted", within=40, **arguments)
+
+
+def check_end(pair, source, found, error):
+    cut_off = found["ended"].startswith(error)
+    if not cut_off and (pair.dry or source == "cuda"):
+        cut_off = found["ended"] == "complete"  # before that
+    if not cut_off or (source == "host" and found["moved"] == 0):
+        raise AssertionError(f"an operation that was cut off ended, with {found['moved']} B, as: {found['ended']}")
+
+
+def cancelled(pair, source):
+    number, found = begin_to_end(pair, source, 1 << 28 if source == "cuda" else 1 << 30, "cancel")
+    pair.a.call("drop", number=number)
+    check_end(pair, source, found, "OperationCancelled")
     again = transfer(pair, "READ", memory("cuda", sizes=[1 << 20]), memory("cuda", sizes=[1 << 20]))
     return {**found, "again": again}
 
 
-def owner_dies(pair):
+def owner_dies(pair, source):
     """Spends the pair: a is killed while b reads."""
-    size = 1 << 30 if not pair.dry else 1 << 26
-    offered = pair.a.call("offer", within=40, kind="READ", memory=memory("cuda", sizes=[size]), seed=9)
-    arguments = {"metadata": offered["metadata"][0], "size": size, "seed": 9, "end": "death"}
-    number = pair.b.call("interrupted", within=40, **arguments)["number"]
+    _, begun = begin_to_end(pair, source, 1 << 30, "death")
     pair.a.kill()
-    found = pair.b.call("outcome", within=60, number=number)
-    if not found["ended"].startswith(("complete", "PeerError")):
-        raise AssertionError(f"an operation whose owner died ended as: {found['ended']}")
+    found = pair.b.call("outcome", within=60, number=begun["number"])
+    check_end(pair, source, found, "PeerError")
     pair.a = pair.b
     again = transfer(pair, "READ", memory("cuda", sizes=[1 << 20]), memory("cuda", sizes=[1 << 20]), two=False)
     return {**found, "again": again}
@@ -176,4 +184,5 @@ def specials(has_cupy, dry):
     yield "drop-in: descriptors and Device('cuda:0')", lambda pair: named(pair, "dropin_surface")
     yield "drop-in: program that stages through the host", lambda pair: both(pair, "give_staged", "take_staged")
     yield "64 operations of 1 MiB at a time", burst
-    yield "cancelled while it moves", cancelled
+    for source in ("cuda", "host"):
+        yield f"cancelled while it moves, {source} to cuda", lambda pair, s=source: cancelled(pair, s)

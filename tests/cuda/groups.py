@@ -58,5 +58,13 @@ def make(dry, has_cupy):
         Group("queues in shared memory", list(some()), 15, {"UCX_TLS": "posix,cma,cuda_copy,cuda_ipc,self"}),
         Group("UCX without CUDA", list(_without_cuda(dry)), 10, {"UCX_TLS": "^cuda"}),
         Group("expandable segments of torch", list(some()), 15, {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}),
-        Group("owner dies", [("owner is killed while it is read", cases.owner_dies)], 30, {}),
+        *(
+            Group(
+                f"owner dies, {source} to cuda",
+                [("owner is killed while it is read", lambda pair, s=source: cases.owner_dies(pair, s))],
+                30,
+                {},
+            )
+            for source in ("cuda", "host")
+        ),
     ]

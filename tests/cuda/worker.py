@@ -120,11 +120,14 @@ class Worker:
             memory.check()
         return {"path": side.path(operations[0])}
 
-    def interrupted(self, metadata, size, seed, end, limit=15.0):
-        """Begins to read, then cancels (end "cancel") or says so, so that the owner can be killed ("death")."""
+    def interrupted(self, metadata, size, seed, end, moving=False, limit=15.0):
+        """Begins to read, then cancels (end "cancel") or says so, so that the owner can be killed ("death").
+        moving: once the first bytes are here."""
         side = self.side("native", "other", {})
         held = self._memory({"place": "cuda", "sizes": [size]}, seed, is_source=False)
         operation = side.take("READ", metadata, held.objects(), limit)
+        while moving and operation.progress.done == 0 and not operation.is_done:
+            pass  # to sleep would be too long
         if end == "cancel":
             side.cancel(operation)
             return self._outcome(side, operation, held, limit)
@@ -139,7 +142,7 @@ class Worker:
     def _outcome(self, side, operation, held, limit):
         import ropeway
 
-        began = time.monotonic()
+        began, moved = time.monotonic(), operation.progress.done
         try:
             side.wait(operation, limit)
             held.check()
@@ -149,7 +152,7 @@ class Worker:
         side.release(operation)
         held.reset(is_source=True)  # the device still works, and the memory is ours alone
         held.check()
-        return {"ended": ended, "after": round(time.monotonic() - began, 3)}
+        return {"ended": ended, "after": round(time.monotonic() - began, 3), "moved": moved}
 
     # ---- the rest, in files of their own ----
 
