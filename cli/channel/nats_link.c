@@ -5,7 +5,9 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "common/text.h"
@@ -14,6 +16,7 @@
 #define RECONNECT_JITTER_MS 250
 #define PING_INTERVAL_MS 20000 /* a server that is gone without a word is found after three */
 #define CLOSE_LIMIT_MS 5000
+#define MEMORY_MORE ((rlim_t)1 << 30) /* bytes; far more than all messages that are any use */
 
 /* The NATS library's own words on the latest error of this thread. */
 static const char *last_words(natsStatus status) {
@@ -150,9 +153,34 @@ static void explain(natsStatus status, const char *base, char text[CLI_SENTENCE_
     }
 }
 
+/* Bytes of private memory that the process has; 0: nobody says. */
+static rlim_t private_memory(void) {
+    unsigned long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "re");
+    if (file != NULL) {
+        if (fscanf(file, "%*u %*u %*u %*u %*u %lu", &pages) != 1) {
+            pages = 0;
+        }
+        fclose(file);
+    }
+    return (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE);
+}
+
+/* The NATS library takes memory for a message at the size that the server announces, and miscounts
+ * sizes near 2 GiB. With a limit it gets none for such sizes, and gives the connection up. */
+static void limit_memory(void) {
+    struct rlimit limit;
+    rlim_t most = private_memory();
+    if (most > 0 && getrlimit(RLIMIT_DATA, &limit) == 0 && limit.rlim_cur > most + MEMORY_MORE) {
+        limit.rlim_cur = most + MEMORY_MORE;
+        setrlimit(RLIMIT_DATA, &limit);
+    }
+}
+
 natsConnection *cli_nats_connect(natsOptions *options, const char *base,
                                  char text[CLI_SENTENCE_SIZE]) {
     natsConnection *connection = NULL;
+    limit_memory();
     natsStatus status = natsConnection_Connect(&connection, options);
     if (status == NATS_OK && natsConnection_HasHeaderSupport(connection) == NATS_OK) {
         return connection;

@@ -31,7 +31,9 @@ natsOptions *cli_nats_options(const struct cli_url *url, const struct cli_creden
                               const char *name, uint32_t timeout_ms,
                               const struct cli_nats_events *events, char text[CLI_SENTENCE_SIZE]);
 
-/* Connects; blocks as long as that takes. base: as in struct cli_url. NULL: text says why. */
+/* Connects; blocks as long as that takes. base: as in struct cli_url. NULL: text says why. The
+ * process gets 1 GiB of private memory at most from then on (RLIMIT_DATA), besides what it has:
+ * that bounds what the server can make the NATS library take. */
 natsConnection *cli_nats_connect(natsOptions *options, const char *base,
                                  char text[CLI_SENTENCE_SIZE]);
 

