@@ -220,11 +220,12 @@ class Hostile(TestCase):
 
     # Sizes are those of the headers and of the whole message. From 2 GiB less 32 KiB on the NATS library miscounts.
     # The large ones get no memory, which a sanitizer does not let go by in silence.
-    LARGE = (b"MSG %s %s 2000000000\r\n", b"MSG %s %s 2147400000\r\nx", b"MSG %s %s 1100000000\r\nx")
+    LARGE = (b"HMSG %s %s 12 2000000000\r\nNATS/1.0\r\n\r\n", b"MSG %s %s 2000000000\r\n",
+             b"MSG %s %s 2147400000\r\nx", b"MSG %s %s 1100000000\r\nx")
     MESSAGES = (b"MSG %s %s 1000000000\r\n", b"MSG %s %s 2147483648\r\n",
                 b"MSG %s %s 99999999999999999999\r\n", b"MSG %s %s -1\r\n", b"MSG %s %s\r\n",
                 b"HMSG %s %s 1000000000 1000000000\r\nNATS/1.0\r\n", b"HMSG %s %s 12 4\r\nNATS/1.0\r\n\r\n\r\n",
-                b"HMSG %s %s 12 2000000000\r\nNATS/1.0\r\n\r\n", b"HMSG %s %s -1 10\r\n",
+                b"HMSG %s %s 12 1000000000\r\nNATS/1.0\r\n\r\n", b"HMSG %s %s -1 10\r\n",
                 b"HMSG %s %s 4 4\r\nNATS\r\n", b"HMSG %s %s 16 16\r\nNATS/1.0\r\nX: 1\r\n\r\n",
                 b"HMSG %s %s 1000008 1000008\r\nNATS/1.0\r\n" + b"X: y\r\n" * 166666 + b"\r\n\r\n",
                 b"MSG " + b"x" * 100000 + b" %s %s 1\r\n", b"INFO %s %s\r\n") + \
