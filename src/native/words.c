@@ -177,7 +177,7 @@ static bool wants_end(rw_peer_user_t *user) RW_LOCKED {
     const ropeway_operation_t *operation = rw_operation_of_user(user);
 
     return operation != NULL && operation->phase == RW_PHASE_MOVING &&
-           operation->protocol == &rw_native_protocol;
+           operation->protocol->tell == rw_native_tell_end;
 }
 
 rw_message_t *rw_native_collect_ends(rw_peer_t *former, size_t *count) {
