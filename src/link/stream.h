@@ -8,7 +8,8 @@
  *   stream_address    socket addresses, in a hello and as text
  *   stream_local      Unix sockets, for peers on this host
  *   stream_identity   the connector's key, and TLS as we use it
- *   stream_wire       a socket's bytes, in clear or encrypted
+ *   stream_ring       a queue in memory that two processes share
+ *   stream_wire       a socket's bytes, in clear or encrypted, or a ring's
  *   stream_out        what waits to be sent, and who is next
  *   stream_in         what comes, and where it goes
  *   stream_dial       attempts to connect
@@ -67,7 +68,11 @@ typedef struct rw_stream {
     rw_node_t links RW_GUARDED;      /* all, until they are closed */
     rw_node_t ready RW_GUARDED;      /* links that have more to do than their last turn took */
     rw_node_t ended RW_GUARDED;      /* links to be closed at the next step */
-    rw_node_t pending RW_GUARDED;    /* links of strangers, oldest first */
+    rw_node_t rings RW_GUARDED;      /* links with a ring, which no descriptor tells of */
+    size_t ring_count RW_GUARDED;    /* and those to which one was given */
+    bool resting RW_GUARDED;         /* the others are to wake us when they have written */
+    unsigned polls RW_GUARDED;
+    rw_node_t pending RW_GUARDED; /* links of strangers, oldest first */
     size_t pending_count RW_GUARDED;
     bool moved RW_GUARDED; /* something has, in this step */
     rw_puller_t puller;
@@ -108,6 +113,9 @@ typedef struct rw_stream_link {
     uint8_t nonce[RW_NONCE_BYTES] RW_GUARDED;  /* for it to look at */
     bool asked RW_GUARDED;                     /* it was asked to */
     bool answered RW_GUARDED;                  /* it has asked us to look */
+    rw_node_t ringing RW_GUARDED;              /* in stream->rings */
+    unsigned talked RW_GUARDED;                /* frames that we have sent; see stream_link.c */
+    bool has_ring RW_GUARDED;                  /* it counts in stream->ring_count */
     bool fetches RW_GUARDED;                   /* we can fetch from it */
     uint8_t greeting[RW_GREETING_BYTES] RW_GUARDED; /* what has come of it */
     size_t greeted RW_GUARDED;                      /* bytes of it */

@@ -249,7 +249,7 @@ static rw_stream_link_t *make(rw_stream_t *stream, bool accepted) RW_LOCKED {
     link->stream = stream;
     link->accepted = accepted;
     link->watcher = (rw_watcher_t){.fd = -1, .on_event = rw_stream_on_ready};
-    link->wire.fd = -1;
+    link->wire = rw_wire_none();
     link->process = -1;
     link->timer.run = rw_stream_on_late;
     link->budget = RW_STREAM_SLICE;
@@ -258,6 +258,7 @@ static rw_stream_link_t *make(rw_stream_t *stream, bool accepted) RW_LOCKED {
     rw_list_init(&link->ended);
     rw_list_init(&link->pending);
     rw_list_init(&link->pulls);
+    rw_list_init(&link->ringing);
     has_out = rw_out_init(&link->out);
     has_in = rw_in_init(&link->in, &link->base);
     link->in.on_word = rw_stream_on_word;
@@ -287,6 +288,7 @@ void rw_stream_accept(rw_stream_t *stream, int fd, const rw_place_t *from) {
     link->watcher.fd = fd;
     link->place = *from;
     link->state = RW_STREAM_GREETING;
+    link->wire.awaits_ring = rw_place_is_local(from);
     if (rw_place_is_local(from) && !rw_local_is_ours(fd, &link->pid)) {
         rw_stream_end(link); /* it comes by TCP, where it has to prove more */
     }

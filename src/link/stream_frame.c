@@ -59,13 +59,16 @@ void rw_head_encode(const rw_head_t *head, uint8_t bytes[RW_HEAD_BYTES]) {
     memcpy(bytes + AT_HEADER, head->header, head->header_length);
 }
 
-/* Payloads, by class; those of the last four have just this length. */
+/* Payloads, by class; those from RW_FRAME_LENT on have just this length. */
 static const size_t longest[] = {[RW_FRAME_CONTROL] = RW_STREAM_CONTROL_MAX,
                                  [RW_FRAME_BULK] = RW_STREAM_BULK_MAX,
                                  [RW_FRAME_LENT] = RW_LOAN_BYTES,
                                  [RW_FRAME_FETCHED] = RW_FETCHED_BYTES,
                                  [RW_FRAME_PROBE] = RW_PROBE_BYTES,
-                                 [RW_FRAME_PROBED] = 0};
+                                 [RW_FRAME_PROBED] = 0,
+                                 [RW_FRAME_RING] = 0,
+                                 [RW_FRAME_RING_TAKEN] = 0,
+                                 [RW_FRAME_RING_BEGUN] = 0};
 
 const char *rw_head_decode(const uint8_t bytes[RW_HEAD_BYTES], rw_head_t *head) {
     head->length = rw_get32(bytes);

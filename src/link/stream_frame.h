@@ -63,9 +63,13 @@ typedef enum rw_frame_class {
     RW_FRAME_LENT = 3,    /* a bulk frame whose bytes are to be fetched: rw_loan_t */
     RW_FRAME_FETCHED = 4, /* what became of one: rw_fetched_t */
     RW_FRAME_PROBE = 5,   /* look whether you can fetch: rw_probe_t */
-    RW_FRAME_PROBED = 6   /* you can lend: nothing */
+    RW_FRAME_PROBED = 6,  /* you can lend: nothing */
+    /* The same; see stream_ring.h. */
+    RW_FRAME_RING = 7,       /* take this memory, whose descriptor comes along: nothing */
+    RW_FRAME_RING_TAKEN = 8, /* what follows from here goes by it: nothing */
+    RW_FRAME_RING_BEGUN = 9  /* the same, of whoever gave it: nothing */
 } rw_frame_class_t;
-#define RW_FRAME_CLASSES 6
+#define RW_FRAME_CLASSES 9
 
 /* Behind the payload of a bulk frame, if it has one. */
 typedef enum rw_trailer {

@@ -10,6 +10,8 @@
 #include <string.h>
 #include <sys/epoll.h>
 
+#define LOOK_EVERY 8 /* polls, where there are rings, which cost no system call to look at */
+
 /* ---- turns ---- */
 
 static void close_ended(rw_stream_t *stream) RW_LOCKED {
@@ -21,12 +23,44 @@ static void close_ended(rw_stream_t *stream) RW_LOCKED {
     }
 }
 
+/* Links whose ring has something have a turn. */
+static void look_at_rings(rw_stream_t *stream) RW_LOCKED {
+    for (rw_node_t *node = stream->rings.next; node != &stream->rings; node = node->next) {
+        rw_stream_link_t *link = RW_CONTAINER(node, rw_stream_link_t, ringing);
+
+        if (stream->resting) {
+            rw_ring_rise(&link->wire.ring);
+        }
+        if (rw_wire_has_ring_work(&link->wire, link->blocked)) {
+            rw_stream_call(link);
+        }
+    }
+    stream->resting = false;
+}
+
+/* false: one has something already. */
+static bool rest_rings(rw_stream_t *stream) RW_LOCKED {
+    stream->resting = true;
+    for (rw_node_t *node = stream->rings.next; node != &stream->rings; node = node->next) {
+        rw_stream_link_t *link = RW_CONTAINER(node, rw_stream_link_t, ringing);
+
+        if (!rw_ring_rest(&link->wire.ring, link->blocked && link->wire.writes_ring)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool poll_links(rw_poller_t *poller) RW_LOCKED {
     rw_stream_t *stream = RW_CONTAINER(poller, rw_stream_t, poller);
     rw_node_t turn, *node;
 
+    bool looks =
+        rw_list_is_empty(&stream->rings) || stream->resting || ++stream->polls % LOOK_EVERY == 0;
+
     stream->moved = false;
     rw_puller_collect(stream);
+    look_at_rings(stream);
     rw_list_init(&turn);
     while ((node = rw_list_take(&stream->ready)) != NULL) {
         rw_list_append(&turn, node);
@@ -34,16 +68,17 @@ static bool poll_links(rw_poller_t *poller) RW_LOCKED {
     while ((node = rw_list_take(&turn)) != NULL) { /* one may take another one out */
         rw_stream_turn(RW_CONTAINER(node, rw_stream_link_t, ready));
     }
-    rw_events_look(&stream->events);
+    if (looks) {
+        rw_events_look(&stream->events);
+    }
     close_ended(stream);
     return stream->moved;
 }
 
 static rw_rest_t arm(rw_poller_t *poller) RW_LOCKED {
-    const rw_stream_t *stream = RW_CONTAINER(poller, rw_stream_t, poller);
-
+    rw_stream_t *stream = RW_CONTAINER(poller, rw_stream_t, poller);
     bool idle = rw_list_is_empty(&stream->ready) && rw_list_is_empty(&stream->ended) &&
-                !rw_puller_has_any(&stream->puller);
+                !rw_puller_has_any(&stream->puller) && rest_rings(stream);
 
     return idle ? RW_ARMED : RW_BUSY;
 }
@@ -127,6 +162,7 @@ static ropeway_error_t start(rw_carrier_t *carrier) RW_LOCKED {
     rw_list_init(&stream->links);
     rw_list_init(&stream->ready);
     rw_list_init(&stream->ended);
+    rw_list_init(&stream->rings);
     rw_list_init(&stream->pending);
     rw_poller_add(connector, &stream->poller);
     error = open_parts(stream);

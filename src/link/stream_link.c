@@ -10,6 +10,10 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 
+#define RING_AFTER 8 /* frames */
+/* Rings of a connector: each is looked at in every poll. */
+#define RINGS_MAX 16
+
 /* ---- small things ---- */
 
 void rw_stream_set_timer(rw_stream_link_t *link, uint64_t due) {
@@ -23,7 +27,8 @@ void rw_stream_call(rw_stream_link_t *link) {
 }
 
 void rw_stream_watch(rw_stream_link_t *link) {
-    uint32_t what = (link->heard_out ? 0 : EPOLLIN) | (link->blocked ? EPOLLOUT : 0);
+    bool waits = link->blocked && !link->wire.writes_ring;
+    uint32_t what = (link->heard_out ? 0 : EPOLLIN) | (waits ? EPOLLOUT : 0);
 
     if (link->state < RW_STREAM_ENDED && link->wire.fd >= 0 && what != link->watched &&
         rw_events_watch(&link->stream->events, &link->watcher, what)) {
@@ -37,6 +42,9 @@ void rw_stream_end(rw_stream_link_t *link) {
         rw_dial_stop(&link->dial);
         rw_events_forget(&link->stream->events, &link->watcher);
         rw_list_remove(&link->ready);
+        rw_list_remove(&link->ringing);
+        link->stream->ring_count -= link->has_ring;
+        link->has_ring = false;
         rw_list_append(&link->stream->ended, &link->ended);
     }
 }
@@ -158,7 +166,61 @@ void rw_stream_turn(rw_stream_link_t *link) {
 }
 
 void rw_stream_on_ready(rw_watcher_t *watcher) {
-    rw_stream_turn(RW_CONTAINER(watcher, rw_stream_link_t, watcher));
+    rw_stream_link_t *link = RW_CONTAINER(watcher, rw_stream_link_t, watcher);
+
+    link->wire.signalled = true;
+    rw_stream_turn(link);
+}
+
+/* ---- rings ---- */
+
+/* Whoever has connected gives a ring once it has sent so many frames. */
+static void give_ring(rw_stream_link_t *link) RW_LOCKED {
+    rw_stream_t *stream = link->stream;
+
+    if (link->accepted || !rw_place_is_local(&link->place) || ++link->talked != RING_AFTER ||
+        stream->ring_count >= RINGS_MAX || !rw_ring_make(&link->wire.ring)) {
+        return;
+    }
+    link->has_ring = true;
+    stream->ring_count++;
+    if (!rw_out_say(&link->out, RW_FRAME_RING, NULL, 0)) {
+        rw_ring_free(&link->wire.ring); /* without one it works, too */
+    }
+}
+
+/* Nobody answers where it is not taken: the socket goes on. */
+static const char *take_ring(rw_stream_link_t *link) RW_LOCKED {
+    rw_stream_t *stream = link->stream;
+    int received = link->wire.received;
+
+    if (!link->wire.awaits_ring) {
+        return "a ring that nobody waits for";
+    }
+    link->wire.awaits_ring = false;
+    link->wire.received = -1;
+    if (received >= 0 && stream->ring_count >= RINGS_MAX) {
+        rw_process_close(received);
+    } else if (received >= 0 && rw_ring_take(&link->wire.ring, received) &&
+               rw_out_say(&link->out, RW_FRAME_RING_TAKEN, NULL, 0)) {
+        link->has_ring = true;
+        stream->ring_count++;
+        rw_list_append(&stream->rings, &link->ringing);
+    }
+    return NULL;
+}
+
+/* What follows comes by the ring. What has come behind this frame was to wake us. */
+static const char *read_ring(rw_stream_link_t *link, bool is_answer) RW_LOCKED {
+    if (link->wire.ring.memory == NULL || link->wire.reads_ring || link->accepted == is_answer) {
+        return "a ring that was not given";
+    }
+    link->wire.reads_ring = true;
+    link->in.from = link->in.to;
+    if (is_answer && rw_out_say(&link->out, RW_FRAME_RING_BEGUN, NULL, 0)) {
+        rw_list_append(&link->stream->rings, &link->ringing);
+    }
+    return is_answer && rw_list_is_empty(&link->ringing) ? "out of memory" : NULL;
 }
 
 ropeway_error_t rw_stream_send(rw_link_t *base, rw_flight_t *flight) {
@@ -169,6 +231,7 @@ ropeway_error_t rw_stream_send(rw_link_t *base, rw_flight_t *flight) {
         return rw_fail(ROPEWAY_ERR_PEER_LOST, "the connection is closed");
     }
     error = rw_out_add(&link->out, flight);
+    give_ring(link);
     if (error == ROPEWAY_OK && link->state == RW_STREAM_OPEN && !link->writing && !link->failed &&
         !link->blocked) {
         write_some(link);
@@ -243,6 +306,11 @@ const char *rw_stream_on_word(rw_link_t *base, const rw_head_t *head, const uint
     case RW_FRAME_PROBE:
         rw_probe_decode(payload, &probe);
         return rw_pull_answer(link, &probe);
+    case RW_FRAME_RING:
+        return take_ring(link);
+    case RW_FRAME_RING_TAKEN:
+    case RW_FRAME_RING_BEGUN:
+        return read_ring(link, head->class == RW_FRAME_RING_TAKEN);
     default:
         if (!link->asked) {
             return "an answer to what was not asked";

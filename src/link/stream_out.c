@@ -140,7 +140,9 @@ bool rw_out_say(rw_out_t *out, rw_frame_class_t class, const void *payload, size
     }
     word->class = class;
     word->length = length;
-    memcpy(word->payload, payload, length);
+    if (length > 0) {
+        memcpy(word->payload, payload, length);
+    }
     rw_list_append(&out->words, &word->node);
     out->word_count++;
     out->count++;
@@ -270,6 +272,11 @@ static void end_frame(rw_out_t *out) RW_LOCKED {
     }
 }
 
+/* Whether what follows this frame goes by the ring. */
+static bool ends_socket(const rw_head_t *head) {
+    return head->class == RW_FRAME_RING_TAKEN || head->class == RW_FRAME_RING_BEGUN;
+}
+
 int rw_out_work(rw_out_t *out, rw_wire_t *wire, size_t *budget) {
     struct iovec pieces[3];
 
@@ -283,6 +290,7 @@ int rw_out_work(rw_out_t *out, rw_wire_t *wire, size_t *budget) {
         if (*budget == 0) {
             return RW_WIRE_AGAIN;
         }
+        wire->gives_ring = out->at == 0 && out->head.class == RW_FRAME_RING;
         taken = rw_wire_write(wire, pieces, rest_of_frame(out, pieces));
         if (taken <= 0) {
             return (int)taken;
@@ -291,6 +299,7 @@ int rw_out_work(rw_out_t *out, rw_wire_t *wire, size_t *budget) {
         *budget -= (size_t)taken < *budget ? (size_t)taken : *budget;
         total = RW_HEAD_BYTES + out->head.length + rw_head_has_trailer(&out->head);
         if (out->at == total) {
+            wire->writes_ring |= ends_socket(&out->head);
             end_frame(out);
         }
     }

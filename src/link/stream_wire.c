@@ -87,9 +87,8 @@ static void make_method(void) {
 /* ---- TLS ---- */
 
 void rw_wire_open(rw_wire_t *wire, int fd) {
-    memset(wire, 0, sizeof *wire);
+    *wire = rw_wire_none();
     wire->fd = fd;
-    wire->shaken = true;
 }
 
 bool rw_wire_start_tls(rw_wire_t *wire, rw_identity_t *identity, const uint8_t *fingerprint) {
@@ -166,6 +165,85 @@ static ssize_t read_tls(rw_wire_t *wire, const struct iovec *pieces, int count) 
     return total;
 }
 
+/* Takes along a descriptor that comes with the bytes; the kernel drops all but the first one. */
+static ssize_t receive(rw_wire_t *wire, const struct iovec *pieces, int count) {
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct msghdr message = {.msg_iov = (struct iovec *)pieces,
+                             .msg_iovlen = (size_t)count,
+                             .msg_control = control.bytes,
+                             .msg_controllen = CMSG_LEN(sizeof(int))};
+    ssize_t got = recvmsg(wire->fd, &message, MSG_CMSG_CLOEXEC);
+    const struct cmsghdr *header = got >= 0 ? CMSG_FIRSTHDR(&message) : NULL;
+    int descriptor;
+
+    if (header == NULL || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) {
+        return got;
+    }
+    memcpy(&descriptor, CMSG_DATA(header), sizeof descriptor);
+    if (wire->received >= 0 || !rw_process_own(descriptor)) {
+        rw_process_close(descriptor);
+    } else {
+        wire->received = descriptor;
+    }
+    return got;
+}
+
+/* The other side sleeps: a byte through the socket wakes it. When the socket takes none there are
+ * plenty of them in it. While we still write to it what we write next does. */
+static void wake_other(const rw_wire_t *wire) {
+    if (wire->writes_ring) {
+        (void)!send(wire->fd, "", 1, MSG_NOSIGNAL);
+    }
+}
+
+static int broken_ring(rw_wire_t *wire) {
+    snprintf(wire->why, sizeof wire->why, "its memory for a queue makes no sense");
+    return RW_WIRE_BROKEN;
+}
+
+/* What woke us is read. false: the other side has ended, and wire->error says if by a failure. */
+static bool hear_wakes(rw_wire_t *wire) {
+    char wakes[256];
+    ssize_t got;
+
+    wire->signalled = false;
+    got = recv(wire->fd, wakes, sizeof wakes, 0);
+    if (got < 0 && errno != EAGAIN && errno != EINTR) {
+        wire->error = errno;
+    }
+    return got > 0 || (got < 0 && wire->error == 0);
+}
+
+/* When the socket has ended, what is in the ring counts still. */
+static ssize_t read_ring(rw_wire_t *wire, const struct iovec *pieces, int count) {
+    bool wake = false;
+    ssize_t got;
+
+    if (wire->signalled && !wire->ended) {
+        wire->ended = !hear_wakes(wire);
+    }
+    got = rw_ring_read(&wire->ring, pieces, count, &wake);
+    if (wake) {
+        wake_other(wire);
+    }
+    if (got == RW_RING_BROKEN) {
+        return broken_ring(wire);
+    }
+    if (got == 0 && wire->ended) {
+        return wire->error != 0 ? broken(wire, wire->error) : RW_WIRE_ENDED;
+    }
+    return got > 0 ? got : RW_WIRE_AGAIN;
+}
+
+bool rw_wire_has_ring_work(const rw_wire_t *wire, bool blocked) {
+    return wire->ring.memory != NULL &&
+           (rw_ring_has_bytes(&wire->ring) ||
+            (blocked && wire->writes_ring && rw_ring_has_room(&wire->ring)));
+}
+
 ssize_t rw_wire_read(rw_wire_t *wire, const struct iovec *pieces, int count) {
     size_t wanted = 0;
     ssize_t got;
@@ -173,13 +251,16 @@ ssize_t rw_wire_read(rw_wire_t *wire, const struct iovec *pieces, int count) {
     if (wire->ssl != NULL) {
         return read_tls(wire, pieces, count);
     }
+    if (wire->reads_ring) {
+        return read_ring(wire, pieces, count);
+    }
     if (wire->drained) {
         return RW_WIRE_AGAIN;
     }
     for (int i = 0; i < count; i++) {
         wanted += pieces[i].iov_len;
     }
-    got = readv(wire->fd, pieces, count);
+    got = wire->awaits_ring ? receive(wire, pieces, count) : readv(wire->fd, pieces, count);
     if (got == 0) {
         return RW_WIRE_ENDED;
     }
@@ -194,8 +275,25 @@ ssize_t rw_wire_read(rw_wire_t *wire, const struct iovec *pieces, int count) {
 
 static ssize_t send_some(rw_wire_t *wire, const struct iovec *pieces, int count) {
     struct msghdr message = {.msg_iov = (struct iovec *)pieces, .msg_iovlen = (size_t)count};
-    ssize_t sent = sendmsg(wire->fd, &message, MSG_NOSIGNAL);
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control;
+    ssize_t sent;
 
+    if (wire->gives_ring) {
+        memset(&control, 0, sizeof control);
+        control.header = (struct cmsghdr){
+            .cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+        memcpy(CMSG_DATA(&control.header), &wire->ring.fd, sizeof(int));
+        message.msg_control = control.bytes;
+        message.msg_controllen = sizeof control.bytes;
+    }
+    sent = sendmsg(wire->fd, &message, MSG_NOSIGNAL);
+    if (sent > 0 && wire->gives_ring) {
+        wire->gives_ring = false;
+        rw_ring_given(&wire->ring);
+    }
     if (sent >= 0) {
         return sent;
     }
@@ -295,8 +393,20 @@ static ssize_t write_tls(rw_wire_t *wire, const struct iovec *pieces, int count)
     return total;
 }
 
+static ssize_t write_ring(rw_wire_t *wire, const struct iovec *pieces, int count) {
+    bool wake = false;
+    ssize_t put = rw_ring_write(&wire->ring, pieces, count, &wake);
+
+    if (wake) {
+        wake_other(wire);
+    }
+    return put == RW_RING_BROKEN ? broken_ring(wire) : put > 0 ? put : RW_WIRE_AGAIN;
+}
+
 ssize_t rw_wire_write(rw_wire_t *wire, const struct iovec *pieces, int count) {
-    return wire->ssl != NULL ? write_tls(wire, pieces, count) : send_some(wire, pieces, count);
+    return wire->writes_ring   ? write_ring(wire, pieces, count)
+           : wire->ssl != NULL ? write_tls(wire, pieces, count)
+                               : send_some(wire, pieces, count);
 }
 
 void rw_wire_finish(rw_wire_t *wire) {
@@ -307,8 +417,11 @@ void rw_wire_close(rw_wire_t *wire) {
     if (wire->fd >= 0) {
         rw_process_close(wire->fd);
     }
+    if (wire->received >= 0) {
+        rw_process_close(wire->received);
+    }
+    rw_ring_free(&wire->ring);
     SSL_free(wire->ssl);
     free(wire->out);
-    memset(wire, 0, sizeof *wire);
-    wire->fd = -1;
+    *wire = rw_wire_none();
 }

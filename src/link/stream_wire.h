@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Bytes out of and into one TCP socket, in clear or through TLS 1.3. Nothing here blocks.
+ * Bytes out of and into one socket: of TCP, in clear or through TLS 1.3, or a Unix socket, beside
+ * which each way may go by a ring (stream_ring.h) from some byte on. Nothing here blocks.
  *
  * OpenSSL never sees the socket: what it encrypts goes to a buffer of two records, which is sent
  * whenever the socket takes it. So memory that was handed over has been read when rw_wire_write()
@@ -11,6 +12,7 @@
 #define RW_STREAM_WIRE_H
 
 #include "link/stream_identity.h"
+#include "link/stream_ring.h"
 
 #include <sys/uio.h>
 
@@ -28,9 +30,19 @@ typedef struct rw_wire {
     uint8_t *out; /* with TLS: records that the socket has not taken */
     size_t out_from, out_to;
     uint64_t encrypted; /* bytes under the present key */
+    rw_ring_t ring;
+    bool writes_ring, reads_ring; /* instead of the socket */
+    bool gives_ring;              /* with the next byte: the ring's descriptor */
+    bool awaits_ring;             /* a descriptor of one may come */
+    bool signalled;               /* there is something to read at the socket: wakes, or the end */
+    int received;                 /* the descriptor that has come; -1: none */
     char why[128];
 } rw_wire_t;
 
+/* One that is not open. */
+static inline rw_wire_t rw_wire_none(void) {
+    return (rw_wire_t){.fd = -1, .shaken = true, .ring = rw_ring_none(), .received = -1};
+}
 /* Takes the socket, which is connected. */
 void rw_wire_open(rw_wire_t *wire, int fd);
 /* What follows goes through TLS. client: it pins this fingerprint; NULL for the side that was
@@ -45,6 +57,8 @@ void rw_wire_turn(rw_wire_t *wire);
 ssize_t rw_wire_read(rw_wire_t *wire, const struct iovec *pieces, int count);
 /* Takes bytes; the memory is not needed afterwards. The number of bytes, or RW_WIRE_*. */
 ssize_t rw_wire_write(rw_wire_t *wire, const struct iovec *pieces, int count);
+/* Whether its ring has anything for us. blocked: rw_wire_write() found no room. */
+bool rw_wire_has_ring_work(const rw_wire_t *wire, bool blocked);
 /* Sends what was taken. 1: all has gone to the kernel; else RW_WIRE_*. */
 int rw_wire_flush(rw_wire_t *wire);
 /* No more will be written: the other side may read to the end. After rw_wire_flush(). */

@@ -50,6 +50,9 @@ static void a_head_comes_back_as_it_went(void **state) {
         {.length = RW_FETCHED_BYTES, .class = RW_FRAME_FETCHED},
         {.length = RW_PROBE_BYTES, .class = RW_FRAME_PROBE},
         {.length = 0, .class = RW_FRAME_PROBED},
+        {.length = 0, .class = RW_FRAME_RING},
+        {.length = 0, .class = RW_FRAME_RING_TAKEN},
+        {.length = 0, .class = RW_FRAME_RING_BEGUN},
     };
 
     for (size_t i = 0; i < UNIT_COUNT(heads); i++) {
@@ -70,8 +73,8 @@ static void a_head_that_is_wrong_in_one_way_is_refused(void **state) {
     static const struct {
         size_t at;
         uint8_t value;
-    } changes[] = {{3, 1}, {1, 64}, {4, 0}, {4, 3}, {4, 4}, {4, 7},
-                   {5, 0}, {5, 65}, {6, 1}, {7, 1}, {71, 1}};
+    } changes[] = {{3, 1},  {1, 64}, {4, 0},  {4, 3}, {4, 4}, {4, 7},
+                   {4, 10}, {5, 0},  {5, 65}, {6, 1}, {7, 1}, {71, 1}};
     rw_head_t head = {.length = 100, .class = RW_FRAME_CONTROL, .header_length = 60};
     uint8_t bytes[RW_HEAD_BYTES];
 

@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Queues in shared memory, held against one in a buffer; and what the other side may do to them. */
+#include "base/connector.h"
+#include "link/stream.h"
+#include "link/stream_local.h"
+#include "unit.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* ---- alone ---- */
+
+/* Both ends of one ring, as two processes would have them. */
+static void make_pair(rw_ring_t pair[2]) {
+    assert_true(rw_ring_make(&pair[0]));
+    assert_true(rw_ring_take(&pair[1], dup(pair[0].fd)));
+    rw_ring_given(&pair[0]);
+}
+
+static void free_pair(rw_ring_t pair[2]) {
+    rw_ring_free(&pair[0]);
+    rw_ring_free(&pair[1]);
+}
+
+static ssize_t put(rw_ring_t *ring, const void *bytes, size_t length, bool *wake) {
+    size_t first = length > 0 ? (size_t)unit_below(length + 1) : 0;
+    struct iovec pieces[] = {{(void *)bytes, first}, {(char *)bytes + first, length - first}};
+
+    return rw_ring_write(ring, pieces, 2, wake);
+}
+
+static ssize_t get(rw_ring_t *ring, void *bytes, size_t length, bool *wake) {
+    size_t first = length > 0 ? (size_t)unit_below(length + 1) : 0;
+    struct iovec pieces[] = {{bytes, first}, {(char *)bytes + first, length - first}};
+
+    return rw_ring_read(ring, pieces, 2, wake);
+}
+
+static void bytes_come_out_as_they_went_in(void **state) {
+    (void)state;
+    static uint8_t sent[RW_RING_BYTES + 100], got[RW_RING_BYTES + 100];
+    static uint8_t model[2][RW_RING_BYTES];
+    size_t held[2] = {0, 0};
+    rw_ring_t pair[2];
+    bool ignored = false;
+
+    make_pair(pair);
+    for (int i = 0; i < 20000; i++) {
+        unsigned from = (unsigned)unit_below(2);
+        size_t length = (size_t)unit_below(unit_below(10) == 0 ? sizeof sent : 500);
+        size_t room = RW_RING_BYTES - held[from], fits = length < room ? length : room;
+
+        unit_random_bytes(sent, length < 64 ? length : 64);
+        assert_int_equal(put(&pair[from], sent, length, &ignored), fits);
+        memcpy(model[from] + held[from], sent, fits);
+        held[from] += fits;
+        length = (size_t)unit_below(unit_below(10) == 0 ? sizeof got : 500);
+        fits = length < held[from] ? length : held[from];
+        assert_int_equal(get(&pair[!from], got, length, &ignored), fits);
+        assert_memory_equal(got, model[from], fits);
+        held[from] -= fits;
+        memmove(model[from], model[from] + fits, held[from]);
+        assert_int_equal(rw_ring_has_bytes(&pair[!from]), held[from] > 0);
+        assert_int_equal(rw_ring_has_room(&pair[from]), held[from] <= RW_RING_BYTES / 2);
+    }
+    free_pair(pair);
+}
+
+static void who_sleeps_is_woken_once(void **state) {
+    (void)state;
+    static uint8_t bytes[RW_RING_BYTES];
+    rw_ring_t pair[2];
+    bool wake = false;
+
+    make_pair(pair);
+    rw_ring_rise(&pair[0]);
+    rw_ring_rise(&pair[1]);
+    put(&pair[0], bytes, 10, &wake);
+    assert_false(wake); /* nobody sleeps */
+    assert_false(rw_ring_rest(&pair[1], false));
+    assert_int_equal(get(&pair[1], bytes, 10, &wake), 10);
+    assert_true(rw_ring_rest(&pair[1], false));
+    assert_true(rw_ring_rest(&pair[0], false));
+    put(&pair[0], bytes, 10, &wake);
+    assert_true(wake);
+    wake = false;
+    put(&pair[0], bytes, 10, &wake);
+    assert_false(wake);
+    assert_int_equal(get(&pair[1], bytes, 20, &wake), 20);
+    assert_false(wake); /* the other one waits for bytes, and not for room */
+    put(&pair[0], bytes, sizeof bytes, &wake);
+    assert_true(rw_ring_rest(&pair[0], true));
+    wake = false;
+    get(&pair[1], bytes, 100, &wake);
+    assert_false(wake); /* that is no room worth it */
+    get(&pair[1], bytes, sizeof bytes / 2, &wake);
+    assert_true(wake);
+    free_pair(pair);
+}
+
+static void counts_that_can_not_be_are_found(void **state) {
+    (void)state;
+    static const uint32_t counts[] = {RW_RING_BYTES + 1, 0x7FFFFFFF, 0x80000000, UINT32_MAX};
+    uint8_t bytes[100] = {0};
+    bool ignored = false;
+
+    for (size_t i = 0; i < UNIT_COUNT(counts); i++) {
+        rw_ring_t pair[2];
+
+        make_pair(pair);
+        memcpy(pair[1].memory, &counts[i], sizeof counts[i]); /* what the maker has written */
+        assert_true(rw_ring_has_bytes(&pair[1]));
+        assert_int_equal(get(&pair[1], bytes, sizeof bytes, &ignored), RW_RING_BROKEN);
+        memset(pair[1].memory, 0xA5, 4096);
+        assert_true(rw_ring_has_room(&pair[0]));
+        assert_int_equal(put(&pair[0], bytes, sizeof bytes, &ignored), RW_RING_BROKEN);
+        assert_false(rw_ring_rest(&pair[0], true));
+        free_pair(pair);
+    }
+}
+
+static int memory_of(size_t size, int seals) {
+    int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+    assert_int_equal(ftruncate(fd, (off_t)size), 0);
+    assert_int_equal(fcntl(fd, F_ADD_SEALS, seals), 0);
+    return fd;
+}
+
+static void what_could_fail_when_it_is_touched_is_not_taken(void **state) {
+    (void)state;
+    const size_t size = 4096 + 2 * (size_t)RW_RING_BYTES;
+    const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+    int huge = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB);
+    int fds[] = {-1,
+                 open("/dev/zero", O_RDWR | O_CLOEXEC),
+                 open("/dev/shm", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600),
+                 memory_of(size, F_SEAL_GROW),
+                 memory_of(size, F_SEAL_SHRINK | F_SEAL_GROW),
+                 memory_of(size - 4096, seals),
+                 memory_of(size + 4096, seals),
+                 memory_of(0, seals),
+                 memory_of(size, seals | F_SEAL_WRITE),
+                 memory_of(size, seals | F_SEAL_FUTURE_WRITE),
+                 huge};
+
+    for (size_t i = 0; i < UNIT_COUNT(fds); i++) {
+        rw_ring_t ring;
+
+        assert_false(rw_ring_take(&ring, fds[i]));
+        assert_null(ring.memory);
+        assert_true(fds[i] < 0 || fcntl(fds[i], F_GETFD) < 0); /* it was closed */
+        rw_ring_free(&ring);
+    }
+}
+
+/* ---- with a connector at the other end ---- */
+
+static ropeway_connector_t *connect_to(const char *transports) {
+    ropeway_connector_options_t options;
+    ropeway_connector_t *connector;
+
+    ropeway_connector_options_init(&options, sizeof options);
+    options.transports = transports;
+    assert_accepted(ropeway_connector_create(&options, &connector));
+    return connector;
+}
+
+/* A read by the other connector completes. */
+static void assert_serves(ropeway_connector_t *owner) {
+    ropeway_connector_t *reader = connect_to("stream,local");
+    static uint8_t from[4096], to[4096];
+
+    for (uint8_t i = 1; i <= 40; i++) { /* more than it takes until there is a ring */
+        ropeway_descriptor_t source = {.ptr = from, .size = sizeof from};
+        ropeway_descriptor_t target = {.ptr = to, .size = sizeof to};
+        ropeway_operation_t *offer, *read;
+        const char *text;
+
+        memset(from, i, sizeof from);
+        assert_accepted(ropeway_create_readable(owner, &source, 1, NULL, &offer));
+        assert_accepted(ropeway_operation_metadata(offer, &text));
+        assert_accepted(ropeway_begin_read(reader, text, strlen(text), &target, 1, NULL, &read));
+        assert_accepted(ropeway_operation_wait(read, 20000));
+        assert_memory_equal(from, to, sizeof to);
+        ropeway_operation_release(read);
+        ropeway_operation_release(offer);
+    }
+    ropeway_connector_destroy(reader);
+}
+
+/* A stranger's connection that has greeted. */
+static int call(ropeway_connector_t *owner) {
+    rw_greeting_t greeting = {.version = RW_STREAM_VERSION, .kind = RW_GREETING_CALL};
+    uint8_t bytes[RW_GREETING_BYTES];
+    rw_place_t place;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    socklen_t size = offsetof(struct sockaddr_un, sun_path);
+
+    rw_lock(&owner->lock);
+    rw_local_place(rw_stream_of(owner)->identity.fingerprint, &place);
+    rw_unlock(&owner->lock);
+    size += 1 + (socklen_t)strlen(place.local.sun_path + 1);
+    assert_int_equal(connect(fd, (struct sockaddr *)&place.local, size), 0);
+    rw_greeting_encode(&greeting, bytes);
+    assert_int_equal(send(fd, bytes, sizeof bytes, 0), sizeof bytes);
+    assert_int_equal(recv(fd, bytes, sizeof bytes, MSG_WAITALL), sizeof bytes);
+    return fd;
+}
+
+/* Sends a frame of this class, with descriptors along. */
+static void say(int fd, rw_frame_class_t class, const int *descriptors, size_t count) {
+    rw_head_t head = {.class = (uint8_t) class};
+    uint8_t bytes[RW_HEAD_BYTES];
+    struct iovec piece = {bytes, sizeof bytes};
+    _Alignas(struct cmsghdr) char control[CMSG_SPACE(8 * sizeof(int))] = {0};
+    struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1};
+    struct cmsghdr *header = (struct cmsghdr *)control;
+
+    rw_head_encode(&head, bytes);
+    if (count > 0) {
+        *header = (struct cmsghdr){.cmsg_len = CMSG_LEN(count * sizeof(int)),
+                                   .cmsg_level = SOL_SOCKET,
+                                   .cmsg_type = SCM_RIGHTS};
+        memcpy(CMSG_DATA(header), descriptors, count * sizeof(int));
+        message.msg_control = control;
+        message.msg_controllen = CMSG_SPACE(count * sizeof(int));
+    }
+    (void)sendmsg(fd, &message, MSG_NOSIGNAL);
+}
+
+/* Reads until a frame of this class comes (true), or the end. */
+static bool hears(int fd, rw_frame_class_t class) {
+    uint8_t bytes[RW_HEAD_BYTES], payload[RW_WORD_MAX];
+    rw_head_t head;
+
+    while (recv(fd, bytes, sizeof bytes, MSG_WAITALL) == sizeof bytes) {
+        assert_null(rw_head_decode(bytes, &head));
+        if (head.class == class) {
+            return true;
+        }
+        assert_true(head.length <= sizeof payload);
+        assert_int_equal(recv(fd, payload, head.length, MSG_WAITALL), head.length);
+    }
+    return false;
+}
+
+static void assert_sent_away(int fd) {
+    assert_false(hears(fd, RW_FRAME_RING));
+    close(fd);
+}
+
+static void who_talks_of_rings_out_of_turn_is_sent_away(void **state) {
+    (void)state;
+    static const rw_frame_class_t said[][3] = {{RW_FRAME_RING_BEGUN},
+                                               {RW_FRAME_RING_TAKEN},
+                                               {RW_FRAME_RING, RW_FRAME_RING_BEGUN},
+                                               {RW_FRAME_RING, RW_FRAME_RING}};
+    ropeway_connector_t *owner = connect_to("stream,local");
+
+    for (size_t i = 0; i < UNIT_COUNT(said); i++) {
+        int fd = call(owner);
+
+        for (size_t k = 0; k < 3 && said[i][k] != 0; k++) {
+            say(fd, said[i][k], NULL, 0);
+        }
+        assert_sent_away(fd);
+    }
+    assert_serves(owner);
+    ropeway_connector_destroy(owner);
+}
+
+static void descriptors_that_come_along_are_closed(void **state) {
+    (void)state;
+    ropeway_connector_t *owner = connect_to("stream,local");
+    ts_usage_t before = ts_usage(0), after;
+    int zero = open("/dev/zero", O_RDWR | O_CLOEXEC), many[] = {zero, zero, zero, zero, zero, zero};
+
+    for (int i = 0; i < 20; i++) {
+        int fd = call(owner);
+
+        say(fd, RW_FRAME_RING, many, 1 + (size_t)i % 6);   /* of a wrong kind: not taken */
+        say(fd, RW_FRAME_RING_BEGUN, many, (size_t)i % 7); /* of no use */
+        assert_sent_away(fd);
+    }
+    close(zero);
+    assert_serves(owner);
+    before.resident = SIZE_MAX;
+    assert_true(ts_usage_back(&before, &after));
+    ropeway_connector_destroy(owner);
+}
+
+static void a_ring_that_makes_no_sense_ends_its_connection_only(void **state) {
+    (void)state;
+    ropeway_connector_t *owner = connect_to("stream,local");
+
+    for (int i = 0; i < 4; i++) {
+        int fd = call(owner);
+        rw_ring_t ring;
+
+        assert_true(rw_ring_make(&ring));
+        say(fd, RW_FRAME_RING, &ring.fd, 1);
+        assert_true(hears(fd, RW_FRAME_RING_TAKEN));
+        say(fd, RW_FRAME_RING_BEGUN, NULL, 0);
+        if (i == 0) {
+            memset(ring.memory, 0xFF, 4096 + 2 * (size_t)RW_RING_BYTES);
+        } else {
+            unit_random_bytes(ring.memory, i == 1 ? 64 : 4096 + 2 * (size_t)RW_RING_BYTES);
+        }
+        (void)send(fd, "", 1, MSG_NOSIGNAL); /* wakes it */
+        char end;
+        ssize_t got;
+        while ((got = recv(fd, &end, 1, 0)) > 0) { /* it wakes us, too */
+        }
+        assert_true(got <= 0);
+        close(fd);
+        rw_ring_free(&ring);
+    }
+    assert_serves(owner);
+    ropeway_connector_destroy(owner);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bytes_come_out_as_they_went_in),
+        cmocka_unit_test(who_sleeps_is_woken_once),
+        cmocka_unit_test(counts_that_can_not_be_are_found),
+        cmocka_unit_test(what_could_fail_when_it_is_touched_is_not_taken),
+        cmocka_unit_test(who_talks_of_rings_out_of_turn_is_sent_away),
+        cmocka_unit_test(descriptors_that_come_along_are_closed),
+        cmocka_unit_test(a_ring_that_makes_no_sense_ends_its_connection_only),
+    };
+
+    return cmocka_run_group_tests(tests, unit_seed, NULL);
+}
