@@ -598,6 +598,15 @@ static void check_operations(const sim_process_t *process,
     }
 }
 
+/* Whether its clock jumped, or it was stopped, after it had looked how long it might sleep, and
+ * before it slept: it is late by so much. */
+static bool oversleeps(const sim_process_t *process) RW_UNCHECKED {
+    const struct rw_progress *progress = process->attached->progress;
+
+    return (process->last[SIM_JUMPS] > 0 || process->last[SIM_STOPS] > 0) && progress->sleeping &&
+           progress->sleep_until <= sim_clock(process);
+}
+
 /* Time has passed: no operation lives past its limits. */
 void sim_check_limits(const sim_process_t *process) RW_UNCHECKED {
     const ropeway_connector_t *connector = process->attached;
@@ -605,7 +614,8 @@ void sim_check_limits(const sim_process_t *process) RW_UNCHECKED {
     const rw_node_t *live;
 
     if (process->connector == NULL || !process->alive || process->stopped ||
-        befell(process, SIM_STOPS, sim.now) || befell(process, SIM_JUMPS, sim.now)) {
+        befell(process, SIM_STOPS, sim.now) || befell(process, SIM_JUMPS, sim.now) ||
+        oversleeps(process)) {
         return;
     }
     live = &connector->operations->live;
