@@ -89,7 +89,8 @@ static ropeway_error_t open_links(ropeway_connector_t *connector) RW_UNCHECKED {
     rw_carrier_t stream = {.kind = &rw_stream_kind}, ucx = {.kind = &rw_ucx_kind}, none = {0};
 
     if (transports == NULL) {
-        bool must_encrypt = encryption != NULL && strcmp(encryption, "required") == 0;
+        bool must_encrypt = (encryption != NULL && strcmp(encryption, "required") == 0) ||
+                            connector->options.tls_ca != NULL;
 
         ucx.is_preferred = rw_rdma_is_up(RW_RDMA_FOLDER, connector->options.net_devices);
         return rw_links_open(connector, &stream, must_encrypt ? &none : &ucx, &rw_native_link_user);

@@ -79,18 +79,30 @@ static void open_now(rw_stream_link_t *link) RW_LOCKED {
     rw_stream_call(link);
 }
 
+static void refuse_certificate(rw_stream_link_t *link) RW_LOCKED {
+    const char *refusal = rw_identity_refusal(link->wire.ssl);
+    char why[128];
+
+    if (refusal != NULL) {
+        snprintf(why, sizeof why, "its certificate is none of tls_ca's: %s", refusal);
+    } else {
+        snprintf(why, sizeof why, "%s",
+                 link->accepted ? link->wire.why
+                                : "it does not prove to be the peer that the metadata names");
+    }
+    fail_beginning(link, why);
+}
+
 static void shake(rw_stream_link_t *link) RW_LOCKED {
     int status = rw_wire_shake(&link->wire);
 
     link->blocked = link->wire.out_from < link->wire.out_to;
     if (status == 1) {
         open_now(link);
+    } else if (status == RW_WIRE_ENDED) {
+        fail_beginning(link, "the other side closed the connection before TLS began");
     } else if (status != RW_WIRE_AGAIN) {
-        fail_beginning(
-            link, status == RW_WIRE_ENDED ? "the other side closed the connection before TLS began"
-                  : link->accepted        ? link->wire.why
-                                          : "it does not prove to be the peer that the metadata "
-                                            "names");
+        refuse_certificate(link);
     }
 }
 
@@ -305,13 +317,14 @@ void rw_stream_accept(rw_stream_t *stream, int fd, const rw_place_t *from) {
 /* Where to try to connect, in order. Loopback addresses are for peers on this host; others can
  * hardly be meant by them. Returns how many there are. */
 static size_t choose_places(const rw_stream_t *stream, const rw_stream_address_t *address,
-                            bool on_this_host, rw_place_t places[RW_DIAL_MAX]) {
+                            const uint8_t instance[RW_ID_BYTES], bool on_this_host,
+                            rw_place_t places[RW_DIAL_MAX]) {
     bool encrypt =
         address->encryption == RW_ENCRYPT_REQUIRED || stream->encryption == RW_ENCRYPT_REQUIRED;
     size_t count = 0;
 
     if (stream->ways.local && address->local && on_this_host && !encrypt) {
-        rw_local_place(address->fingerprint, &places[count++]);
+        rw_local_place(address->fingerprint, instance, &places[count++]);
     }
     for (int pass = 0; pass < 2 && stream->ways.tcp; pass++) {
         for (size_t i = 0; i < address->count; i++) {
@@ -333,7 +346,8 @@ ropeway_error_t rw_stream_open(rw_peer_t *peer, const rw_hello_t *hello, rw_link
     size_t count = 0;
 
     if (wrong == NULL) {
-        count = choose_places(stream, &address, rw_watch_is_near(connector, hello), places);
+        count = choose_places(stream, &address, hello->instance, rw_watch_is_near(connector, hello),
+                              places);
         wrong = count == 0 ? "both sides have no way in common" : NULL;
     }
     if (wrong != NULL) {

@@ -8,6 +8,7 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/x509.h>
+#include <openssl/x509v3.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -84,21 +85,29 @@ static bool fill(X509 *certificate, EVP_PKEY *key) {
 /* ---- TLS ---- */
 
 /* The key that the other side proves to have must be the pinned one. */
-static int check_pin(X509_STORE_CTX *store, void *unused) {
+static int check_pin(X509_STORE_CTX *store, void *argument) {
+    const rw_identity_t *identity = argument;
     const SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
     const uint8_t *pin = SSL_get_ex_data(ssl, pin_index);
     X509 *certificate = X509_STORE_CTX_get0_cert(store);
     EVP_PKEY *key = certificate != NULL ? X509_get0_pubkey(certificate) : NULL;
     uint8_t fingerprint[RW_FINGERPRINT_BYTES];
 
-    (void)unused;
     if (pin != NULL && key != NULL && hash_key(key, fingerprint) &&
         sodium_memcmp(fingerprint, pin, RW_FINGERPRINT_BYTES) == 0) {
         X509_STORE_CTX_set_error(store, X509_V_OK);
-        return 1;
+        return identity->checks ? X509_verify_cert(store) : 1;
     }
     X509_STORE_CTX_set_error(store, X509_V_ERR_CERT_REJECTED);
     return 0;
+}
+
+const char *rw_identity_refusal(const SSL *ssl) {
+    long result = SSL_get_verify_result(ssl);
+
+    return result == X509_V_OK || result == X509_V_ERR_CERT_REJECTED
+               ? NULL
+               : X509_verify_cert_error_string(result);
 }
 
 static SSL_CTX *make_context(const SSL_METHOD *method) {
@@ -126,41 +135,160 @@ static SSL_CTX *make_context(const SSL_METHOD *method) {
     return NULL;
 }
 
-static bool make_all(rw_identity_t *identity, EVP_PKEY **key, X509 **certificate) {
-    *key = EVP_PKEY_Q_keygen(library, NULL, "EC", "P-256");
-    *certificate = X509_new_ex(library, NULL);
-    identity->accepts = make_context(TLS_server_method());
-    identity->connects = make_context(TLS_client_method());
-    if (*key == NULL || *certificate == NULL || identity->accepts == NULL ||
-        identity->connects == NULL || !fill(*certificate, *key) ||
-        !hash_key(*key, identity->fingerprint) ||
-        SSL_CTX_use_certificate(identity->accepts, *certificate) != 1 ||
-        SSL_CTX_use_PrivateKey(identity->accepts, *key) != 1) {
-        return false;
-    }
-    SSL_CTX_set_verify(identity->connects, SSL_VERIFY_PEER, NULL);
-    SSL_CTX_set_cert_verify_callback(identity->connects, check_pin, NULL);
-    return true;
-}
+/* ---- a key of our own, or the user's ---- */
 
-ropeway_error_t rw_identity_make(rw_identity_t *identity) {
-    EVP_PKEY *key = NULL;
-    X509 *certificate = NULL;
-    char why[96];
-    bool made;
+static bool make_own(rw_identity_t *identity) {
+    EVP_PKEY *key = EVP_PKEY_Q_keygen(library, NULL, "EC", "P-256");
+    X509 *certificate = X509_new_ex(library, NULL);
+    bool made = key != NULL && certificate != NULL && fill(certificate, key) &&
+                hash_key(key, identity->fingerprint) &&
+                SSL_CTX_use_certificate(identity->accepts, certificate) == 1 &&
+                SSL_CTX_use_PrivateKey(identity->accepts, key) == 1;
 
-    pthread_once(&once, prepare);
-    memset(identity, 0, sizeof *identity);
-    ERR_clear_error();
-    made = library != NULL && pin_index >= 0 && make_all(identity, &key, &certificate);
     EVP_PKEY_free(key);
     X509_free(certificate);
-    if (made) {
+    return made;
+}
+
+/* Nobody is asked. */
+static int no_password(char *buffer, int size, int writes, void *unused) {
+    (void)buffer, (void)size, (void)writes, (void)unused;
+    return -1;
+}
+
+static ropeway_error_t refuse_file(const char *option, const char *path, const char *what) {
+    char why[96];
+
+    rw_identity_error(why, sizeof why);
+    return rw_fail(ROPEWAY_ERR_INVALID_ARGUMENT, "the connector option %s is \"%s\", %s: %s",
+                   option, path, what, why);
+}
+
+static ropeway_error_t load_into(SSL_CTX *context, const ropeway_connector_options_t *options) {
+    SSL_CTX_set_default_passwd_cb(context, no_password);
+    if (SSL_CTX_use_certificate_chain_file(context, options->tls_cert) != 1) {
+        return refuse_file("tls_cert", options->tls_cert, "which can't be used as a certificate");
+    }
+    if (SSL_CTX_use_PrivateKey_file(context, options->tls_key, SSL_FILETYPE_PEM) != 1) {
+        return refuse_file("tls_key", options->tls_key,
+                           "which can't be used as the key of tls_cert (without a password)");
+    }
+    if (options->tls_ca != NULL && SSL_CTX_load_verify_file(context, options->tls_ca) != 1) {
+        return refuse_file("tls_ca", options->tls_ca, "which can't be used as certificates");
+    }
+    return ROPEWAY_OK;
+}
+
+/* Whether it would let itself in: what is wrong with our certificate is said here, and not by every
+ * peer. */
+static ropeway_error_t check_own(SSL_CTX *context, const ropeway_connector_options_t *options,
+                                 int purpose) {
+    X509_STORE_CTX *check = X509_STORE_CTX_new_ex(library, NULL);
+    STACK_OF(X509) *chain = NULL;
+    ropeway_error_t error = ROPEWAY_OK;
+
+    SSL_CTX_get0_chain_certs(context, &chain);
+    if (check == NULL ||
+        X509_STORE_CTX_init(check, SSL_CTX_get_cert_store(context),
+                            SSL_CTX_get0_certificate(context), chain) != 1 ||
+        X509_STORE_CTX_set_purpose(check, purpose) != 1) {
+        error = rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
+    } else if (X509_verify_cert(check) != 1) {
+        error = rw_fail(ROPEWAY_ERR_INVALID_ARGUMENT,
+                        "the connector option tls_cert is \"%s\", which peers with this tls_ca "
+                        "(\"%s\") would not accept of a %s: %s",
+                        options->tls_cert, options->tls_ca,
+                        purpose == X509_PURPOSE_SSL_SERVER ? "server" : "client",
+                        X509_verify_cert_error_string(X509_STORE_CTX_get_error(check)));
+    }
+    X509_STORE_CTX_free(check);
+    ERR_clear_error();
+    return error;
+}
+
+static ropeway_error_t load(rw_identity_t *identity, const ropeway_connector_options_t *options) {
+    ropeway_error_t error = load_into(identity->accepts, options);
+    const X509 *certificate;
+
+    if (error == ROPEWAY_OK) {
+        error = load_into(identity->connects, options);
+    }
+    if (error != ROPEWAY_OK) {
+        return error;
+    }
+    certificate = SSL_CTX_get0_certificate(identity->accepts);
+    if (!hash_key(X509_get0_pubkey(certificate), identity->fingerprint)) {
+        return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
+    }
+    if (options->tls_ca == NULL) {
+        return ROPEWAY_OK;
+    }
+    identity->checks = true;
+    SSL_CTX_set_verify(identity->accepts, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+    error = check_own(identity->accepts, options, X509_PURPOSE_SSL_SERVER);
+    return error == ROPEWAY_OK ? check_own(identity->accepts, options, X509_PURPOSE_SSL_CLIENT)
+                               : error;
+}
+
+static ropeway_error_t check_options(const ropeway_connector_options_t *options) {
+    if ((options->tls_cert == NULL) != (options->tls_key == NULL)) {
+        return rw_fail(
+            ROPEWAY_ERR_INVALID_ARGUMENT,
+            "of the connector options tls_cert and tls_key one is set; they go together");
+    }
+    if (options->tls_ca != NULL && options->tls_cert == NULL) {
+        return rw_fail(ROPEWAY_ERR_INVALID_ARGUMENT,
+                       "the connector option tls_ca is set without tls_cert and tls_key, by which "
+                       "peers know us");
+    }
+    if (options->tls_ca != NULL && options->encryption != NULL &&
+        strcmp(options->encryption, "off") == 0) {
+        return rw_fail(
+            ROPEWAY_ERR_INVALID_ARGUMENT,
+            "the connector options tls_ca and encryption (\"off\") are both set; without "
+            "encryption nobody shows a certificate");
+    }
+    return ROPEWAY_OK;
+}
+
+static ropeway_error_t make_all(rw_identity_t *identity,
+                                const ropeway_connector_options_t *options) {
+    char why[96];
+
+    identity->accepts = make_context(TLS_server_method());
+    identity->connects = make_context(TLS_client_method());
+    if (identity->accepts != NULL && identity->connects != NULL && options->tls_cert != NULL) {
+        SSL_CTX_set_verify(identity->connects, SSL_VERIFY_PEER, NULL);
+        SSL_CTX_set_cert_verify_callback(identity->connects, check_pin, identity);
+        return load(identity, options);
+    }
+    if (identity->accepts != NULL && identity->connects != NULL && make_own(identity)) {
+        SSL_CTX_set_verify(identity->connects, SSL_VERIFY_PEER, NULL);
+        SSL_CTX_set_cert_verify_callback(identity->connects, check_pin, identity);
         return ROPEWAY_OK;
     }
     rw_identity_error(why, sizeof why);
-    rw_identity_free(identity);
     return rw_fail(ROPEWAY_ERR_SYSTEM, "the connector's key can't be made by OpenSSL: %s", why);
+}
+
+ropeway_error_t rw_identity_make(rw_identity_t *identity,
+                                 const ropeway_connector_options_t *options) {
+    ropeway_error_t error = check_options(options);
+
+    memset(identity, 0, sizeof *identity);
+    if (error != ROPEWAY_OK) {
+        return error;
+    }
+    pthread_once(&once, prepare);
+    ERR_clear_error();
+    if (library == NULL || pin_index < 0) {
+        return rw_fail(ROPEWAY_ERR_NO_MEMORY, "OpenSSL has no memory");
+    }
+    error = make_all(identity, options);
+    if (error != ROPEWAY_OK) {
+        rw_identity_free(identity);
+    }
+    return error;
 }
 
 void rw_identity_free(rw_identity_t *identity) {

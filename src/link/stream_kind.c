@@ -114,7 +114,10 @@ static ropeway_error_t open_parts(rw_stream_t *stream) RW_LOCKED {
         error = rw_ways_read(connector->options.transports, &stream->ways);
     }
     if (error == ROPEWAY_OK) {
-        error = rw_identity_make(&stream->identity);
+        error = rw_identity_make(&stream->identity, &connector->options);
+    }
+    if (stream->identity.checks) {
+        stream->encryption = RW_ENCRYPT_REQUIRED;
     }
     if (error != ROPEWAY_OK) {
         return error;

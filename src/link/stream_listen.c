@@ -257,7 +257,7 @@ static ropeway_error_t open_side_door(rw_stream_t *stream) RW_LOCKED {
     rw_place_t place;
     uint16_t none = 0;
 
-    rw_local_place(stream->identity.fingerprint, &place);
+    rw_local_place(stream->identity.fingerprint, stream->connector->instance, &place);
     stream->address.local = listen_at(stream, &place, &none);
     if (!stream->address.local && stream->listener_count == 0) {
         return rw_fail(ROPEWAY_ERR_SYSTEM, "no Unix socket can be listened to: %m");

@@ -7,16 +7,21 @@
 #include <unistd.h>
 
 #define PREFIX "ropeway-"
-#define NAMED 16 /* bytes of the fingerprint in the name */
+#define NAMED 16 /* bytes of the hash in the name */
 
-void rw_local_place(const uint8_t fingerprint[RW_FINGERPRINT_BYTES], rw_place_t *place) {
+void rw_local_place(const uint8_t fingerprint[RW_FINGERPRINT_BYTES],
+                    const uint8_t instance[RW_ID_BYTES], rw_place_t *place) {
+    uint8_t named[RW_FINGERPRINT_BYTES + RW_ID_BYTES], hash[crypto_hash_sha256_BYTES];
     char *name;
 
+    memcpy(named, fingerprint, RW_FINGERPRINT_BYTES);
+    memcpy(named + RW_FINGERPRINT_BYTES, instance, RW_ID_BYTES);
+    crypto_hash_sha256(hash, named, sizeof named);
     memset(place, 0, sizeof *place);
     place->local.sun_family = AF_UNIX;
     name = place->local.sun_path + 1;
     memcpy(name, PREFIX, sizeof PREFIX - 1);
-    sodium_bin2hex(name + sizeof PREFIX - 1, 2 * (size_t)NAMED + 1, fingerprint, NAMED);
+    sodium_bin2hex(name + sizeof PREFIX - 1, 2 * (size_t)NAMED + 1, hash, NAMED);
 }
 
 bool rw_local_is_ours(int fd, pid_t *pid) {

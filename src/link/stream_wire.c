@@ -109,6 +109,22 @@ bool rw_wire_start_tls(rw_wire_t *wire, rw_identity_t *identity, const uint8_t *
     return true;
 }
 
+/* Whether the other side has sent an alert of its about ours. */
+static bool is_about_certificate(void) {
+    switch (ERR_GET_REASON(ERR_peek_last_error())) {
+    case SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED:
+    case SSL_R_TLSV1_ALERT_UNKNOWN_CA:
+    case SSL_R_SSLV3_ALERT_BAD_CERTIFICATE:
+    case SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED:
+    case SSL_R_SSLV3_ALERT_CERTIFICATE_REVOKED:
+    case SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN:
+    case SSL_R_SSLV3_ALERT_UNSUPPORTED_CERTIFICATE:
+        return true;
+    default:
+        return false;
+    }
+}
+
 /* What the result of a call means that did not succeed. */
 static int explain(rw_wire_t *wire, int result) {
     switch (SSL_get_error(wire->ssl, result)) {
@@ -121,6 +137,13 @@ static int explain(rw_wire_t *wire, int result) {
         if (wire->ended || wire->error != 0) {
             ERR_clear_error();
             return wire->ended ? RW_WIRE_ENDED : broken(wire, wire->error);
+        }
+        if (is_about_certificate()) {
+            snprintf(wire->why, sizeof wire->why,
+                     "it lets nobody in without a certificate that "
+                     "its option tls_ca knows: ");
+            rw_identity_error(wire->why + strlen(wire->why), sizeof wire->why - strlen(wire->why));
+            return RW_WIRE_BROKEN;
         }
         rw_identity_error(wire->why, sizeof wire->why);
         return RW_WIRE_BROKEN;

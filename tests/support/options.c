@@ -52,6 +52,7 @@ void ts_connector_options(const char *text, ts_option_texts_t *texts,
     options->net_devices = ts_transport_devices();
     options->encryption = ts_transport_encryption();
     options->listen = ts_transport_listen();
+    ts_transport_certificates(options);
     char *log = getenv("ROPEWAY_TEST_LOG");
     if (log != NULL) {
         options->log = log_line;

@@ -3,10 +3,13 @@
 #include "transport.h"
 
 #include "netns.h"
+#include "pki.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define PKI "ROPEWAY_TEST_PKI" /* where the certificates are */
 
 typedef struct transport {
     const char *name;
@@ -14,6 +17,7 @@ typedef struct transport {
     const char *devices;
     const char *peer_devices; /* NULL: the same */
     const char *encryption, *listen;
+    bool is_mutual;          /* both sides show certificates */
     const char *variant_of;  /* whose code it shares; NULL: nobody's */
     bool peers_have_default; /* they name no transports */
     bool is_apart;           /* peers live in another network namespace */
@@ -36,6 +40,7 @@ static const transport_t transports[] = {
      .devices = "lo",
      .encryption = "off",
      .variant_of = "stream"},
+    {.name = "stream-mutual", .tls = "stream", .is_mutual = true, .variant_of = "stream"},
     {.name = "stream-ipv6", .tls = "stream", .listen = "[::1]:0", .variant_of = "stream"},
     {.name = "stream-netns",
      .tls = "stream",
@@ -108,6 +113,25 @@ const char *ts_transport_encryption(void) {
 
 const char *ts_transport_listen(void) {
     return chosen->listen;
+}
+
+void ts_transport_certificates(ropeway_connector_options_t *options) {
+    static char paths[3][320];
+    const char *folder = getenv(PKI);
+
+    if (!chosen->is_mutual) {
+        return;
+    }
+    if (folder == NULL) {
+        folder = ts_pki();
+        setenv(PKI, folder, 1); /* for the peers */
+    }
+    snprintf(paths[0], sizeof *paths, "%s/%s.pem", folder, is_peer() ? "two" : "one");
+    snprintf(paths[1], sizeof *paths, "%s/%s.key", folder, is_peer() ? "two" : "one");
+    snprintf(paths[2], sizeof *paths, "%s/ca.pem", folder);
+    options->tls_cert = paths[0];
+    options->tls_key = paths[1];
+    options->tls_ca = paths[2];
 }
 
 bool ts_transport_is_apart(void) {

@@ -2,7 +2,8 @@
 /*
  * The transport that a run of the tests uses. "default" is what two workers on one host have when
  * they name none: a Unix socket, and bytes fetched from memory to memory; "local" is the socket
- * alone. "stream" is TCP with TLS, "stream-plain" without, "stream-ipv6" the same by IPv6, and
+ * alone. "stream" is TCP with TLS, "stream-mutual" the same with certificates of an
+ * authority on both sides, "stream-plain" without, "stream-ipv6" the same by IPv6, and
  * "stream-netns" with TLS between two network namespaces that are joined by a veth pair and have no
  * names: they vanish with the processes in them. UCX's are "host" (TCP and CMA), "queue" (shared
  * memory for messages too), "tcp" (loopback alone), "netns" (between namespaces), and "rc" or "ud"
@@ -12,6 +13,8 @@
  */
 #ifndef TS_TRANSPORT_H
 #define TS_TRANSPORT_H
+
+#include "ropeway.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -31,6 +34,8 @@ const char *ts_transport_tls(void);
 const char *ts_transport_devices(void); /* the calling process's own */
 const char *ts_transport_encryption(void);
 const char *ts_transport_listen(void);
+/* Sets those of mutual TLS, where that is the transport's. */
+void ts_transport_certificates(ropeway_connector_options_t *options);
 bool ts_transport_is(const char *name);
 bool ts_transport_is_rdma(void); /* rc or ud */
 /* Whether peers are in another network namespace, and ts_transport_link() works. */

@@ -200,7 +200,7 @@ static int call(ropeway_connector_t *owner) {
     socklen_t size = offsetof(struct sockaddr_un, sun_path);
 
     rw_lock(&owner->lock);
-    rw_local_place(rw_stream_of(owner)->identity.fingerprint, &place);
+    rw_local_place(rw_stream_of(owner)->identity.fingerprint, owner->instance, &place);
     rw_unlock(&owner->lock);
     size += 1 + (socklen_t)strlen(place.local.sun_path + 1);
     assert_int_equal(connect(fd, (struct sockaddr *)&place.local, size), 0);
