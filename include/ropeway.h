@@ -341,7 +341,8 @@ typedef enum ropeway_status {
 ROPEWAY_API const char *ropeway_status_name(ropeway_status_t status);
 
 /* Called once, when the operation is terminal, on a thread of the connector with no lock held. It
- * may call every function except ropeway_connector_destroy(), and may release the operation. It
+ * may call every function except ropeway_connector_destroy(), and may release the operation. It may
+ * come before the function that made the operation returns, which has set *operation by then. It
  * should return soon: no other callback runs meanwhile. */
 typedef void (*ropeway_operation_fn)(ropeway_operation_t *operation, void *arg);
 
