@@ -91,7 +91,7 @@ ropeway_error_t rw_ucx_open_context(const rw_ucx_wish_t *wish, ucp_context_h *co
     ucs_status_t status;
     sigset_t before;
     char why[512];
-    ropeway_error_t error = rw_ucx_check_thread();
+    ropeway_error_t error = rw_ucx_check_start();
 
     if (error == ROPEWAY_OK) {
         error = rw_ucx_read_config(wish, &config);

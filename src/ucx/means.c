@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What UCX (1.22, 1.23) takes for granted when a worker is made: without a thread it ends the
+/* What UCX (1.22, 1.23) takes for granted: without a thread and its descriptors it ends the
  * process, without a free port in UCX_TCP_PORT_RANGE it tries for ever, and without /sys it finds
  * no network and goes on with none. So these are looked at just before. */
 #include "base/env.h"
@@ -13,9 +13,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define DESCRIPTORS 16 /* more than its thread and first worker open */
 #define NETWORKS "/sys/class/net"
 #define PORT_RANGE "UCX_TCP_PORT_RANGE"
 
@@ -23,7 +25,7 @@ static void *return_at_once(void *unused) {
     return unused;
 }
 
-ropeway_error_t rw_ucx_check_thread(void) {
+static ropeway_error_t check_thread(void) {
     pthread_t thread;
     ropeway_error_t error = rw_spawn(&thread, return_at_once, NULL, "UCX's thread");
 
@@ -31,6 +33,30 @@ ropeway_error_t rw_ucx_check_thread(void) {
         pthread_join(thread, NULL);
     }
     return error;
+}
+
+static ropeway_error_t check_descriptors(void) {
+    int descriptors[DESCRIPTORS], count = 0;
+    ropeway_error_t error = ROPEWAY_OK;
+
+    while (count < DESCRIPTORS && (descriptors[count] = eventfd(0, EFD_CLOEXEC)) >= 0) {
+        count++;
+    }
+    if (count < DESCRIPTORS) {
+        error = rw_fail(ROPEWAY_ERR_SYSTEM,
+                        "UCX can't have the descriptors that it needs: %m; raise the limit on open "
+                        "files (ulimit -n)");
+    }
+    while (count > 0) {
+        close(descriptors[--count]);
+    }
+    return error;
+}
+
+ropeway_error_t rw_ucx_check_start(void) {
+    ropeway_error_t error = check_descriptors();
+
+    return error == ROPEWAY_OK ? check_thread() : error;
 }
 
 /* What is offered to stock peers is offered to others too, who come by streams. */

@@ -42,7 +42,7 @@ void rw_ucx_leave_out_modules(void);
 
 /* ---- context.c ---- */
 
-/* Makes a context as wished. Errors: those of rw_ucx_read_config() and rw_ucx_check_thread(). */
+/* Makes a context as wished. Errors: those of rw_ucx_read_config() and rw_ucx_check_start(). */
 ropeway_error_t rw_ucx_open_context(const rw_ucx_wish_t *wish, ucp_context_h *context);
 /* Makes a worker of a context that was made as wished; *fd: its descriptor, readable when it has
  * work. Errors: ERR_TRANSPORT, those of rw_ucx_check_networks(). */
@@ -66,8 +66,9 @@ ucs_memory_type_t rw_ucx_memory_type(ropeway_device_t device);
 
 /* ---- means.c ---- */
 
-/* Whether the thread can be had that a context starts. Errors: ERR_SYSTEM. */
-ropeway_error_t rw_ucx_check_thread(void);
+/* Whether the thread and the descriptors can be had with which a context starts. Errors:
+ * ERR_SYSTEM. */
+ropeway_error_t rw_ucx_check_start(void);
 /* Whether the networks and ports can be had that a worker needs. Errors: ERR_SYSTEM. */
 ropeway_error_t rw_ucx_check_networks(const rw_ucx_wish_t *wish);
 
