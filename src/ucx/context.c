@@ -45,10 +45,8 @@ static ropeway_error_t cannot_start(const rw_ucx_wish_t *wish, ucs_status_t stat
         tell(devices, wish->net_devices, "UCX_NET_DEVICES"));
 }
 
-/* Whether the environment's list has one of the devices that UCX says are here: such a list may be
- * that of a cluster, whose hosts have different ones. */
-static bool names_one_of(const char *those_here) {
-    const char *devices = getenv("UCX_NET_DEVICES");
+/* Whether the list has one of the devices that UCX says are here. */
+static bool names_one_of(const char *devices, const char *those_here) {
     char text[512], quoted[72], *rest = text, *name;
 
     snprintf(text, sizeof text, "%s", devices != NULL ? devices : "");
@@ -61,13 +59,16 @@ static bool names_one_of(const char *those_here) {
     return false;
 }
 
-/* UCX starts without a device that was asked for, and with none at all: then nobody could come for
- * what is offered. why: what it said meanwhile. */
+/* UCX starts without a device that was asked for, which is well if another one is here: the port
+ * may be down, or the list be that of a cluster. But it starts with none at all, too, and then
+ * nobody could come for what is offered. why: what it said meanwhile. */
 static ropeway_error_t check_devices(const rw_ucx_wish_t *wish, const char *why) {
     const char *missing = strstr(why, "network device '");
     chosen_t devices;
 
-    if (missing == NULL || (wish->net_devices == NULL && names_one_of(missing))) {
+    if (missing == NULL ||
+        names_one_of(wish->net_devices != NULL ? wish->net_devices : getenv("UCX_NET_DEVICES"),
+                     missing)) {
         return ROPEWAY_OK;
     }
     return rw_fail(ROPEWAY_ERR_TRANSPORT, "UCX says: %s (devices %s)", missing,
