@@ -229,8 +229,8 @@ ROPEWAY_API void ropeway_connector_options_init(ropeway_connector_options_t *opt
  * Environment variables UCX_* override the library's own UCX settings.
  * Errors: ERR_INVALID_ARGUMENT, ERR_NO_MEMORY, ERR_TRANSPORT (UCX can't start: the sentence says
  * which setting or transport), ERR_UNSUPPORTED (it needs UCX, and none of 1.22 or later can be
- * loaded: the sentence says what was found, and what to install), ERR_SYSTEM (among others, of a
- * stream: the port can't be had), ERR_FORKED (the parent had a connector when this process was
+ * loaded: the sentence says what was found, and what to install), ERR_SYSTEM (among others: a
+ * thread or a port can't be had), ERR_FORKED (the parent had a connector when this process was
  * forked: UCX and OpenSSL do not work here). */
 ROPEWAY_API ropeway_error_t ropeway_connector_create(const ropeway_connector_options_t *options,
                                                      ropeway_connector_t **connector);
@@ -350,7 +350,8 @@ typedef enum ropeway_status {
 ROPEWAY_API const char *ropeway_status_name(ropeway_status_t status);
 
 /* Called once, when the operation is terminal, on a thread of the connector with no lock held. It
- * may call every function except ropeway_connector_destroy(), and may release the operation. It
+ * may call every function except ropeway_connector_destroy(), and may release the operation. It may
+ * come before the function that made the operation returns, which has set *operation by then. It
  * should return soon: no other callback runs meanwhile. */
 typedef void (*ropeway_operation_fn)(ropeway_operation_t *operation, void *arg);
 

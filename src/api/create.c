@@ -93,7 +93,7 @@ static ropeway_error_t compare_prefix(const ropeway_operation_t *operation,
 
     if (layout->count > metadata->count) {
         return rw_fail(ROPEWAY_ERR_COUNT_MISMATCH,
-                       "the remote operation has %zu descriptors, and %zu local ones are more",
+                       "the number of descriptors on the remote side is %zu, and %zu here is more",
                        metadata->count, layout->count);
     }
     for (size_t i = 0; i < layout->count; i++) {
@@ -124,7 +124,7 @@ static ropeway_error_t compare(const ropeway_operation_t *operation,
     }
     if (metadata->count != operation->layout.count) {
         return rw_fail(ROPEWAY_ERR_COUNT_MISMATCH,
-                       "the remote operation has %zu descriptors, but %zu local ones were given",
+                       "the number of descriptors is %zu on the remote side, but %zu here",
                        metadata->count, operation->layout.count);
     }
     for (size_t i = 0; i < operation->layout.count; i++) {

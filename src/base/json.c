@@ -23,10 +23,6 @@ static void quote(const rw_json_t *json, const char *at, char *buffer) {
     size_t left = (size_t)(json->end - at);
     size_t length = left < QUOTE_MAX ? left : QUOTE_MAX;
 
-    if (left == 0) {
-        strcpy(buffer, "the end");
-        return;
-    }
     for (size_t i = 0; i < length; i++) {
         buffer[i] = at[i] >= ' ' && at[i] <= '~' ? at[i] : '?';
     }
@@ -49,18 +45,28 @@ ropeway_error_t rw_json_expected(const rw_json_t *json, const char *name, const 
     char found[QUOTE_MAX + 4];
     char where[NAME_MAX_LENGTH];
 
-    quote(json, at, found);
     full_name(json, name, where, sizeof where);
+    if (at == json->end) {
+        return rw_fail(ROPEWAY_ERR_METADATA, "%s must be %s, and the text ends before it", where,
+                       expected);
+    }
+    quote(json, at, found);
     return rw_fail(ROPEWAY_ERR_METADATA, "%s must be %s, and is: %s", where, expected, found);
 }
 
 static ropeway_error_t syntax(const rw_json_t *json, const char *expected) {
     char found[QUOTE_MAX + 4];
 
+    if (json->at == json->end) {
+        return rw_fail(ROPEWAY_ERR_METADATA,
+                       "the metadata is not the JSON object it should be: it ends after %td bytes, "
+                       "where there should be %s",
+                       json->end - json->begin, expected);
+    }
     quote(json, json->at, found);
     return rw_fail(ROPEWAY_ERR_METADATA,
-                   "the metadata is not the JSON object it should be: at byte %td of %td %s should "
-                   "stand, not: %s",
+                   "the metadata is not the JSON object it should be: at byte %td of %td there "
+                   "should be %s, and there is: %s",
                    json->at - json->begin, json->end - json->begin, expected, found);
 }
 

@@ -139,6 +139,12 @@ void rw_ucx_link_close(rw_link_t *base, rw_close_t how) {
 
 /* ---- the beginning ---- */
 
+/* UCX's words are the same whoever is to blame; whether the process lives can be known on this
+ * host. */
+static bool lives(const rw_peer_t *peer) RW_LOCKED {
+    return peer->process.fd >= 0 && !rw_process_has_ended(peer->process.fd);
+}
+
 static void on_error(void *argument, ucp_ep_h endpoint, ucs_status_t status) RW_UNCHECKED {
     rw_ucx_link_t *link = argument;
     rw_peer_t *peer = link->base.peer;
@@ -148,14 +154,19 @@ static void on_error(void *argument, ucp_ep_h endpoint, ucs_status_t status) RW_
     if (link->state == RW_UCX_LEAVING) {
         end_leaving(link);
     } else if (peer->heard) {
-        rw_peer_fail(peer, RW_CLOSE_NOW, ROPEWAY_ERR_PEER_LOST,
-                     "UCX says \"%s\"; has its process or its host gone?",
-                     ucs_status_string(status));
+        rw_peer_fail(peer, RW_CLOSE_NOW, ROPEWAY_ERR_PEER_LOST, "UCX says \"%s\"; %s",
+                     ucs_status_string(status),
+                     lives(peer) ? "its process lives, so one side's memory may be at fault, which "
+                                   "the other side or the kernel could not read or write"
+                                 : "has its process or its host gone?");
     } else {
         rw_peer_fail(peer, RW_CLOSE_NOW, ROPEWAY_ERR_UNREACHABLE,
-                     "UCX says \"%s\" (UCX %s there, %s here); is its process alive, and its "
-                     "address reachable from here?",
-                     ucs_status_string(status), link->release, ropeway_ucx_version());
+                     "UCX says \"%s\" (UCX %s there, %s here); %s", ucs_status_string(status),
+                     link->release, ropeway_ucx_version(),
+                     lives(peer)
+                         ? "its process lives: is its address reachable from here, and was it "
+                           "ever out of descriptors?"
+                         : "is its process alive, and its address reachable from here?");
     }
 }
 

@@ -124,7 +124,7 @@ ropeway_error_t rw_ucx_port_open(rw_ucx_port_t *port, ropeway_connector_t *conne
         error = rw_ucx_check_locked(port->context);
     }
     if (error == ROPEWAY_OK) {
-        error = rw_ucx_open_worker(port->context, &port->worker, &port->watcher.fd);
+        error = rw_ucx_open_worker(port->context, wish, &port->worker, &port->watcher.fd);
     }
     if (error == ROPEWAY_OK && !rw_events_watch(&connector->events, &port->watcher, EPOLLIN)) {
         error = rw_fail(ROPEWAY_ERR_SYSTEM, "UCX's events can't be watched: %m; raise the limit on "

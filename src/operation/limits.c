@@ -52,12 +52,14 @@ static void lose_patience(ropeway_operation_t *operation, uint64_t now) RW_LOCKE
 }
 
 static void time_out(ropeway_operation_t *operation) RW_LOCKED {
+    rw_tell_t peer;
+
     rw_operation_end(
         operation, ROPEWAY_STATUS_ERRORED, ROPEWAY_ERR_DEADLINE, true,
-        "the deadline of %llu ms passed after %llu of %llu bytes; peer: \"%s\"",
+        "the deadline of %llu ms passed after %llu of %llu bytes; %s",
         (unsigned long long)((operation->deadline - operation->created) / RW_NANOSECONDS_PER_MS),
         (unsigned long long)atomic_load(&operation->done),
-        (unsigned long long)operation->layout.total, rw_operation_peer_name(operation));
+        (unsigned long long)operation->layout.total, rw_operation_tell_peer(operation, peer));
 }
 
 /* A peer that was silent all the while may have lost the connection without our notice. When

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "text/descriptor.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -375,7 +376,15 @@ void rw_operation_drop(ropeway_operation_t *operation) {
 }
 
 const char *rw_operation_peer_name(const ropeway_operation_t *operation) {
-    return operation->peer != NULL ? operation->peer->name : "(none yet)";
+    return operation->peer != NULL ? operation->peer->name : "";
+}
+
+const char *rw_operation_tell_peer(const ropeway_operation_t *operation, rw_tell_t text) {
+    if (operation->peer == NULL) {
+        return "no peer had begun it";
+    }
+    snprintf(text, sizeof(rw_tell_t), "its peer was \"%s\"", operation->peer->name);
+    return text;
 }
 
 void rw_operation_count(ropeway_operation_t *operation, uint64_t bytes) {

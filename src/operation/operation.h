@@ -167,8 +167,11 @@ void rw_operation_drop(ropeway_operation_t *operation) RW_LOCKED;
 ropeway_error_t rw_device_check(ropeway_connector_t *connector, ropeway_device_t device) RW_LOCKED;
 /* Bytes have left or arrived: they count, and the stall limit starts anew. */
 void rw_operation_count(ropeway_operation_t *operation, uint64_t bytes) RW_LOCKED;
-/* The peer's name, or "(none yet)". */
+/* The peer's name, once there is one. */
 const char *rw_operation_peer_name(const ropeway_operation_t *operation) RW_LOCKED;
+/* "its peer was "NAME"", or that there was none. */
+typedef char rw_tell_t[288];
+const char *rw_operation_tell_peer(const ropeway_operation_t *operation, rw_tell_t text) RW_LOCKED;
 
 /* ---- room.c: memory under way ---- */
 

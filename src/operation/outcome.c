@@ -141,16 +141,18 @@ void rw_operation_settle(ropeway_operation_t *operation) {
 /* ---- what the user asks for ---- */
 
 void rw_operation_abort(ropeway_operation_t *operation) {
+    rw_tell_t peer;
+
     if (operation->phase >= RW_PHASE_ENDING || operation->cancel_asked) {
         return;
     }
     operation->cancel_asked = true;
     if (operation->phase == RW_PHASE_IDLE || operation->protocol->may_decide(operation)) {
         rw_operation_end(operation, ROPEWAY_STATUS_CANCELLED, ROPEWAY_ERR_CANCELLED, true,
-                         "cancelled on this side after %llu of %llu bytes; peer: \"%s\"",
+                         "cancelled on this side after %llu of %llu bytes; %s",
                          (unsigned long long)atomic_load(&operation->done),
                          (unsigned long long)operation->layout.total,
-                         rw_operation_peer_name(operation));
+                         rw_operation_tell_peer(operation, peer));
     } else {
         rw_operation_start_quiet(operation);
     }

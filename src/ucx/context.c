@@ -16,16 +16,63 @@ bool rw_ucx_has_cuda(ucp_context_h context) {
            (attributes.memory_types & UCS_BIT(UCS_MEMORY_TYPE_CUDA)) != 0;
 }
 
-static ropeway_error_t cannot_start(const rw_ucx_wish_t *wish, ucs_status_t status) {
+/* A setting, and who chose it. */
+typedef char chosen_t[192];
+
+static const char *tell(chosen_t text, const char *option, const char *variable) {
+    const char *value = option != NULL ? option : getenv(variable);
+
+    snprintf(text, sizeof(chosen_t), "\"%s\"%s%s", value != NULL ? value : "all",
+             option != NULL  ? " of the connector"
+             : value != NULL ? " of the environment's "
+                             : "",
+             option == NULL && value != NULL ? variable : "");
+    return text;
+}
+
+/* why: what UCX said meanwhile, or "". */
+static ropeway_error_t cannot_start(const rw_ucx_wish_t *wish, ucs_status_t status,
+                                    const char *why) {
     static const char *const aims[] = {"", " for NIXL peers"};
+    chosen_t transports, devices;
 
     return rw_fail(
         ROPEWAY_ERR_TRANSPORT,
-        "UCX can't start%s: %s (transports \"%s\", devices \"%s\"); name others, or none "
-        "for all that this machine has, which `ropeway info` lists",
-        aims[wish->purpose], ucs_status_string(status),
-        wish->transports != NULL ? wish->transports : "all",
-        wish->net_devices != NULL ? wish->net_devices : "all");
+        "UCX can't start%s: %s%s%s (transports %s, devices %s); name others, or none for all that "
+        "this machine has, which `ropeway info` lists",
+        aims[wish->purpose], ucs_status_string(status), why[0] != '\0' ? ": " : "", why,
+        tell(transports, wish->transports, "UCX_TLS"),
+        tell(devices, wish->net_devices, "UCX_NET_DEVICES"));
+}
+
+/* Whether the list has one of the devices that UCX says are here. */
+static bool names_one_of(const char *devices, const char *those_here) {
+    char text[512], quoted[72], *rest = text, *name;
+
+    snprintf(text, sizeof text, "%s", devices != NULL ? devices : "");
+    while ((name = strsep(&rest, ",")) != NULL) {
+        snprintf(quoted, sizeof quoted, "'%s'(", name);
+        if (strstr(those_here, quoted) != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* UCX starts without a device that was asked for, which is well if another one is here: the port
+ * may be down, or the list be that of a cluster. But it starts with none at all, too, and then
+ * nobody could come for what is offered. why: what it said meanwhile. */
+static ropeway_error_t check_devices(const rw_ucx_wish_t *wish, const char *why) {
+    const char *missing = strstr(why, "network device '");
+    chosen_t devices;
+
+    if (missing == NULL ||
+        names_one_of(wish->net_devices != NULL ? wish->net_devices : getenv("UCX_NET_DEVICES"),
+                     missing)) {
+        return ROPEWAY_OK;
+    }
+    return rw_fail(ROPEWAY_ERR_TRANSPORT, "UCX says: %s (devices %s)", missing,
+                   tell(devices, wish->net_devices, "UCX_NET_DEVICES"));
 }
 
 ropeway_error_t rw_ucx_open_context(const rw_ucx_wish_t *wish, ucp_context_h *context) {
@@ -44,30 +91,50 @@ ropeway_error_t rw_ucx_open_context(const rw_ucx_wish_t *wish, ucp_context_h *co
     ucp_config_t *config;
     ucs_status_t status;
     sigset_t before;
-    ropeway_error_t error = rw_ucx_read_config(wish, &config);
+    char why[512];
+    ropeway_error_t error = rw_ucx_check_start();
 
+    if (error == ROPEWAY_OK) {
+        error = rw_ucx_read_config(wish, &config);
+    }
     if (error != ROPEWAY_OK) {
         return error;
     }
     rw_signals_block(&before);
+    rw_ucx_overhear(why, sizeof why);
     status = ucp_init(&params, config, context);
+    rw_ucx_overhear(NULL, 0);
     rw_signals_restore(&before);
     ucp_config_release(config);
     if (status != UCS_OK) {
         *context = NULL;
-        return cannot_start(wish, status);
+        return cannot_start(wish, status, why);
     }
-    return ROPEWAY_OK;
+    error = check_devices(wish, why);
+    if (error != ROPEWAY_OK) {
+        ucp_cleanup(*context);
+        *context = NULL;
+    }
+    return error;
 }
 
-ropeway_error_t rw_ucx_open_worker(ucp_context_h context, ucp_worker_h *worker, int *fd) {
+ropeway_error_t rw_ucx_open_worker(ucp_context_h context, const rw_ucx_wish_t *wish,
+                                   ucp_worker_h *worker, int *fd) {
     ucp_worker_params_t params = {.field_mask = UCP_WORKER_PARAM_FIELD_THREAD_MODE,
                                   .thread_mode = UCS_THREAD_MODE_SERIALIZED};
     ucs_status_t status;
     sigset_t before;
+    char why[256];
+    ropeway_error_t error = rw_ucx_check_networks(wish);
 
-    rw_signals_block(&before); /* UCX starts a thread with its first worker */
+    *worker = NULL;
+    if (error != ROPEWAY_OK) {
+        return error;
+    }
+    rw_signals_block(&before); /* of threads that UCX may start */
+    rw_ucx_overhear(why, sizeof why);
     status = ucp_worker_create(context, &params, worker);
+    rw_ucx_overhear(NULL, 0);
     rw_signals_restore(&before);
     if (status == UCS_OK) {
         status = ucp_worker_get_efd(*worker, fd);
@@ -77,7 +144,8 @@ ropeway_error_t rw_ucx_open_worker(ucp_context_h context, ucp_worker_h *worker, 
         ucp_worker_destroy(*worker);
     }
     *worker = NULL;
-    return rw_fail(ROPEWAY_ERR_TRANSPORT, "UCX can't make a worker: %s", ucs_status_string(status));
+    return rw_fail(ROPEWAY_ERR_TRANSPORT, "UCX can't make a worker: %s%s%s",
+                   ucs_status_string(status), why[0] != '\0' ? ": " : "", why);
 }
 
 ropeway_error_t rw_ucx_copy_address(ucp_worker_h worker, uint8_t **copy, size_t *length) {

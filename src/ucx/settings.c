@@ -39,8 +39,7 @@ bool rw_ucx_is_users_setting(const char *key) {
     return getenv(name) != NULL;
 }
 
-/* Whether a comma-separated list has this word. */
-static bool lists(const char *list, const char *word) {
+bool rw_ucx_lists(const char *list, const char *word) {
     size_t length = strlen(word);
 
     for (const char *at = list; at != NULL; at = strchr(at, ',')) {
@@ -50,6 +49,18 @@ static bool lists(const char *list, const char *word) {
         }
     }
     return false;
+}
+
+bool rw_ucx_uses_tcp(const char *transports) {
+    if (transports == NULL) {
+        transports = getenv("UCX_TLS");
+    }
+    if (transports == NULL) {
+        return true;
+    }
+    return transports[0] == '^'
+               ? !rw_ucx_lists(transports + 1, "tcp")
+               : rw_ucx_lists(transports, "tcp") || rw_ucx_lists(transports, "all");
 }
 
 /* A worker has one queue in shared memory for all its peers. One that is killed or stopped between
@@ -63,14 +74,7 @@ static bool queues_are_wanted(const char *transports, bool for_stock) {
         return rw_ucx_is_users_setting("POSIX_ERROR_HANDLING") ||
                rw_ucx_is_users_setting("SYSV_ERROR_HANDLING");
     }
-    if (transports == NULL) {
-        transports = getenv("UCX_TLS");
-    }
-    if (transports == NULL) {
-        return false;
-    }
-    return transports[0] == '^' ? lists(transports + 1, "tcp")
-                                : !lists(transports, "tcp") && !lists(transports, "all");
+    return !rw_ucx_uses_tcp(transports);
 }
 
 static bool is_left_out(const char *key, const char *transports, bool for_stock) {
@@ -213,18 +217,21 @@ static ropeway_error_t set_all(ucp_config_t *config, const rw_ucx_wish_t *wish) 
 }
 
 ropeway_error_t rw_ucx_read_config(const rw_ucx_wish_t *wish, ucp_config_t **config) {
+    char why[256];
     ucs_status_t status;
     ropeway_error_t error = rw_ucx_load();
 
     if (error != ROPEWAY_OK) {
         return error;
     }
+    rw_ucx_overhear(why, sizeof why);
     status = ucp_config_read(NULL, NULL, config);
+    rw_ucx_overhear(NULL, 0);
     if (status != UCS_OK) {
         return rw_fail(ROPEWAY_ERR_TRANSPORT,
                        "UCX can't read its configuration: %s; check the UCX_ variables in the "
                        "environment",
-                       ucs_status_string(status));
+                       why[0] != '\0' ? why : ucs_status_string(status));
     }
     error = set_all(*config, wish);
     if (error != ROPEWAY_OK) {

@@ -33,15 +33,21 @@ ropeway_error_t rw_ucx_read_config(const rw_ucx_wish_t *wish, ucp_config_t **con
 bool rw_ucx_is_our_setting(const char *key);
 /* Whether the environment has UCX_<key>. */
 bool rw_ucx_is_users_setting(const char *key);
+/* Whether a comma-separated list has this word. */
+bool rw_ucx_lists(const char *list, const char *word);
+/* Whether TCP is among these transports, or among the environment's where they are NULL. */
+bool rw_ucx_uses_tcp(const char *transports);
 /* Once UCX is loaded, before the first context: leaves out modules of its that do harm here. */
 void rw_ucx_leave_out_modules(void);
 
 /* ---- context.c ---- */
 
-/* Makes a context as wished. Errors: those of rw_ucx_read_config(). */
+/* Makes a context as wished. Errors: those of rw_ucx_read_config() and rw_ucx_check_start(). */
 ropeway_error_t rw_ucx_open_context(const rw_ucx_wish_t *wish, ucp_context_h *context);
-/* Makes a worker; *fd: its descriptor, readable when it has work. Errors: ERR_TRANSPORT. */
-ropeway_error_t rw_ucx_open_worker(ucp_context_h context, ucp_worker_h *worker, int *fd);
+/* Makes a worker of a context that was made as wished; *fd: its descriptor, readable when it has
+ * work. Errors: ERR_TRANSPORT, those of rw_ucx_check_networks(). */
+ropeway_error_t rw_ucx_open_worker(ucp_context_h context, const rw_ucx_wish_t *wish,
+                                   ucp_worker_h *worker, int *fd);
 bool rw_ucx_has_cuda(ucp_context_h context);
 /* *copy: the worker's address, to be freed. Errors: ERR_TRANSPORT, ERR_NO_MEMORY. */
 ropeway_error_t rw_ucx_copy_address(ucp_worker_h worker, uint8_t **copy, size_t *length);
@@ -58,6 +64,14 @@ ropeway_error_t rw_ucx_map(ucp_context_h context, const ropeway_descriptor_t *me
 void rw_ucx_unmap(ucp_context_h context, void *registration);
 ucs_memory_type_t rw_ucx_memory_type(ropeway_device_t device);
 
+/* ---- means.c ---- */
+
+/* Whether the thread and the descriptors can be had with which a context starts. Errors:
+ * ERR_SYSTEM. */
+ropeway_error_t rw_ucx_check_start(void);
+/* Whether the networks and ports can be had that a worker needs. Errors: ERR_SYSTEM. */
+ropeway_error_t rw_ucx_check_networks(const rw_ucx_wish_t *wish);
+
 /* ---- locked.c ---- */
 
 /* Whether the limit on locked memory leaves this context room to work. Errors: ERR_TRANSPORT. */
@@ -73,6 +87,9 @@ typedef bool (*rw_ucx_log_fn)(ropeway_log_level_t level, const char *text);
 void rw_ucx_log_to(rw_ucx_log_fn take);
 /* UCX has been loaded. */
 void rw_ucx_log_install(void);
+/* What UCX warns of on this thread, from now on, is added to this text as well, which is emptied;
+ * it often is the cause of the status that a function of UCX returns. NULL: no more. */
+void rw_ucx_overhear(char *text, size_t size);
 /* A line of our own about it, to the same place. */
 void rw_ucx_say(ropeway_log_level_t level, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

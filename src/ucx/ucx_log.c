@@ -11,6 +11,8 @@
 #include <ucs/debug/log_def.h>
 
 static _Atomic(rw_ucx_log_fn) taker;
+static _Thread_local char *overheard;
+static _Thread_local size_t overheard_size;
 
 /* A connection that can't be made or breaks is an error to UCX's connection manager; here the
  * operations that needed it tell, and there may be none. */
@@ -31,6 +33,14 @@ static ropeway_log_level_t level_of(ucs_log_level_t level, const char *file) {
     return level <= UCS_LOG_LEVEL_INFO ? ROPEWAY_LOG_INFO : ROPEWAY_LOG_DEBUG;
 }
 
+static void overhear(const char *line) {
+    size_t used = overheard != NULL ? strlen(overheard) : 0;
+
+    if (used + 1 < overheard_size) {
+        snprintf(overheard + used, overheard_size - used, "%s%s", used > 0 ? "; " : "", line);
+    }
+}
+
 static ucs_log_func_rc_t take_line(const char *file, unsigned line, const char *function,
                                    ucs_log_level_t level,
                                    const ucs_log_component_config_t *component, const char *message,
@@ -44,6 +54,9 @@ static ucs_log_func_rc_t take_line(const char *file, unsigned line, const char *
     }
     head = snprintf(text, sizeof text, "UCX: ");
     vsnprintf(text + head, sizeof text - (size_t)head, message, arguments);
+    if (level <= UCS_LOG_LEVEL_WARN) {
+        overhear(text + head);
+    }
     if (taker == NULL || !taker(level_of(level, file), text)) {
         return UCS_LOG_FUNC_RC_CONTINUE;
     }
@@ -58,6 +71,14 @@ void rw_ucx_log_install(void) {
 
 void rw_ucx_log_to(rw_ucx_log_fn take) {
     taker = take;
+}
+
+void rw_ucx_overhear(char *text, size_t size) {
+    overheard = text;
+    overheard_size = text != NULL ? size : 0;
+    if (text != NULL) {
+        *text = '\0';
+    }
 }
 
 void rw_ucx_say(ropeway_log_level_t level, const char *format, ...) {

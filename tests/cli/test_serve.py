@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The interface of `ropeway serve`, over each channel."""
+import contextlib
 import json
 import os
 import re
@@ -285,6 +286,19 @@ class Interface(TestCase):
                         ["--data-port", "1", "--transports", "tcp"],
                         ["--data-advertise", "10.0.0.1", "--transports", "tcp"]):
             self.assert_failed(run("serve", *options, self.offered), code=2, says="--data-")
+
+    @http_only
+    def test_a_data_port_that_can_not_be_reached_is_named(self):
+        self.write("file", MIB)
+        with socket.create_server(("127.0.0.1", 0), backlog=0) as silent, contextlib.ExitStack() as stack:
+            address = silent.getsockname()
+            for _ in range(4):  # who comes now gets no answer, as behind a firewall
+                client = stack.enter_context(socket.socket())
+                client.setblocking(False)
+                client.connect_ex(address)
+            for place in ("127.0.0.1:1", f"127.0.0.1:{address[1]}"):
+                with self.subTest(place=place), Server("--data-advertise", place, self.offered) as server:
+                    self.assert_failed(self.get("--transports", "stream", server.url + "file"), says=place)
 
     def test_many_clients_at_once(self):
         data = [self.write(f"file{i}", 200000 + i) for i in range(8)]

@@ -18,6 +18,7 @@ static void rule5_an_offer_that_nobody_took_is_cancelled(void **state) {
         assert_ok(ropeway_operation_cancel(operation));
         assert_fails(ropeway_operation_wait(operation, TS_BOUND_MS), ROPEWAY_ERR_CANCELLED);
         assert_ended(ts_outcome(operation), ROPEWAY_STATUS_CANCELLED, ROPEWAY_ERR_CANCELLED);
+        assert_non_null(strstr(ropeway_operation_error_text(operation), "no peer had begun it"));
         assert_fails(ropeway_operation_cancel(operation), ROPEWAY_ERR_FINISHED);
     }
 }

@@ -271,7 +271,7 @@ static void mismatches_are_refused_and_leave_the_operation_usable(void **state) 
     assert_sentence("read", "writ");
     assert_fails(ropeway_begin_read(connector, metadata, length, list, 3, NULL, &operation),
                  ROPEWAY_ERR_COUNT_MISMATCH);
-    assert_sentence("3", "2");
+    assert_sentence("2 on the remote side", "3 here");
     assert_fails(ropeway_begin_read(connector, metadata, length, list, 2, NULL, &operation),
                  ROPEWAY_ERR_SIZE_MISMATCH);
     assert_sentence("333", "444");

@@ -94,6 +94,44 @@ static void rule2_release_waits_for_the_callback(void **state) {
     }
 }
 
+/* Where the operation is to be found, by the time of its callback. */
+typedef struct place {
+    ropeway_operation_t *operation;
+    atomic_int found;
+} place_t;
+
+static void look_into_place(ropeway_operation_t *operation, void *arg) {
+    place_t *place = arg;
+    atomic_store(&place->found, place->operation == operation ? 1 : -1);
+}
+
+/* It may run before the call that makes the operation returns: most that fail end inside of it. */
+static void rule2_a_callback_finds_the_operation_where_its_maker_put_it(void **state) {
+    (void)state;
+    ropeway_connector_t *connector = ts_connect(""), *gone = ts_connect("");
+    ropeway_operation_t *offer = ts_create(gone, ROPEWAY_OPERATION_READABLE, "70000", 3, "");
+    const char *text;
+    assert_ok(ropeway_operation_metadata(offer, &text));
+    char *metadata = strdup(text);
+    ropeway_operation_options_t options;
+    ropeway_operation_options_init(&options, sizeof options);
+    options.callback = look_into_place;
+    for (size_t i = 0; i < ts_scaled(1000, 200); i++) {
+        place_t place = {0};
+        options.callback_arg = &place;
+        if (i == 1) {
+            ts_release(offer);
+            ts_disconnect(gone);
+        }
+        if (ropeway_begin_read(connector, metadata, strlen(metadata), &descriptor, 1, &options,
+                               &place.operation) == ROPEWAY_OK) {
+            ropeway_operation_release(place.operation); /* waits for the callback */
+            assert_int_equal(atomic_load(&place.found), 1);
+        }
+    }
+    free(metadata);
+}
+
 static void release_and_go_on(ropeway_operation_t *operation, void *arg) {
     calls_t *calls = arg;
     atomic_store(&calls->returned, (int)ropeway_connector_destroy(calls->connector));
@@ -290,6 +328,7 @@ static void rule2_destroying_the_connector_wakes_the_waiters(void **state) {
 static const struct CMUnitTest tests[] = {
     TS_TEST(rule2_the_callback_runs_once_for_each_outcome),
     TS_TEST(rule2_release_waits_for_the_callback),
+    TS_TEST(rule2_a_callback_finds_the_operation_where_its_maker_put_it),
     TS_TEST(rule2_a_callback_may_release_and_begin_but_not_destroy),
     TS_TEST(rule1_a_callback_that_takes_its_time_holds_up_no_transfer),
     TS_TEST(rule2_the_event_queue_gives_each_operation_once_in_order),

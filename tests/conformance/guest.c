@@ -149,10 +149,18 @@ static int look_from_child(ropeway_connector_t *connector, ropeway_operation_t *
     if (ropeway_operation_wait(operation, 50) == ROPEWAY_OK) {
         return 6;
     }
+    if (ropeway_operation_cancel(operation) != ROPEWAY_ERR_FORKED) {
+        return 9;
+    }
+    if (ropeway_connector_drain(connector, &none, 1) != 0) {
+        return 10;
+    }
+    ropeway_operation_progress(operation, &(uint64_t){0}, NULL);
     ropeway_operation_release(operation);
     /* UCX would not work for it either. */
     ropeway_connector_t *own;
-    if (ropeway_connector_create(NULL, &own) != ROPEWAY_ERR_FORKED) {
+    if (ropeway_connector_create(NULL, &own) != ROPEWAY_ERR_FORKED ||
+        strstr(ropeway_last_error(), "forked while its parent had one") == NULL) {
         return 8;
     }
     return ropeway_connector_destroy(connector) == ROPEWAY_OK ? 0 : 7;

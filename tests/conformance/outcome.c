@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static void rule1_begin_begins_without_a_wait_or_poll_of_the_beginner(void **state) {
     (void)state;
@@ -241,7 +242,40 @@ static void statistics_count_what_happened(void **state) {
     assert_int_equal(ts_stats(connector).operations_cancelled, 2);
 }
 
+/* The kernel refuses to read it, on behalf of either side: neither has gone. */
+static void memory_that_can_not_be_read_is_no_peer_that_has_gone(void **state) {
+    (void)state;
+    if (!ts_transport_is("default") && !ts_transport_is("host") && !ts_transport_is("tcp")) {
+        skip(); /* where we copy it ourselves that is a fault, and the application's */
+    }
+    enum { SIZE = 1 << 20 };
+    ropeway_connector_t *connector = ts_connect("");
+    ts_peer_t *peer = ts_new_peer("");
+    ts_assert_works(connector, peer);
+    uint8_t *memory = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(memory != MAP_FAILED);
+    ropeway_descriptor_t descriptor = {memory, SIZE, {ROPEWAY_DEVICE_HOST, 0}};
+    ropeway_operation_t *offer;
+    const char *metadata;
+    assert_ok(ropeway_create_readable(connector, &descriptor, 1, NULL, &offer));
+    assert_ok(ropeway_operation_metadata(offer, &metadata));
+    assert_int_equal(mprotect(memory + SIZE / 2, SIZE / 2, PROT_NONE), 0);
+    assert_ok(ts_peer_begin(peer, "read", 0, "1048576", 1, "", metadata, strlen(metadata)));
+    ts_outcome_t outcomes[] = {ts_wait(offer), ts_peer_wait(peer, 0)};
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(outcomes[i].status, ROPEWAY_STATUS_ERRORED);
+        if (strstr(outcomes[i].text, "gone") != NULL || strstr(outcomes[i].text, "alive") != NULL ||
+            strstr(outcomes[i].text, "memory") == NULL) {
+            fail_msg("\"%s\"", outcomes[i].text);
+        }
+    }
+    ropeway_operation_release(offer);
+    munmap(memory, SIZE);
+    ts_assert_works(connector, peer);
+}
+
 static const struct CMUnitTest tests[] = {
+    TS_TEST(memory_that_can_not_be_read_is_no_peer_that_has_gone),
     TS_TEST(rule1_begin_begins_without_a_wait_or_poll_of_the_beginner),
     TS_TEST(rule1_begin_begins_without_a_wait_or_poll_of_the_owner),
     TS_TEST(rule2_statuses_go_from_initialized_to_complete),

@@ -24,6 +24,7 @@ static void rule4_an_offer_past_its_deadline_ends(void **state) {
     assert_true(ts_now() - start >= 0.16);
     assert_ended(ts_outcome(inherits), ROPEWAY_STATUS_ERRORED, ROPEWAY_ERR_DEADLINE);
     assert_non_null(strstr(ropeway_operation_error_text(inherits), "80"));
+    assert_non_null(strstr(ropeway_operation_error_text(inherits), "no peer had begun it"));
     assert_status(never, ROPEWAY_STATUS_INITIALIZED);
 }
 

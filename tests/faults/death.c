@@ -7,10 +7,11 @@
 #include <string.h>
 
 typedef enum death {
-    KILL, /* SIGKILL */
-    EXIT, /* the process ends without destroying its connector */
-    QUIT, /* it destroys its connector, and ends */
-    STOP  /* SIGSTOP, and SIGCONT later */
+    KILL,  /* SIGKILL */
+    LEAVE, /* SIGKILL, and a program that it has started lives on */
+    EXIT,  /* the process ends without destroying its connector */
+    QUIT,  /* it destroys its connector, and ends */
+    STOP   /* SIGSTOP, and SIGCONT later */
 } death_t;
 
 /* An end must be told before this limit, on a busy machine too. */
@@ -24,6 +25,10 @@ static const char *limit_of(death_t death) {
 static void die(ts_peer_t *peer, death_t death) {
     switch (death) {
     case KILL:
+        ts_peer_kill(peer);
+        break;
+    case LEAVE:
+        ts_peer_ask(peer, "leave-child");
         ts_peer_kill(peer);
         break;
     case EXIT:
@@ -165,6 +170,11 @@ static void rule4_peer_killed_during_a_transfer(void **state) {
     all_kinds_during(KILL);
 }
 
+static void rule4_peer_killed_during_a_transfer_whose_child_lives_on(void **state) {
+    (void)state;
+    all_kinds_during(LEAVE);
+}
+
 static void rule4_peer_exits_during_a_transfer(void **state) {
     (void)state;
     all_kinds_during(EXIT);
@@ -261,14 +271,14 @@ static void rule4_peer_gone_after_the_transfer_changes_nothing(void **state) {
 static void rule4_a_peer_that_restarts_under_its_name_is_reached(void **state) {
     (void)state;
     ropeway_connector_t *connector = ts_connect(TS_SLOW);
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 8; i++) {
         ts_peer_t *peer = ts_new_peer(TS_SLOW " name=phoenix");
         ts_assert_works(connector, peer);
         ts_pair_t pair = ts_pair_make(
             connector, peer, 0, i % 2 == 0 ? ROPEWAY_OPERATION_READ : ROPEWAY_OPERATION_WRITABLE,
             TS_BIG, PATIENT);
         ts_await_progress(pair.operation, 1);
-        die(peer, (death_t)(i % 3));
+        die(peer, (death_t)(i % (STOP - KILL)));
         /* The new one is reached before anything is known of the old one's end. */
         ts_peer_t *reborn = ts_new_peer("name=phoenix");
         ts_assert_works(connector, reborn);
@@ -282,6 +292,7 @@ static void rule4_a_peer_that_restarts_under_its_name_is_reached(void **state) {
 
 static const struct CMUnitTest tests[] = {
     TS_TEST(rule4_peer_killed_during_a_transfer),
+    TS_TEST(rule4_peer_killed_during_a_transfer_whose_child_lives_on),
     TS_TEST(rule4_peer_exits_during_a_transfer),
     TS_TEST(rule4_peer_closes_during_a_transfer),
     TS_TEST(rule4_peer_stopped_during_a_transfer),

@@ -33,14 +33,15 @@ typedef struct door {
     socklen_t length;
 } door_t;
 
-/* Where the only connector of this process listens. */
-static door_t find_door(void) {
+/* Where the only connector of this process listens. family: AF_UNSPEC: at any place of its. */
+static door_t find_door_of(int family) {
     for (int fd = 3; fd < 1024; fd++) {
         door_t door = {.length = sizeof door.address};
         socklen_t size = sizeof(int);
         int listens = 0;
         if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 && listens != 0 &&
             getsockname(fd, (struct sockaddr *)&door.address, &door.length) == 0 &&
+            (family == AF_UNSPEC || door.address.ss_family == family) &&
             (door.address.ss_family != AF_UNIX ||
              strncmp(((struct sockaddr_un *)&door.address)->sun_path + 1, "ropeway-", 8) == 0)) {
             return door;
@@ -48,6 +49,10 @@ static door_t find_door(void) {
     }
     fail_msg("the connector does not listen");
     return (door_t){0};
+}
+
+static door_t find_door(void) {
+    return find_door_of(AF_UNSPEC);
 }
 
 /* A connected socket whose reads end in time; -1: it was turned away. */
@@ -271,6 +276,85 @@ static void rule11_a_stranger_who_reads_nothing_keeps_nobody_from_an_answer(void
     leave(&stranger);
 }
 
+/* ---- who lends ---- */
+
+enum { PROBE = 40, LOAN = 24, LEAST_LOAN = 4096, MOST_ANSWERS = 65536 };
+
+static void put64(uint8_t *at, uint64_t number) {
+    memcpy(at, &number, sizeof number); /* little-endian, as all that this runs on */
+}
+
+/* A process of our user (it is this one) that has shown that its memory can be fetched. */
+static int become_lender(const door_t *door) {
+    static uint8_t nonce[32];
+    uint8_t greeting[GREETING], question[HEAD + PROBE] = {PROBE, 0, 0, 0, 5};
+    uint8_t answers[HEAD + PROBE + HEAD]; /* to us: the same question, and that we may lend */
+    int fd = knock(door);
+    assert_true(fd >= 0);
+    write_greeting(greeting, 1, false);
+    put64(question + HEAD, (uint64_t)(uintptr_t)nonce);
+    memcpy(question + HEAD + 8, nonce, sizeof nonce);
+    assert_int_equal(send(fd, greeting, sizeof greeting, MSG_NOSIGNAL), sizeof greeting);
+    assert_int_equal(recv(fd, greeting, sizeof greeting, MSG_WAITALL), sizeof greeting);
+    assert_int_equal(send(fd, question, sizeof question, MSG_NOSIGNAL), sizeof question);
+    assert_int_equal(recv(fd, answers, sizeof answers, MSG_WAITALL), sizeof answers);
+    assert_true(answers[4] == 6 || answers[HEAD + PROBE + 4] == 6);
+    return fd;
+}
+
+/* Bytes of an operation that is none. */
+static bool lend(int fd, uint64_t length) {
+    uint8_t frame[HEAD + LOAN] = {LOAN, 0, 0, 0, 3, 64, 0, 0, 'R', 'W', 3, 2};
+    put64(frame + HEAD + 8, (uint64_t)(uintptr_t)frame);
+    put64(frame + HEAD + 16, length);
+    return send(fd, frame, sizeof frame, MSG_NOSIGNAL) == sizeof frame;
+}
+
+static void rule10_who_lends_too_few_bytes_is_sent_away(void **state) {
+    (void)state;
+    if (!ts_transport_is("default")) {
+        skip(); /* nobody can lend */
+    }
+    static const uint64_t lengths[] = {0, 1, LEAST_LOAN - 1};
+    ropeway_connector_t *connector = ts_connect("");
+    door_t door = find_door_of(AF_UNIX);
+    ts_peer_t *peer = ts_new_peer("");
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        uint8_t answer[HEAD + 9];
+        int fd = become_lender(&door);
+        /* As little as may be: done with, as nobody waits for it. */
+        assert_true(lend(fd, LEAST_LOAN));
+        assert_int_equal(recv(fd, answer, sizeof answer, MSG_WAITALL), sizeof answer);
+        assert_int_equal(answer[4], 4);
+        assert_true(lend(fd, lengths[i]));
+        errno = 0;
+        assert_true(recv(fd, answer, 1, 0) <= 0 && errno != EAGAIN);
+        close(fd);
+        ts_assert_works(connector, peer);
+    }
+}
+
+static void rule10_who_lends_and_takes_no_answer_is_sent_away(void **state) {
+    (void)state;
+    if (!ts_transport_is("default")) {
+        skip();
+    }
+    ropeway_connector_t *connector = ts_connect("");
+    door_t door = find_door_of(AF_UNIX);
+    ts_peer_t *peer = ts_new_peer("");
+    ts_assert_works(connector, peer);
+    int fd = become_lender(&door);
+    ts_usage_t before = ts_usage(0);
+    size_t loans = 0;
+    while (loans < (size_t)4 * MOST_ANSWERS && lend(fd, LEAST_LOAN)) {
+        loans++;
+    }
+    assert_true(loans >= MOST_ANSWERS && loans < (size_t)4 * MOST_ANSWERS);
+    assert_true(ts_sanitized() || ts_usage(0).resident < before.resident + ((size_t)32 << 20));
+    close(fd);
+    ts_assert_works(connector, peer);
+}
+
 static void rule10_a_connector_that_was_out_of_descriptors_listens_again(void **state) {
     (void)state;
     skip_without_stream();
@@ -405,6 +489,8 @@ static const struct CMUnitTest tests[] = {
     TS_TEST(rule10_strangers_who_say_nothing_hold_little_and_not_for_long),
     TS_TEST(rule10_a_strangers_frames_do_no_harm),
     TS_TEST(rule11_a_stranger_who_reads_nothing_keeps_nobody_from_an_answer),
+    TS_TEST(rule10_who_lends_too_few_bytes_is_sent_away),
+    TS_TEST(rule10_who_lends_and_takes_no_answer_is_sent_away),
     TS_TEST(rule10_a_connector_that_was_out_of_descriptors_listens_again),
     TS_TEST(rule10_who_has_another_key_than_the_metadata_says_gets_no_secret),
 };

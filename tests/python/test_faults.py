@@ -462,6 +462,26 @@ print(refused[0][:2], all(name == "ropeway" for name, _, _ in lines))
     assert out == "('ropeway', 'INFO') True\n"
 
 
+def test_so_do_the_lines_of_ucx():
+    pytest.importorskip("libucx")
+    out = run_program(
+        """
+import logging, ropeway
+class Handler(logging.Handler):
+    def emit(self, record):
+        lines.append((record.name, record.levelname, record.getMessage()))
+lines = []
+logging.getLogger("ropeway").addHandler(Handler())
+one = ropeway.Connector(transports="tcp,self")
+one.create_readable(b"x").release()
+one.close()
+print([line[:2] for line in lines if line[2].startswith("UCX: ") and "UCX_NO_SUCH_SETTING" in line[2]])
+""",
+        env=dict(os.environ, UCX_NO_SUCH_SETTING="1"),
+    )
+    assert out == "[('ropeway', 'WARNING')]\n"
+
+
 def test_a_program_without_logging_sees_no_log():
     """Standard error stays empty, which run_program() checks."""
     run_program("import ropeway; one = ropeway.Connector(); one.create_readable(b'x').release()")

@@ -7,6 +7,8 @@ import warnings
 import numpy as np
 import pytest
 from conftest import LIMIT
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import ropeway
 import ropeway.nixl_connect as connect
@@ -16,6 +18,12 @@ try:
 except ImportError:
     torch = None
 needs_torch = pytest.mark.skipif(torch is None, reason="torch is not installed")
+
+
+@pytest.fixture(scope="module")
+def two():
+    with ropeway.Connector() as one, ropeway.Connector() as other:
+        yield one, other
 
 
 def read(pair, data):
@@ -107,6 +115,52 @@ def test_a_scalar_of_numpy_is_read_though_its_interface_names_memory_that_is_gon
         assert {bytes(room) for room in rooms} == {np.array(value).tobytes()}
     with pytest.raises(ropeway.ArgumentError, match="read-only"):
         pair[0].create_writable(np.float64(1))
+
+
+# ---- exporters that lie, and change their mind ----
+
+VALUES = st.one_of(
+    st.none(), st.booleans(), st.integers(-9, 9), st.sampled_from([1 << 62, -(1 << 62), 1 << 70, "|u1", "<f4", "|V3", "|O", "<U1", ">i8"]),
+    st.floats(), st.text(max_size=4), st.binary(max_size=9),
+)  # fmt: skip
+NESTED = st.recursive(VALUES, lambda one: st.one_of(st.lists(one, max_size=3), st.lists(one, max_size=3).map(tuple)), max_leaves=6)
+MEMBERS = ["shape", "typestr", "data", "strides", "mask", "version", "descr", "offset"]
+
+
+class Fickle:
+    """Shows other members at each look. An address is its own word; those that it gives are of memory that is there."""
+
+    def __init__(self, looks):
+        self.memory = np.zeros(1 << 16, np.uint8)
+        self.looks = looks
+
+    def show(self):
+        address = self.memory.ctypes.data + (1 << 15)
+        shown = {"version": 3, "shape": (64,), "typestr": "|u1", "data": (address, False)}
+        shown.update(self.looks.pop(0) if self.looks else {})
+        if isinstance(shown["data"], (tuple, list)) and shown["data"] and isinstance(shown["data"][0], int):
+            shown["data"] = type(shown["data"])([address, *shown["data"][1:]])
+        return shown
+
+
+class FickleHost(Fickle):
+    __array_interface__ = property(Fickle.show)
+
+
+class FickleDevice(Fickle):
+    __cuda_array_interface__ = property(Fickle.show)
+
+
+@given(kind=st.sampled_from([FickleHost, FickleDevice]), looks=st.lists(st.dictionaries(st.sampled_from(MEMBERS), NESTED), max_size=5))
+@settings(max_examples=150, deadline=None)
+def test_an_exporter_that_lies_or_changes_its_mind_is_refused_with_a_sentence_or_moved(two, kind, looks):
+    data = kind(looks)
+    try:
+        descriptor = ropeway.Descriptor(data)
+        with two[0].create_readable(descriptor) as passive:
+            assert 0 <= passive.progress.total
+    except ropeway.RopewayError as error:
+        assert str(error)
 
 
 # ---- memory that has moved since a descriptor was made ----

@@ -42,7 +42,7 @@ def test_a_prefix_never_goes_past_the_offer():
         with owner.create_readable(bytearray(10)) as offer:
             with pytest.raises(ropeway.ArgumentError, match="11 here are more"):
                 user.begin_read(offer.metadata, bytearray(11), prefix=True)
-            with pytest.raises(ropeway.ArgumentError, match="2 local ones are more"):
+            with pytest.raises(ropeway.ArgumentError, match="2 here is more"):
                 user.begin_read(offer.metadata, [bytearray(10), bytearray(1)], prefix=True)
             with pytest.raises(ropeway.ArgumentError):  # without the word for it sizes must match
                 user.begin_read(offer.metadata, bytearray(9))

@@ -137,11 +137,10 @@ static void rule4_one_of_two_networks_fails(void **state) {
 }
 
 /* The first device is taken out of the machine: of two that are named the other one is used, and
- * who is pinned to the one that is gone is told that there is no way. */
+ * who is pinned to the one that is gone is refused. */
 static void a_device_that_is_gone_is_not_used(void **state) {
     (void)state;
     char path[256], sentence[600];
-    size_t length;
     free(ts_lab("lab_rdma_delete 0"));
     /* To UCX all that is one machine's is reachable: only the right device is offered to it. */
     network_t network = open_network(HERE, "rxe3:1", "");
@@ -151,25 +150,22 @@ static void a_device_that_is_gone_is_not_used(void **state) {
     ropeway_operation_path(pair.operation, path, sizeof path);
     ts_pair_finish(&pair);
 
-    ropeway_connector_t *pinned = ts_connect("net_devices=rxe0:1");
-    ts_region_t *region = ts_region_new("4096", 0);
-    ropeway_operation_t *operation = NULL;
-    ts_peer_ask(network.peer, "readable 1 4096 7");
-    char *metadata = ts_peer_metadata(network.peer, 1, &length);
-    ropeway_error_t error = ropeway_begin_read(pinned, metadata, length, region->descriptors,
-                                               region->count, NULL, &operation);
+    ts_option_texts_t texts;
+    ropeway_connector_options_t options;
+    ropeway_connector_t *pinned;
+    ts_connector_options("net_devices=rxe0:1", &texts, &options);
+    ropeway_error_t error = ropeway_connector_create(&options, &pinned);
     snprintf(sentence, sizeof sentence, "%s", ropeway_last_error());
-    ts_peer_ask(network.peer, "release 1");
-    ts_region_free(region);
-    free(metadata);
-    ts_disconnect(pinned);
+    if (error == ROPEWAY_OK) {
+        ropeway_connector_destroy(pinned);
+    }
     close_network(&network);
     free(ts_lab("lab_rdma_add 0"));
     print_message("without rxe0: by %s; pinned to it: %s\n", path, sentence);
     assert_non_null(strstr(path, "rc_verbs/rxe2:1"));
     assert_null(strstr(path, "rxe0"));
-    assert_string_equal(ropeway_error_name(error), "ROPEWAY_ERR_NO_PATH");
-    assert_non_null(strstr(sentence, "UCX_NET_DEVICES"));
+    assert_string_equal(ropeway_error_name(error), "ROPEWAY_ERR_TRANSPORT");
+    assert_non_null(strstr(sentence, "\"rxe0:1\" of the connector"));
 }
 
 static const struct CMUnitTest tests[] = {

@@ -13,6 +13,7 @@
 
 #include <fcntl.h>
 #include <sched.h>
+#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -252,6 +253,21 @@ static void run_close_memory(slot_t *slot, char *arguments) {
     fprintf(out, prctl(PR_SET_DUMPABLE, 0) == 0 ? "ok\n" : "failed: %m\n");
 }
 
+/* Starts a program that outlives this process, until the test drops the peer. */
+static void run_leave_child(slot_t *slot, char *arguments) {
+    static char name[] = "cat";
+    char *const command[] = {name, NULL};
+    posix_spawn_file_actions_t actions;
+    pid_t child;
+    (void)slot, (void)arguments;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, fileno(in), 0);
+    posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
+    int problem = posix_spawnp(&child, name, &actions, NULL, command, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    fprintf(out, problem == 0 ? "ok\n" : "failed: %s\n", strerror(problem));
+}
+
 static const command_t commands[] = {
     {"open", run_open},
     {"destroy", run_destroy},
@@ -272,12 +288,14 @@ static const command_t commands[] = {
     {"stats", run_stats},
     {"exit", run_exit},
     {"close-memory", run_close_memory},
+    {"leave-child", run_leave_child},
 };
 
 /* Some commands are about the connector; the others name an operation first. */
 static bool names_operation(const command_t *command) {
     return command->run != run_open && command->run != run_destroy && command->run != run_stats &&
-           command->run != run_exit && command->run != run_close_memory;
+           command->run != run_exit && command->run != run_close_memory &&
+           command->run != run_leave_child;
 }
 
 static bool run_line(char *line) {

@@ -394,7 +394,7 @@ static void the_limit_is_16_mib_unless_given(void **state) {
     assert_refused(ropeway_metadata_parse(text, length + 1, 0, &metadata), ROPEWAY_ERR_LIMIT,
                    "16777217", "16777216");
     assert_refused(ropeway_metadata_parse(text, length, 0, &metadata), ROPEWAY_ERR_METADATA,
-                   "the end");
+                   "ends before it");
     free(text);
 }
 

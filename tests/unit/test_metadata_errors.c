@@ -47,18 +47,18 @@ static void the_texts_below_are_wrong_in_one_place_only(void **state) {
 
 static void what_is_not_one_json_object_is_refused(void **state) {
     static const refusal_t refusals[] = {
-        {"", {"the metadata", "the end"}},
-        {"   ", {"the metadata", "the end"}},
+        {"", {"the metadata", "ends before it"}},
+        {"   ", {"the metadata", "ends before it"}},
         {"[]", {"the metadata must be a JSON object", "[]"}},
         {"null", {"the metadata must be a JSON object", "null"}},
-        {"{", {"a key must be a text", "the end"}},
+        {"{", {"a key must be a text", "ends before it"}},
         {"{}", {"the metadata", "no member", "descriptors"}},
         {TEXT(D, M, K, "1") "x", {"at byte", "nothing", "x"}},
         {TEXT(D, M, K, "1,"), {"a key", "}"}},
         {TEXT(D, M, K, "1 2"), {"',' or '}'", "2}"}},
         {"{\"descriptors\" " D "}", {"':'", "[{"}},
         {"{descriptors:1}", {"a key", "descriptors:1"}},
-        {"{\"descriptors\":" D, {"',' or '}'", "the end"}},
+        {"{\"descriptors\":" D, {"',' or '}'", "ends after"}},
     };
 
     (void)state;
@@ -197,7 +197,7 @@ static void the_key_must_be_a_text_of_1_to_255_bytes(void **state) {
         {TEXT(D, M, "\"a\\ud800b\"", "1"), {"character of a text", "\\ud800"}},
         {TEXT(D, M, "\"a\xff\"", "1"), {"character of a text"}},
         {TEXT(D, M, "\"a\nb\"", "1"), {"character of a text"}},
-        {"{\"notification_key\":\"abc", {"'\"'", "the end"}},
+        {"{\"notification_key\":\"abc", {"'\"'", "ends after"}},
     };
     static const char longest[] = TEXT(D, M, "\"" X50 X50 X50 X50 X50 "xxxxx\"", "1");
     ropeway_metadata_t *metadata;

@@ -71,8 +71,9 @@ class Worker:
 
     @property
     def connection(self) -> Connection:
-        """The worker's one connection, made when it is first asked for; a new one in the child of a fork. Raises
-        RopewayError when there can be none. Not in upstream, where it is awaited from `_create_connection()`."""
+        """The worker's one connection, made when it is first asked for. In the child of a fork it is another one, if no
+        connector had been made before the fork. Raises RopewayError when there can be none, as otherwise in such a child.
+        Not in upstream, where it is awaited from `_create_connection()`."""
         connection = self._shared_connection
         if connection is not None and connection.process == os.getpid():
             return connection
