@@ -163,7 +163,7 @@ ropeway_error_t rw_links_open(ropeway_connector_t *connector, const rw_carrier_t
 /* Starts a carrier that has not been needed yet. Errors: those of its kind's start(). */
 ropeway_error_t rw_links_need(rw_carrier_t *carrier) RW_LOCKED;
 /* By which one to connect to whoever this hello is of. */
-rw_carrier_t *rw_links_choose(ropeway_connector_t *connector, const rw_hello_t *hello);
+rw_carrier_t *rw_links_choose(const ropeway_connector_t *connector, const rw_hello_t *hello);
 /* The one of this kind; NULL: the connector has none. */
 rw_carrier_t *rw_links_carrier(const ropeway_connector_t *connector, const rw_link_kind_t *kind);
 /* The one that moves memory of devices; NULL: there is none. */
