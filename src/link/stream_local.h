@@ -9,14 +9,20 @@
 #ifndef RW_STREAM_LOCAL_H
 #define RW_STREAM_LOCAL_H
 
+#include "link/link.h"
 #include "link/stream_address.h"
 
 #include <sys/types.h>
+
+#define RW_LOCAL_FOREIGN "it belongs to another user"
 
 /* The Unix socket of the connector with this fingerprint. */
 void rw_local_place(const uint8_t fingerprint[RW_FINGERPRINT_BYTES], rw_place_t *place);
 /* Whether the process that the connected socket goes to belongs to our user. *pid: the process as
  * we see it; 0: it lives in a PID namespace that we don't see. */
 bool rw_local_is_ours(int fd, pid_t *pid);
+/* Whose process listens there: knocks, asks the kernel, and hangs up before a byte is sent. NULL:
+ * ours, or there is no telling; else why it is of no use, as a phrase. */
+const char *rw_local_find_owner(const rw_place_t *place, rw_owner_t *owner);
 
 #endif
