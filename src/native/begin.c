@@ -193,24 +193,35 @@ static ropeway_error_t switch_peer(ropeway_operation_t *operation, rw_peer_t **p
     return error;
 }
 
-/* The second carrier is wanted: makes it ready, and finds out whether the peer must be asked. */
-static ropeway_error_t use_other(ropeway_operation_t *operation, rw_peer_t **peer) RW_LOCKED {
+/* The second carrier is wanted: makes it ready; *wanted becomes false where it can't be, and is not
+ * needed. That may take seconds, so it comes before a connection is made: the owner waits two for
+ * our greeting. */
+static ropeway_error_t need_other(const ropeway_operation_t *operation, const rw_hello_t *hello,
+                                  bool *wanted) RW_LOCKED {
     rw_carrier_t *other = rw_links_for_devices(operation->connector);
-    ropeway_error_t error = other != NULL
-                                ? rw_native_need(other)
-                                : rw_native_refuse_way((*peer)->name, operation->layout.any_device);
+    ropeway_error_t error;
 
+    if (other == NULL) {
+        return rw_native_refuse_way(hello->name, operation->layout.any_device);
+    }
+    error = rw_native_need(other);
     if (error != ROPEWAY_OK && !needs_other(operation)) {
         rw_log(operation->connector, ROPEWAY_LOG_WARN,
                "RDMA networks are not used, as UCX can't be: %s", ropeway_last_error());
         other->is_preferred = false;
+        *wanted = false;
         return ROPEWAY_OK;
     }
-    if (error == ROPEWAY_OK && (*peer)->other_known) {
+    return error;
+}
+
+/* Takes the way by the second carrier, if the peer is known to have one, or asks for it. */
+static ropeway_error_t use_other(ropeway_operation_t *operation, rw_peer_t **peer) RW_LOCKED {
+    if ((*peer)->other_known) {
         return switch_peer(operation, peer);
     }
-    rw_side(operation)->asking = error == ROPEWAY_OK;
-    return error;
+    rw_side(operation)->asking = true;
+    return ROPEWAY_OK;
 }
 
 static void keep_way(rw_peer_t *peer, const uint8_t *hello, size_t length) RW_LOCKED {
@@ -283,6 +294,9 @@ static ropeway_error_t find_peer(ropeway_operation_t *operation, const ropeway_m
 
     if (error == ROPEWAY_OK) {
         error = rw_native_need(choice.carrier);
+    }
+    if (error == ROPEWAY_OK && choice.wants_other) {
+        error = need_other(operation, hello, &choice.wants_other);
     }
     rw_hello_id(metadata->native, metadata->native_length, id);
     if (error == ROPEWAY_OK) {
