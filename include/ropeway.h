@@ -304,6 +304,20 @@ ROPEWAY_API ropeway_error_t ropeway_connector_stats(ropeway_connector_t *connect
 ROPEWAY_API ropeway_error_t ropeway_describe(const char *transports, const char *net_devices,
                                              char **json);
 
+/* How an operation of this connector would reach the peer of this RDMA metadata (length bytes of
+ * JSON), as a JSON object: who the peer is, each way that was looked at in the order in which they
+ * would be tried, whether it would be used, and why; ropeway_connector_route(3) has its members.
+ * device: where the memory here lies; all zeroes: the host. It is decided as by
+ * ropeway_begin_read(), but nothing is begun, the key is not used, and no connection is made,
+ * except that the peer's Unix socket is asked whose it is; whether an address answers shows only
+ * once an operation has begun. Loads UCX if the operation would. That there is no way is not an
+ * error: "usable" is false then, and "error" says what the operation would end with. Free *json
+ * with ropeway_text_free(). Errors: ERR_INVALID_ARGUMENT, ERR_METADATA, ERR_LIMIT (longer than
+ * max_metadata), ERR_NO_MEMORY. */
+ROPEWAY_API ropeway_error_t ropeway_connector_route(ropeway_connector_t *connector,
+                                                    const char *metadata, size_t length,
+                                                    ropeway_device_t device, char **json);
+
 /* Frees a text returned by a function that says so. NULL: nothing. */
 ROPEWAY_API void ropeway_text_free(char *text);
 

@@ -5,6 +5,7 @@
 #include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include <ropeway.h>
 
@@ -12,6 +13,7 @@
 #include "common/message.h"
 #include "common/text.h"
 #include "facts.h"
+#include "peer.h"
 #include "perf/perf.h"
 
 static const char help[] =
@@ -22,7 +24,18 @@ static const char help[] =
     "  --json              print one JSON object\n"
     "  -h, --help          show this text\n"
     "\n"
-    "Exit code: 0 when no check failed, else 1.\n";
+    "Or say how a peer would be reached from here, and why so:\n"
+    "\n"
+    "  --peer FILE         the RDMA metadata of one of its operations; '-': from stdin. What a\n"
+    "                      server answers to a request for an object will do, too:\n"
+    "                      curl -sX POST URL/v1/objects/NAME/read | ropeway doctor --peer -\n"
+    "                      The operation is not begun: its key can still be used. Nothing is sent\n"
+    "                      to the peer, so whether its addresses answer is not tested.\n"
+    "  --transports LIST   as of 'ropeway get'\n"
+    "  --net-devices LIST  as of 'ropeway info'\n"
+    "  --device DEVICE     where the memory on this side is, such as cuda:0 (default cpu)\n"
+    "\n"
+    "Exit code: 0 when no check failed, or there is a way to the peer, else 1.\n";
 
 static void report(struct cli_doctor *doctor, const char *status, const char *name,
                    const char *remedy, const char *format, va_list arguments) {
@@ -127,15 +140,38 @@ static int examine(bool json, const char *listen) {
     return doctor.failures == 0 ? CLI_EXIT_OK : CLI_EXIT_FAILED;
 }
 
+/* Which of the two is asked for. */
+static int choose(const struct cli_peer_options *peer, const char *listen) {
+    if (peer->path == NULL &&
+        (peer->transports != NULL || peer->net_devices != NULL || peer->device.kind != 0)) {
+        return cli_usage("doctor", "--transports, --net-devices and --device go with --peer");
+    }
+    if (peer->path == NULL) {
+        return examine(peer->json, listen != NULL ? listen : "127.0.0.1:0");
+    }
+    if (listen != NULL) {
+        return cli_usage("doctor", "--listen does not go with --peer");
+    }
+    if (strstr(peer->path, "://") != NULL) {
+        return cli_usage("doctor", "--peer takes a file of RDMA metadata, and '%s' is a URL",
+                         peer->path);
+    }
+    return cli_doctor_peer(peer);
+}
+
 int cli_run_doctor(int argc, char **argv) {
     static const struct option names[] = {
         {"listen", required_argument, NULL, 'l'},
         {"json", no_argument, NULL, 'j'},
+        {"peer", required_argument, NULL, 'p'},
+        {"transports", required_argument, NULL, 't'},
+        {"net-devices", required_argument, NULL, 'd'},
+        {"device", required_argument, NULL, 'm'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
-    const char *listen = "127.0.0.1:0";
-    bool json = false;
+    struct cli_peer_options peer = {0};
+    const char *listen = NULL;
     int option;
     while ((option = getopt_long(argc, argv, ":h", names, NULL)) != -1) {
         switch (option) {
@@ -146,7 +182,21 @@ int cli_run_doctor(int argc, char **argv) {
             listen = optarg;
             break;
         case 'j':
-            json = true;
+            peer.json = true;
+            break;
+        case 'p':
+            peer.path = optarg;
+            break;
+        case 't':
+            peer.transports = optarg;
+            break;
+        case 'd':
+            peer.net_devices = optarg;
+            break;
+        case 'm':
+            if (ropeway_device_parse(optarg, &peer.device) != ROPEWAY_OK) {
+                return cli_usage("doctor", "%s", ropeway_last_error());
+            }
             break;
         default:
             return cli_usage_option("doctor", option, argv);
@@ -155,5 +205,5 @@ int cli_run_doctor(int argc, char **argv) {
     if (optind < argc) {
         return cli_usage("doctor", "'%s' is an argument too many", argv[optind]);
     }
-    return examine(json, listen);
+    return choose(&peer, listen);
 }

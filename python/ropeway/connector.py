@@ -10,7 +10,7 @@ from . import _log, tensors
 from ._load import core as _core
 from ._loops import may_await, running_loop
 from ._views import View, prepare, refuse, view_of
-from .memory import Descriptor, Registration
+from .memory import Descriptor, Device, Registration
 from .operation import Operation, OperationKind, seconds_of
 
 Data = TypeVar("Data")
@@ -207,6 +207,18 @@ class Connector:
     def stats(self) -> dict[str, int]:
         """ropeway_stats_t by names: counters since the connector was made, and gauges."""
         return self._core.stats()
+
+    def route(self, metadata: Metadata, device: Union[str, Device] = "cpu") -> dict[str, Any]:
+        """How a transfer with the peer of this metadata, to or from memory on device, would go, and why: the members of
+        ropeway_connector_route(3). Nothing is begun, and the metadata can still be used; takes that of offer(), too. Raises
+        ArgumentError for what is no metadata; that there is no way is told by "usable" and "error"."""
+        import json
+
+        place, text = Device(device), metadata_text(metadata)
+        if tensors.MARK in text:
+            text = tensors.plan(text, None).rdma
+        found: dict[str, Any] = json.loads(self._core.route(text, place.kind, place.id))
+        return found
 
     def close(self) -> None:
         """Cancels what is live, tells the peers, and waits for quiet."""

@@ -469,6 +469,32 @@ static PyObject *connector_stats(PyObject *object, PyObject *unused) {
     return error == ROPEWAY_OK ? stats_dict(&stats) : rw_py_raise((int)error, ropeway_last_error());
 }
 
+static PyObject *connector_route(PyObject *object, PyObject *args) {
+    connector_t *self = (connector_t *)object;
+    ropeway_device_t device;
+    const char *metadata;
+    char *json = NULL;
+    ropeway_error_t error;
+    PyObject *text;
+
+    if (!PyArg_ParseTuple(args, "sii:route", &metadata, &device.kind, &device.id)) {
+        return NULL;
+    }
+    if (!rw_py_gate_enter(&self->gate)) {
+        return rw_py_closed("connector");
+    }
+    Py_BEGIN_ALLOW_THREADS;
+    error = ropeway_connector_route(self->handle, metadata, strlen(metadata), device, &json);
+    rw_py_gate_leave(&self->gate);
+    Py_END_ALLOW_THREADS;
+    if (error != ROPEWAY_OK) {
+        return rw_py_raise((int)error, ropeway_last_error());
+    }
+    text = PyUnicode_FromString(json);
+    ropeway_text_free(json);
+    return text;
+}
+
 static PyObject *connector_name(PyObject *object, void *unused) {
     connector_t *self = (connector_t *)object;
     PyObject *name;
@@ -493,6 +519,7 @@ static PyMethodDef methods[] = {
     {"register", connector_register, METH_VARARGS, "register(ptr, size, kind, id)"},
     {"deregister", connector_deregister, METH_O, "Ends a registration."},
     {"stats", connector_stats, METH_NOARGS, "Counters and gauges."},
+    {"route", connector_route, METH_VARARGS, "route(metadata, kind, id) -> JSON"},
     {"close", connector_close_method, METH_NOARGS, "Cancels what is live and waits for quiet."},
     {NULL, NULL, 0, NULL}};
 

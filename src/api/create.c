@@ -26,6 +26,7 @@ typedef struct rw_order {
     const char *text; /* the metadata */
     size_t length;
     ropeway_metadata_t *metadata;
+    rw_speech_t speech;
     rw_hello_t hello;
 } rw_order_t;
 
@@ -137,22 +138,6 @@ static ropeway_error_t compare(const ropeway_operation_t *operation,
     return ROPEWAY_OK;
 }
 
-/* By which protocol the peer can be spoken to. */
-static ropeway_error_t choose_protocol(rw_order_t *order, ropeway_operation_t *operation) {
-    const ropeway_metadata_t *metadata = order->metadata;
-
-    if (metadata->native != NULL) {
-        return rw_native_prepare(operation, metadata, &order->hello);
-    }
-    if (metadata->ucx != NULL) {
-        return rw_nixl_prepare(operation, metadata);
-    }
-    return rw_fail(ROPEWAY_ERR_NO_PATH,
-                   "the peer \"%s\" can't be spoken to: its metadata has neither a "
-                   "\"" RW_BACKEND_NATIVE "\" nor a \"" RW_BACKEND_UCX "\" connection",
-                   metadata->agent);
-}
-
 static ropeway_error_t prepare_active(rw_order_t *order, ropeway_operation_t *operation) {
     ropeway_connector_t *connector = order->connector;
     ropeway_error_t error =
@@ -162,12 +147,20 @@ static ropeway_error_t prepare_active(rw_order_t *order, ropeway_operation_t *op
     if (error == ROPEWAY_OK) {
         error = compare(operation, order->metadata);
     }
-    return error == ROPEWAY_OK ? choose_protocol(order, operation) : error;
+    if (error == ROPEWAY_OK) {
+        error = rw_metadata_choose(order->metadata, &order->speech);
+    }
+    if (error != ROPEWAY_OK) {
+        return error;
+    }
+    return order->speech == RW_SPEECH_NATIVE
+               ? rw_native_prepare(operation, order->metadata, &order->hello)
+               : rw_nixl_prepare(operation, order->metadata);
 }
 
 static ropeway_error_t start_active(const rw_order_t *order,
                                     ropeway_operation_t *operation) RW_LOCKED {
-    return order->metadata->native != NULL
+    return order->speech == RW_SPEECH_NATIVE
                ? rw_native_begin(operation, order->metadata, &order->hello)
                : rw_nixl_begin(operation, order->metadata);
 }

@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define ACTIVE "4:" /* as the state of a port begins */
@@ -48,15 +49,46 @@ bool rw_rdma_is_here(const char *folder) {
     return is_here;
 }
 
-/* Whether an entry of net_devices names this port: "DEVICE" or "DEVICE:PORT". */
-static bool names(const char *entry, size_t length, const char *device, const char *port) {
-    size_t name = strlen(device);
+/* The number of decimal digits that text begins with, or -1; *text is left behind it. */
+static long read_number(const char **text) {
+    char *end = NULL;
+    long number = **text >= '0' && **text <= '9' ? strtol(*text, &end, 10) : -1;
 
-    if (length < name || strncmp(entry, device, name) != 0) {
+    *text = number >= 0 ? end : *text;
+    return number;
+}
+
+/* Whether an entry of a list, which may have a range of numbers in it as UCX takes them,
+ * "mlx5_[0-3]:1", is this name. */
+static bool is_name(const char *entry, size_t length, const char *name) {
+    const char *open = memchr(entry, '[', length), *at = open != NULL ? open + 1 : NULL;
+    size_t prefix = open != NULL ? (size_t)(open - entry) : length;
+    long first, last, number;
+
+    if (strncmp(entry, name, prefix) != 0) {
         return false;
     }
-    return length == name || (entry[name] == ':' && length - name - 1 == strlen(port) &&
-                              strncmp(entry + name + 1, port, strlen(port)) == 0);
+    name += prefix;
+    if (open == NULL) {
+        return *name == '\0';
+    }
+    first = read_number(&at);
+    at += *at == '-';
+    last = read_number(&at);
+    number = read_number(&name);
+    if (first < 0 || *at != ']' || number < first || number > last) {
+        return false;
+    }
+    at++;
+    return strlen(name) == length - (size_t)(at - entry) && strncmp(at, name, strlen(name)) == 0;
+}
+
+/* Whether an entry of net_devices names this port: "DEVICE" or "DEVICE:PORT". */
+static bool names(const char *entry, size_t length, const char *device, const char *port) {
+    char both[512]; /* as paths have room for */
+
+    snprintf(both, sizeof both, "%s:%s", device, port);
+    return is_name(entry, length, device) || is_name(entry, length, both);
 }
 
 static bool is_allowed(const char *net_devices, const char *device, const char *port) {
@@ -98,6 +130,9 @@ bool rw_rdma_is_up(const char *folder, const char *net_devices) {
     const char *device;
     bool found = false;
 
+    if (net_devices == NULL) {
+        net_devices = getenv("UCX_NET_DEVICES"); /* UCX, which uses them, obeys it as well */
+    }
     while (!found && (device = next_name(devices)) != NULL) {
         found = has_port_up(folder, device, net_devices);
     }

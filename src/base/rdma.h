@@ -11,7 +11,8 @@
 /* Whether there is one. */
 bool rw_rdma_is_here(const char *folder);
 /* Whether a port of one is up that the option net_devices allows: a list of names of interfaces and
- * devices, the latter perhaps with ":PORT" behind them, or "^" before what is left out; NULL: all.
+ * devices, the latter perhaps with ":PORT" behind them, each perhaps with a range of numbers as in
+ * "mlx5_[0-3]", or "^" before what is left out; NULL: those that UCX_NET_DEVICES allows, else all.
  */
 bool rw_rdma_is_up(const char *folder, const char *net_devices);
 /* Copies such a list, with interfaces in the place of the RDMA devices that have one, and without

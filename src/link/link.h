@@ -58,6 +58,27 @@ typedef struct rw_link_user {
 
 struct rw_carrier;
 
+#define RW_ROUTES_MAX 9
+
+/* A place where a peer might be reached. */
+typedef struct rw_route {
+    char path[128];      /* as rw_link_path() of a link to there would say */
+    const char *refused; /* why open() would not try it, a phrase; NULL: it would */
+    bool is_encrypted;
+    bool pulls; /* large bytes are fetched from memory, if both sides see that this can be done */
+} rw_route_t;
+
+/* Whose a peer's process is. */
+typedef enum rw_owner { RW_OWNER_UNKNOWN, RW_OWNER_US, RW_OWNER_ANOTHER } rw_owner_t;
+
+/* All of them, in the order in which they would be tried. */
+typedef struct rw_routes {
+    rw_route_t list[RW_ROUTES_MAX];
+    size_t count;
+    const char *encryption; /* that the peer asks for, as the option; NULL: the kind knows none */
+    rw_owner_t owner;
+} rw_routes_t;
+
 /* A kind of link. Those that take a carrier are given the connector's own of this kind. */
 typedef struct rw_link_kind {
     const char *name; /* "ucx", "stream", "memory" */
@@ -69,6 +90,9 @@ typedef struct rw_link_kind {
     bool host_only;   /* it moves host memory alone */
     bool done_early;  /* a sender may have its loan back before the receiver's done() */
 
+    /* Loads the foreign code that start() needs, which takes long. Any thread may call it. NULL: it
+     * needs none. Errors: as a connector's creation. */
+    ropeway_error_t (*load)(void);
     /* Makes carrier->state: ready for peers to come, or, if it dials only, to connect. Called once,
      * before everything else. Errors are those of a connector's creation. */
     ropeway_error_t (*start)(struct rw_carrier *carrier);
@@ -80,6 +104,11 @@ typedef struct rw_link_kind {
      * there is told by rw_peer_fail() later. The link holds a reference to the peer until it has
      * closed. Errors: ERR_NO_PATH, ERR_NO_MEMORY. */
     ropeway_error_t (*open)(struct rw_peer *peer, const rw_hello_t *hello, rw_link_t **link);
+    /* Where open() would connect to, of zeroes; it connects to nothing, and needs no start(). NULL:
+     * the kind has one place per peer. Errors: those of open() that can be foreseen, and
+     * ERR_UNREACHABLE; the routes are written as far as they are known. */
+    ropeway_error_t (*routes)(struct rw_carrier *carrier, const rw_hello_t *hello,
+                              rw_routes_t *routes);
     /* Sends a frame. ROPEWAY_OK: done() is called, perhaps before send() returns. Else the flight
      * is still the caller's, and the sentence says why. May call rw_peer_fail(). */
     ropeway_error_t (*send)(rw_link_t *link, rw_flight_t *flight);
@@ -163,7 +192,7 @@ ropeway_error_t rw_links_open(ropeway_connector_t *connector, const rw_carrier_t
 /* Starts a carrier that has not been needed yet. Errors: those of its kind's start(). */
 ropeway_error_t rw_links_need(rw_carrier_t *carrier) RW_LOCKED;
 /* By which one to connect to whoever this hello is of. */
-rw_carrier_t *rw_links_choose(ropeway_connector_t *connector, const rw_hello_t *hello);
+rw_carrier_t *rw_links_choose(const ropeway_connector_t *connector, const rw_hello_t *hello);
 /* The one of this kind; NULL: the connector has none. */
 rw_carrier_t *rw_links_carrier(const ropeway_connector_t *connector, const rw_link_kind_t *kind);
 /* The one that moves memory of devices; NULL: there is none. */

@@ -103,7 +103,7 @@ static bool takes_others(const rw_carrier_t *carrier) {
     return carrier->kind != NULL && carrier->kind->knows_address == NULL;
 }
 
-rw_carrier_t *rw_links_choose(ropeway_connector_t *connector, const rw_hello_t *hello) {
+rw_carrier_t *rw_links_choose(const ropeway_connector_t *connector, const rw_hello_t *hello) {
     rw_carrier_t *first = &connector->links->first, *second = &connector->links->second;
 
     if (is_for(first, hello) || is_for(second, hello)) {

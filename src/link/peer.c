@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define CLOSED_KEPT 256 /* closed connectors that are remembered */
 
@@ -202,6 +203,34 @@ ropeway_error_t rw_peer_introduce(rw_peer_t *peer, const rw_hello_t *hello) {
     return error;
 }
 
+static ropeway_error_t refuse_closed(const ropeway_connector_t *connector,
+                                     const uint8_t id[RW_ID_BYTES],
+                                     const rw_hello_t *hello) RW_LOCKED {
+    return rw_recent_find(&connector->peers->closed, id) == ROPEWAY_OK
+               ? ROPEWAY_OK
+               : rw_fail(ROPEWAY_ERR_UNREACHABLE, "the peer \"%s\" has closed its connector",
+                         hello->name);
+}
+
+ropeway_error_t rw_peer_foresee(ropeway_connector_t *connector, const uint8_t id[RW_ID_BYTES],
+                                const rw_hello_t *hello, rw_peer_t **peer) {
+    int process = -1;
+    ropeway_error_t error;
+
+    *peer = rw_peer_find(connector, id);
+    if (*peer != NULL) {
+        return ROPEWAY_OK;
+    }
+    error = refuse_closed(connector, id, hello);
+    if (error == ROPEWAY_OK) {
+        error = rw_watch_open(connector, hello, &process);
+    }
+    if (process >= 0) {
+        close(process);
+    }
+    return error;
+}
+
 ropeway_error_t rw_peer_get(ropeway_connector_t *connector, const uint8_t id[RW_ID_BYTES],
                             const rw_hello_t *hello, const rw_link_kind_t *kind,
                             rw_peer_t **result) {
@@ -218,11 +247,10 @@ ropeway_error_t rw_peer_get(ropeway_connector_t *connector, const uint8_t id[RW_
         *result = peer;
         return ROPEWAY_OK;
     }
-    if (rw_recent_find(&connector->peers->closed, id) != ROPEWAY_OK) {
-        return rw_fail(ROPEWAY_ERR_UNREACHABLE, "the peer \"%s\" has closed its connector",
-                       hello->name);
+    error = refuse_closed(connector, id, hello);
+    if (error == ROPEWAY_OK) {
+        error = make_room(connector);
     }
-    error = make_room(connector);
     if (error != ROPEWAY_OK) {
         return error;
     }

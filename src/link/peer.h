@@ -70,6 +70,10 @@ void rw_peers_free(ropeway_connector_t *connector);
 ropeway_error_t rw_peer_get(ropeway_connector_t *connector, const uint8_t id[RW_ID_BYTES],
                             const rw_hello_t *hello, const rw_link_kind_t *kind,
                             rw_peer_t **peer) RW_LOCKED;
+/* Whether a connection to whoever this hello describes would be tried; *peer: the one that there is
+ * already, or NULL. Errors: ERR_UNREACHABLE (the connector has closed, the process has ended). */
+ropeway_error_t rw_peer_foresee(ropeway_connector_t *connector, const uint8_t id[RW_ID_BYTES],
+                                const rw_hello_t *hello, rw_peer_t **peer) RW_LOCKED;
 /* Makes a peer of whoever has connected to us, and begins its link, of this kind. Errors:
  * ERR_LIMIT, ERR_NO_MEMORY. */
 ropeway_error_t rw_peer_accept(ropeway_connector_t *connector, const rw_link_kind_t *kind,
@@ -102,6 +106,10 @@ void rw_watch_scope(uint8_t scope[RW_ID_BYTES]);
 /* Whether whoever this hello is of says that it lives in the same. Nobody does who does not know.
  */
 bool rw_watch_is_near(const ropeway_connector_t *connector, const rw_hello_t *hello);
+/* Opens the process that this hello is of, if it is within reach: see rw_process_open(). *process:
+ * -1: it is not. Errors: ERR_UNREACHABLE (it has ended). */
+ropeway_error_t rw_watch_open(const ropeway_connector_t *connector, const rw_hello_t *hello,
+                              int *process);
 /* Begins to watch the peer's process, if it is within reach. Errors: ERR_UNREACHABLE (it has
  * ended). */
 ropeway_error_t rw_watch_start(rw_peer_t *peer, const rw_hello_t *hello) RW_LOCKED;

@@ -14,6 +14,7 @@
  *   stream_in         what comes, and where it goes
  *   stream_dial       attempts to connect
  *   stream_pull       fetching bytes from a process on this host
+ *   stream_route      which addresses of a peer are tried
  *   stream_begin      how a connection begins
  *   stream_link       its turns, and its end
  *   stream_places     where to listen, and where peers shall connect to

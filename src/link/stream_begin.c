@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "link/stream_local.h"
+#include "link/stream_route.h"
 
 #include <errno.h>
 #include <sodium.h>
@@ -39,13 +40,11 @@ static void fail_beginning(rw_stream_link_t *link, const char *why) RW_LOCKED {
 }
 
 static bool wants_tls(rw_encryption_t wanted, int fd, const rw_place_t *place) {
-    rw_place_t own;
+    rw_place_t own, unknown = {.any.sa_family = AF_UNSPEC};
     socklen_t size = sizeof own;
 
-    return wanted == RW_ENCRYPT_REQUIRED ||
-           (wanted == RW_ENCRYPT_AUTO && !rw_place_is_local(place) &&
-            !(rw_place_is_loopback(place) && getsockname(fd, &own.any, &size) == 0 &&
-              rw_place_is_loopback(&own)));
+    return rw_stream_encrypts(wanted, place,
+                              getsockname(fd, &own.any, &size) == 0 ? &own : &unknown);
 }
 
 static bool send_greeting(rw_stream_link_t *link, const rw_greeting_t *greeting) RW_LOCKED {
@@ -58,7 +57,6 @@ static bool send_greeting(rw_stream_link_t *link, const rw_greeting_t *greeting)
 
 static void open_now(rw_stream_link_t *link) RW_LOCKED {
     ropeway_connector_t *connector = link->stream->connector;
-    char place[RW_PLACE_TEXT];
 
     rw_stream_set_timer(link, RW_NEVER);
     if (link->accepted && rw_peer_accept(connector, &rw_stream_kind, &link->base) != ROPEWAY_OK) {
@@ -66,15 +64,12 @@ static void open_now(rw_stream_link_t *link) RW_LOCKED {
         return;
     }
     link->state = RW_STREAM_OPEN;
+    rw_stream_write_path(&link->place,
+                         link->wire.ssl != NULL ? SSL_get_version(link->wire.ssl) : NULL,
+                         link->base.path, sizeof link->base.path);
     if (rw_place_is_local(&link->place)) {
-        snprintf(link->base.path, sizeof link->base.path, "local");
         link->base.is_local = true;
         rw_pull_ask(link);
-    } else {
-        rw_place_write(&link->place, place);
-        snprintf(link->base.path, sizeof link->base.path, "tcp/%s%s%s", place,
-                 link->wire.ssl != NULL ? " " : "",
-                 link->wire.ssl != NULL ? SSL_get_version(link->wire.ssl) : "");
     }
     rw_stream_call(link);
 }
@@ -118,7 +113,7 @@ static void on_connected(rw_dial_t *dial, int fd) RW_LOCKED {
     rw_wire_open(&link->wire, fd);
     link->watcher.fd = fd;
     if (rw_place_is_local(&link->place) && !rw_local_is_ours(fd, &link->pid)) {
-        reject_place(link, "it belongs to another user");
+        reject_place(link, RW_LOCAL_FOREIGN);
         return;
     }
     call.tls = wants_tls(link->wanted, fd, &link->place);
@@ -314,48 +309,41 @@ void rw_stream_accept(rw_stream_t *stream, int fd, const rw_place_t *from) {
     rw_stream_call(link);
 }
 
-/* Where to try to connect, in order. Loopback addresses are for peers on this host; others can
- * hardly be meant by them. Returns how many there are. */
-static size_t choose_places(const rw_stream_t *stream, const rw_stream_address_t *address,
-                            const uint8_t instance[RW_ID_BYTES], bool on_this_host,
-                            rw_place_t places[RW_DIAL_MAX]) {
-    bool encrypt =
-        address->encryption == RW_ENCRYPT_REQUIRED || stream->encryption == RW_ENCRYPT_REQUIRED;
-    size_t count = 0;
+/* Those of the targets that a connection shall be tried to. Returns how many there are. */
+static size_t take_places(const rw_stream_target_t *targets, size_t count,
+                          rw_place_t places[RW_DIAL_MAX]) {
+    size_t taken = 0;
 
-    if (stream->ways.local && address->local && on_this_host && !encrypt) {
-        rw_local_place(address->fingerprint, instance, &places[count++]);
-    }
-    for (int pass = 0; pass < 2 && stream->ways.tcp; pass++) {
-        for (size_t i = 0; i < address->count; i++) {
-            if (rw_place_is_loopback(&address->places[i]) == (on_this_host == (pass == 0))) {
-                places[count++] = address->places[i];
-            }
+    for (size_t i = 0; i < count; i++) {
+        if (targets[i].refused == NULL) {
+            places[taken++] = targets[i].place;
         }
     }
-    return count;
+    return taken;
 }
 
 ropeway_error_t rw_stream_open(rw_peer_t *peer, const rw_hello_t *hello, rw_link_t **result) {
     ropeway_connector_t *connector = peer->connector;
+    const rw_carrier_t *carrier = rw_links_carrier(connector, &rw_stream_kind);
     rw_stream_t *stream = rw_stream_of(connector);
     rw_stream_address_t address;
     const char *wrong = rw_stream_address_decode(hello->address, hello->address_length, &address);
+    rw_stream_target_t targets[RW_DIAL_MAX];
     rw_place_t places[RW_DIAL_MAX];
     rw_stream_link_t *link;
-    size_t count = 0;
+    ropeway_error_t error;
+    size_t count;
 
-    if (wrong == NULL) {
-        count = choose_places(stream, &address, hello->instance, rw_watch_is_near(connector, hello),
-                              places);
-        wrong = count == 0 ? "both sides have no way in common" : NULL;
-    }
     if (wrong != NULL) {
-        return rw_fail(ROPEWAY_ERR_NO_PATH,
-                       "the peer \"%s\" can't be reached by the transport \"%s\": %s", hello->name,
-                       stream->is_named ? connector->options.transports : rw_stream_kind.name,
-                       wrong);
+        return rw_stream_refuse(carrier, hello, wrong);
     }
+    count = rw_stream_choose(&stream->ways, stream->encryption, &address, hello->instance,
+                             rw_watch_is_near(connector, hello), targets);
+    error = rw_stream_check(carrier, hello, targets, count);
+    if (error != ROPEWAY_OK) {
+        return error;
+    }
+    count = take_places(targets, count, places);
     link = make(stream, false);
     if (link != NULL &&
         !rw_dial_init(&link->dial, &connector->timers, &stream->events, places, count)) {

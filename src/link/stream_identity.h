@@ -13,6 +13,8 @@
 
 #include <openssl/ssl.h>
 
+#define RW_TLS_VERSION "TLSv1.3" /* the one that is spoken, as OpenSSL calls it */
+
 typedef struct rw_identity {
     SSL_CTX *accepts, *connects;
     uint8_t fingerprint[RW_FINGERPRINT_BYTES];

@@ -5,6 +5,7 @@
 #include "base/assert.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "link/stream_route.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -90,34 +91,12 @@ static void on_ready(rw_watcher_t *watcher) {
 
 /* ---- life ---- */
 
-static ropeway_error_t choose_encryption(const char *text, rw_encryption_t *encryption) {
-    static const char *const names[] = {"off", "auto", "required"};
-
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (strcmp(text != NULL ? text : "auto", names[i]) == 0) {
-            *encryption = (rw_encryption_t)i;
-            return ROPEWAY_OK;
-        }
-    }
-    return rw_fail(ROPEWAY_ERR_INVALID_ARGUMENT,
-                   "the connector option encryption is \"%s\"; it must be \"auto\", \"off\" or "
-                   "\"required\"",
-                   text);
-}
-
-static ropeway_error_t open_parts(rw_stream_t *stream) RW_LOCKED {
+static ropeway_error_t open_parts(rw_stream_t *stream, const rw_carrier_t *carrier) RW_LOCKED {
     ropeway_connector_t *connector = stream->connector;
-    ropeway_error_t error = choose_encryption(connector->options.encryption, &stream->encryption);
+    ropeway_error_t error = rw_stream_read_options(carrier, &stream->ways, &stream->encryption);
 
-    stream->ways = (rw_ways_t){.tcp = true, .local = true, .pull = true};
-    if (error == ROPEWAY_OK && stream->is_named) {
-        error = rw_ways_read(connector->options.transports, &stream->ways);
-    }
     if (error == ROPEWAY_OK) {
         error = rw_identity_make(&stream->identity, &connector->options);
-    }
-    if (stream->identity.checks) {
-        stream->encryption = RW_ENCRYPT_REQUIRED;
     }
     if (error != ROPEWAY_OK) {
         return error;
@@ -168,7 +147,7 @@ static ropeway_error_t start(rw_carrier_t *carrier) RW_LOCKED {
     rw_list_init(&stream->rings);
     rw_list_init(&stream->pending);
     rw_poller_add(connector, &stream->poller);
-    error = open_parts(stream);
+    error = open_parts(stream, carrier);
     if (error != ROPEWAY_OK) {
         free_stream(stream);
         return error;
@@ -238,6 +217,7 @@ const rw_link_kind_t rw_stream_kind = {
     .start = start,
     .knows_address = knows_address,
     .address = copy_address,
+    .routes = rw_stream_routes,
     .open = rw_stream_open,
     .send = rw_stream_send,
     .refuse = refuse,

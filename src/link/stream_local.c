@@ -2,6 +2,7 @@
 /* Unix sockets: their names, and who is at the other end. */
 #include "link/stream_local.h"
 
+#include <errno.h>
 #include <sodium.h>
 #include <string.h>
 #include <unistd.h>
@@ -33,4 +34,23 @@ bool rw_local_is_ours(int fd, pid_t *pid) {
     }
     *pid = other.pid;
     return other.uid == geteuid();
+}
+
+const char *rw_local_find_owner(const rw_place_t *place, rw_owner_t *owner) {
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    const char *refused = NULL;
+    pid_t pid;
+
+    *owner = RW_OWNER_UNKNOWN;
+    if (fd < 0) {
+        return NULL;
+    }
+    if (connect(fd, &place->any, rw_place_length(place)) == 0) {
+        *owner = rw_local_is_ours(fd, &pid) ? RW_OWNER_US : RW_OWNER_ANOTHER;
+        refused = *owner == RW_OWNER_ANOTHER ? RW_LOCAL_FOREIGN : NULL;
+    } else if (errno == ECONNREFUSED) {
+        refused = "nobody listens there in this network namespace";
+    }
+    close(fd);
+    return refused;
 }

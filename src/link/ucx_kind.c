@@ -6,6 +6,7 @@
 #include "link/ucx_am.h"
 #include "link/ucx_port.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 typedef struct rw_ucx {
@@ -62,6 +63,14 @@ static ropeway_error_t copy_address(rw_carrier_t *carrier, uint8_t **address,
     return rw_ucx_copy_address(of(carrier)->port.worker, address, length);
 }
 
+/* Which transports it comes to UCX says once it has connected. */
+static ropeway_error_t routes(rw_carrier_t *carrier, const rw_hello_t *hello, rw_routes_t *routes) {
+    (void)carrier;
+    routes->count = 1;
+    snprintf(routes->list[0].path, sizeof routes->list[0].path, "%s", rw_ucx_kind.name);
+    return rw_ucx_link_check(hello);
+}
+
 static ropeway_error_t open_link(rw_peer_t *peer, const rw_hello_t *hello,
                                  rw_link_t **link) RW_LOCKED {
     return rw_ucx_link_open(&of(rw_links_carrier(peer->connector, &rw_ucx_kind))->port,
@@ -114,8 +123,10 @@ const rw_link_kind_t rw_ucx_kind = {
     .name = "ucx",
     .pieces = 1,
     .done_early = true,
+    .load = rw_ucx_load,
     .start = start,
     .address = copy_address,
+    .routes = routes,
     .open = open_link,
     .send = send_frame,
     .refuse = refuse,

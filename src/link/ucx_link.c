@@ -170,7 +170,7 @@ static void on_error(void *argument, ucp_ep_h endpoint, ucs_status_t status) RW_
     }
 }
 
-static ropeway_error_t no_path(const rw_ucx_link_t *link, const rw_hello_t *hello) {
+static ropeway_error_t no_path(const char *release, const rw_hello_t *hello) {
     char why[64];
 
     snprintf(why, sizeof why, "%s", ropeway_last_error());
@@ -179,14 +179,28 @@ static ropeway_error_t no_path(const rw_ucx_link_t *link, const rw_hello_t *hell
         "no transport connects to the peer \"%s\" (UCX %s there, %s here): %s; it may have "
         "ended, or share no transport with us: compare `ropeway info` on both hosts, and "
         "UCX_TLS and UCX_NET_DEVICES",
-        hello->name, link->release, ropeway_ucx_version(), why);
+        hello->name, release, ropeway_ucx_version(), why);
+}
+
+/* The peer's release of UCX: where it does not say so, its address tells. Errors: ERR_NO_PATH. */
+static ropeway_error_t read_address(const rw_hello_t *hello, char release[RW_UCX_RELEASE_MAX]) {
+    char packed[RW_UCX_RELEASE];
+    const char *wrong;
+    bool fits = rw_ucx_address_check(hello->address, hello->address_length, packed, &wrong);
+
+    snprintf(release, RW_UCX_RELEASE_MAX, "%s", hello->ucx[0] != '\0' ? hello->ucx : packed);
+    return fits ? ROPEWAY_OK : rw_fail(ROPEWAY_ERR_NO_PATH, "%s", wrong);
+}
+
+ropeway_error_t rw_ucx_link_check(const rw_hello_t *hello) {
+    char release[RW_UCX_RELEASE_MAX];
+
+    return read_address(hello, release) == ROPEWAY_OK ? ROPEWAY_OK : no_path(release, hello);
 }
 
 ropeway_error_t rw_ucx_link_open(rw_ucx_port_t *port, const rw_link_kind_t *kind, rw_peer_t *peer,
                                  const rw_hello_t *hello, rw_link_t **result) {
     rw_ucx_link_t *link = calloc(1, sizeof *link);
-    char release[RW_UCX_RELEASE];
-    const char *wrong;
     ropeway_error_t error;
 
     if (link == NULL || !rw_timer_promise(&port->connector->timers)) {
@@ -196,16 +210,14 @@ ropeway_error_t rw_ucx_link_open(rw_ucx_port_t *port, const rw_link_kind_t *kind
     link->port = port;
     link->timer.run = on_leave_due;
     rw_list_init(&link->node);
-    if (hello->ucx[0] == '\0') { /* only the address tells */
-        rw_ucx_address_check(hello->address, hello->address_length, release, &wrong);
-    }
-    snprintf(link->release, sizeof link->release, "%s",
-             hello->ucx[0] != '\0' ? hello->ucx : release);
     link->base.peer = peer; /* for on_error() */
-    error = rw_ucx_connect(port->worker, hello->address, hello->address_length, on_error, link,
-                           &link->endpoint);
+    error = read_address(hello, link->release);
+    if (error == ROPEWAY_OK) {
+        error = rw_ucx_connect(port->worker, hello->address, hello->address_length, on_error, link,
+                               &link->endpoint);
+    }
     if (error != ROPEWAY_OK) {
-        error = error == ROPEWAY_ERR_NO_PATH ? no_path(link, hello) : error;
+        error = error == ROPEWAY_ERR_NO_PATH ? no_path(link->release, hello) : error;
         rw_timer_return(&port->connector->timers, &link->timer);
         free(link);
         return error;

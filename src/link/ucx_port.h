@@ -20,6 +20,8 @@
 #include "link/progress.h"
 #include "ucx/ucx.h"
 
+#define RW_UCX_RELEASE_MAX 32 /* of a peer's UCX, as text */
+
 typedef struct rw_ucx_port {
     ropeway_connector_t *connector; /* written once */
     ucp_context_h context;          /* written once */
@@ -44,14 +46,14 @@ typedef struct rw_ucx_link {
     rw_ucx_port_t *port;          /* written once */
     ucp_ep_h endpoint RW_GUARDED; /* NULL once closing began */
     rw_ucx_state_t state RW_GUARDED;
-    rw_close_t how RW_GUARDED;    /* once it is not open any more */
-    bool reported RW_GUARDED;     /* UCX itself says that it is broken */
-    bool flushing RW_GUARDED;     /* what we have sent has not all left yet */
-    unsigned requests RW_GUARDED; /* of UCX that refer to the link */
-    rw_node_t node RW_GUARDED;    /* in a list of the port's */
-    rw_timer_t timer RW_GUARDED;  /* when leaving ends, or is looked at */
-    uint64_t left RW_GUARDED;     /* when it began to leave */
-    char release[32];             /* of UCX on the other side, as far as known; written once */
+    rw_close_t how RW_GUARDED;        /* once it is not open any more */
+    bool reported RW_GUARDED;         /* UCX itself says that it is broken */
+    bool flushing RW_GUARDED;         /* what we have sent has not all left yet */
+    unsigned requests RW_GUARDED;     /* of UCX that refer to the link */
+    rw_node_t node RW_GUARDED;        /* in a list of the port's */
+    rw_timer_t timer RW_GUARDED;      /* when leaving ends, or is looked at */
+    uint64_t left RW_GUARDED;         /* when it began to leave */
+    char release[RW_UCX_RELEASE_MAX]; /* of UCX on the other side, as far as known; written once */
 } rw_ucx_link_t;
 
 static inline rw_ucx_link_t *rw_ucx_link(rw_link_t *link) {
@@ -67,6 +69,8 @@ void rw_ucx_port_settle(rw_ucx_port_t *port, uint64_t due) RW_LOCKED;
 /* Frees what open made. Every link has closed. */
 void rw_ucx_port_close(rw_ucx_port_t *port) RW_LOCKED;
 
+/* Whether the hello's address is one that UCX can read. Errors: ERR_NO_PATH. */
+ropeway_error_t rw_ucx_link_check(const rw_hello_t *hello);
 /* As rw_link_kind_t's open(), close() and path(), for links of this kind on this port. */
 ropeway_error_t rw_ucx_link_open(rw_ucx_port_t *port, const rw_link_kind_t *kind, rw_peer_t *peer,
                                  const rw_hello_t *hello, rw_link_t **link) RW_LOCKED;

@@ -72,24 +72,31 @@ static void on_end(rw_watcher_t *watcher) RW_LOCKED {
     rw_peer_drop(peer);
 }
 
-ropeway_error_t rw_watch_start(rw_peer_t *peer, const rw_hello_t *hello) {
-    ropeway_connector_t *connector = peer->connector;
-
-    peer->process = (rw_watcher_t){.fd = -1, .on_event = on_end};
+ropeway_error_t rw_watch_open(const ropeway_connector_t *connector, const rw_hello_t *hello,
+                              int *process) {
+    *process = -1;
     if (hello->process == 0 || hello->process == (uint32_t)getpid() ||
         !rw_watch_is_near(connector, hello)) {
         return ROPEWAY_OK;
     }
-    peer->process.fd = rw_process_open((pid_t)hello->process);
-    if (peer->process.fd < 0 && errno == ESRCH) {
-        return rw_fail(ROPEWAY_ERR_UNREACHABLE,
-                       "the process of the peer \"%s\" (PID %u on this host) has ended",
-                       hello->name, hello->process);
-    }
-    if (peer->process.fd >= 0 && !rw_events_watch(&connector->events, &peer->process, EPOLLIN)) {
+    *process = rw_process_open((pid_t)hello->process);
+    return *process < 0 && errno == ESRCH
+               ? rw_fail(ROPEWAY_ERR_UNREACHABLE,
+                         "the process of the peer \"%s\" (PID %u on this host) has ended",
+                         hello->name, hello->process)
+               : ROPEWAY_OK;
+}
+
+ropeway_error_t rw_watch_start(rw_peer_t *peer, const rw_hello_t *hello) {
+    ropeway_error_t error;
+
+    peer->process.on_event = on_end;
+    error = rw_watch_open(peer->connector, hello, &peer->process.fd);
+    if (peer->process.fd >= 0 &&
+        !rw_events_watch(&peer->connector->events, &peer->process, EPOLLIN)) {
         rw_watch_stop(peer);
     }
-    return ROPEWAY_OK;
+    return error;
 }
 
 void rw_watch_stop(rw_peer_t *peer) {

@@ -4,8 +4,9 @@
  *
  * A stream moves host memory alone, and there may be a faster network. So who is reached by a
  * stream may be asked first, by a request with RW_FLAG_ASK, how it is reached by our second
- * carrier. It checks the request and answers; then the request goes out again, over that carrier if
- * there is a way, and else over the stream if that will do. What a peer has answered is kept.
+ * carrier (choose.c says when). It checks the request and answers; then the request goes out again,
+ * over that carrier if there is a way, and else over the stream if that will do. What a peer has
+ * answered is kept.
  *
  * Who goes over the other carrier stays a user of the link that he asked by until he is answered
  * there: the offer is bound to that link until the request comes, so each side's end is told by it,
@@ -21,8 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-ropeway_error_t rw_native_prepare(ropeway_operation_t *operation,
-                                  const ropeway_metadata_t *metadata, rw_hello_t *hello) {
+ropeway_error_t rw_native_read_hello(const ropeway_metadata_t *metadata, rw_hello_t *hello) {
     ropeway_error_t error = rw_hello_decode(metadata->native, metadata->native_length, hello);
 
     if (error == ROPEWAY_ERR_VERSION && hello->version == RW_PROTOCOL_VERSION) {
@@ -43,7 +43,14 @@ ropeway_error_t rw_native_prepare(ropeway_operation_t *operation,
                        error != ROPEWAY_OK ? "its native connection can't be read"
                                            : "its notification key is not a UUID");
     }
-    return rw_native_adopt(operation);
+    return ROPEWAY_OK;
+}
+
+ropeway_error_t rw_native_prepare(ropeway_operation_t *operation,
+                                  const ropeway_metadata_t *metadata, rw_hello_t *hello) {
+    ropeway_error_t error = rw_native_read_hello(metadata, hello);
+
+    return error == ROPEWAY_OK ? rw_native_adopt(operation) : error;
 }
 
 /* Whose hello tells who we are, on a link of this kind. */
@@ -145,31 +152,8 @@ static ropeway_error_t send_request(ropeway_operation_t *operation) RW_LOCKED {
 
 /* ---- the second carrier ---- */
 
-/* Whether nothing else will do than the carrier for devices. */
 static bool needs_other(const ropeway_operation_t *operation) {
-    const rw_carrier_t *other = rw_links_for_devices(operation->connector);
-
-    return operation->layout.any_device || (other != NULL && other->is_named);
-}
-
-/* Whether it would be better than a link of this kind, to whoever this hello is of. */
-static bool wants_other(const ropeway_operation_t *operation, const rw_link_kind_t *kind,
-                        const rw_hello_t *hello) RW_LOCKED {
-    const ropeway_connector_t *connector = operation->connector;
-    const rw_carrier_t *other = rw_links_for_devices(connector);
-
-    return kind->host_only && (needs_other(operation) || (other != NULL && other->is_preferred &&
-                                                          !rw_watch_is_near(connector, hello)));
-}
-
-static ropeway_error_t refuse_way(const rw_peer_t *peer, const ropeway_operation_t *operation) {
-    return rw_fail(ROPEWAY_ERR_NO_PATH,
-                   "the peer \"%s\" can't be reached by UCX, which %s; its connector must name "
-                   "transports of UCX, have interop on or memory of a device in use, or its host "
-                   "an RDMA network",
-                   peer->name,
-                   operation->layout.any_device ? "memory of a device needs"
-                                                : "the option transports asks for");
+    return rw_native_needs_other(operation->connector, operation->layout.any_device);
 }
 
 /* The peer as it is reached by the second carrier, after it has answered. It stays what it is when
@@ -178,13 +162,14 @@ static ropeway_error_t switch_peer(ropeway_operation_t *operation, rw_peer_t **p
     ropeway_connector_t *connector = operation->connector;
     rw_carrier_t *other = rw_links_for_devices(connector);
     rw_peer_t *first = *peer;
+    bool any_device = operation->layout.any_device;
     ropeway_error_t error;
     uint8_t id[RW_ID_BYTES];
     rw_hello_t hello;
 
     rw_assert(first->other_known && other != NULL);
     if (first->other_length == 0) {
-        return needs_other(operation) ? refuse_way(first, operation) : ROPEWAY_OK;
+        return needs_other(operation) ? rw_native_refuse_way(first->name, any_device) : ROPEWAY_OK;
     }
     error = rw_hello_decode(first->other, first->other_length, &hello);
     if (error == ROPEWAY_OK && rw_links_choose(connector, &hello) != other) {
@@ -208,22 +193,35 @@ static ropeway_error_t switch_peer(ropeway_operation_t *operation, rw_peer_t **p
     return error;
 }
 
-/* The second carrier is wanted: makes it ready, and finds out whether the peer must be asked. */
-static ropeway_error_t use_other(ropeway_operation_t *operation, rw_peer_t **peer) RW_LOCKED {
+/* The second carrier is wanted: makes it ready; *wanted becomes false where it can't be, and is not
+ * needed. That may take seconds, so it comes before a connection is made: the owner waits two for
+ * our greeting. */
+static ropeway_error_t need_other(const ropeway_operation_t *operation, const rw_hello_t *hello,
+                                  bool *wanted) RW_LOCKED {
     rw_carrier_t *other = rw_links_for_devices(operation->connector);
-    ropeway_error_t error = other != NULL ? rw_native_need(other) : refuse_way(*peer, operation);
+    ropeway_error_t error;
 
+    if (other == NULL) {
+        return rw_native_refuse_way(hello->name, operation->layout.any_device);
+    }
+    error = rw_native_need(other);
     if (error != ROPEWAY_OK && !needs_other(operation)) {
         rw_log(operation->connector, ROPEWAY_LOG_WARN,
                "RDMA networks are not used, as UCX can't be: %s", ropeway_last_error());
         other->is_preferred = false;
+        *wanted = false;
         return ROPEWAY_OK;
     }
-    if (error == ROPEWAY_OK && (*peer)->other_known) {
+    return error;
+}
+
+/* Takes the way by the second carrier, if the peer is known to have one, or asks for it. */
+static ropeway_error_t use_other(ropeway_operation_t *operation, rw_peer_t **peer) RW_LOCKED {
+    if ((*peer)->other_known) {
         return switch_peer(operation, peer);
     }
-    rw_side(operation)->asking = error == ROPEWAY_OK;
-    return error;
+    rw_side(operation)->asking = true;
+    return ROPEWAY_OK;
 }
 
 static void keep_way(rw_peer_t *peer, const uint8_t *hello, size_t length) RW_LOCKED {
@@ -283,51 +281,28 @@ void rw_native_on_way(ropeway_operation_t *operation, const uint8_t *hello, size
 
 /* ---- begin ---- */
 
-static bool is_of_host(const ropeway_metadata_t *metadata) {
-    bool host = true;
-
-    for (size_t i = 0; host && i < metadata->count; i++) {
-        host = metadata->descriptors[i].device.kind == ROPEWAY_DEVICE_HOST;
-    }
-    return host;
-}
-
-/* UCX encrypts nothing. Where nobody here has asked for it, host memory goes by it on this host and
- * over RDMA networks, and else as the user says. */
-static ropeway_error_t check_clear(const ropeway_operation_t *operation,
-                                   const ropeway_metadata_t *metadata, const rw_hello_t *hello,
-                                   const rw_carrier_t *carrier) RW_LOCKED {
-    const ropeway_connector_t *connector = operation->connector;
-
-    if (carrier != &connector->links->second || carrier->kind->host_only || carrier->is_preferred ||
-        operation->layout.any_device || !is_of_host(metadata) ||
-        rw_watch_is_near(connector, hello) || rw_native_allows_clear(connector)) {
-        return ROPEWAY_OK;
-    }
-    return rw_fail(ROPEWAY_ERR_NO_PATH,
-                   "the peer \"%s\" is reached by UCX alone, which encrypts nothing on its way; if "
-                   "that may be, name transports of UCX here as well, or set encryption to \"off\"",
-                   hello->name);
-}
-
 /* The peer that this hello is of, by the carrier that shall be used. */
 static ropeway_error_t find_peer(ropeway_operation_t *operation, const ropeway_metadata_t *metadata,
                                  const rw_hello_t *hello, rw_peer_t **peer) RW_LOCKED {
-    ropeway_connector_t *connector = operation->connector;
-    rw_carrier_t *carrier = rw_links_choose(connector, hello);
-    ropeway_error_t error = check_clear(operation, metadata, hello, carrier);
+    const rw_trip_t trip = {.connector = operation->connector,
+                            .hello = hello,
+                            .device_here = operation->layout.any_device,
+                            .device_there = rw_metadata_any_device(metadata)};
+    rw_choice_t choice;
+    ropeway_error_t error = rw_native_choose(&trip, &choice);
     uint8_t id[RW_ID_BYTES];
 
     if (error == ROPEWAY_OK) {
-        error = rw_native_need(carrier);
+        error = rw_native_need(choice.carrier);
+    }
+    if (error == ROPEWAY_OK && choice.wants_other) {
+        error = need_other(operation, hello, &choice.wants_other);
     }
     rw_hello_id(metadata->native, metadata->native_length, id);
     if (error == ROPEWAY_OK) {
-        error = rw_peer_get(connector, id, hello, carrier->kind, peer);
+        error = rw_peer_get(operation->connector, id, hello, choice.carrier->kind, peer);
     }
-    return error == ROPEWAY_OK && wants_other(operation, carrier->kind, hello)
-               ? use_other(operation, peer)
-               : error;
+    return error == ROPEWAY_OK && choice.wants_other ? use_other(operation, peer) : error;
 }
 
 ropeway_error_t rw_native_begin(ropeway_operation_t *operation, const ropeway_metadata_t *metadata,

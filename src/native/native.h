@@ -122,8 +122,32 @@ bool rw_native_need_sums(ropeway_operation_t *operation) RW_LOCKED;
  * there, or its end is known: it is no user of the former one any more. */
 void rw_native_leave_asked(rw_side_t *side) RW_LOCKED;
 
+/* ---- choose.c ---- */
+
+/* What the choice of a carrier depends on. */
+typedef struct rw_trip {
+    const ropeway_connector_t *connector;
+    const rw_hello_t *hello; /* of the peer */
+    bool device_here;        /* the memory of this side is not all host memory */
+    bool device_there;       /* that of the peer is not */
+} rw_trip_t;
+
+typedef struct rw_choice {
+    rw_carrier_t *carrier; /* by which the peer is reached, as its hello says */
+    bool wants_other;      /* it is to be asked there how it is reached by the one for devices */
+} rw_choice_t;
+
+/* The choice is written in either case. Errors: ERR_NO_PATH (bytes would go in clear). */
+ropeway_error_t rw_native_choose(const rw_trip_t *trip, rw_choice_t *choice) RW_LOCKED;
+/* Whether nothing else will do than the carrier for devices. */
+bool rw_native_needs_other(const ropeway_connector_t *connector, bool device_here);
+/* It is needed, and there is no way by it to the peer of this name: ERR_NO_PATH. */
+ropeway_error_t rw_native_refuse_way(const char *name, bool device_here);
+
 /* ---- begin.c ---- */
 
+/* The hello of metadata that have one. Errors: ERR_VERSION, ERR_METADATA. */
+ropeway_error_t rw_native_read_hello(const ropeway_metadata_t *metadata, rw_hello_t *hello);
 /* Checks what can be without the lock: versions and the like. Errors: ERR_VERSION, ERR_METADATA. */
 ropeway_error_t rw_native_prepare(ropeway_operation_t *operation,
                                   const ropeway_metadata_t *metadata, rw_hello_t *hello);

@@ -32,6 +32,10 @@ void rw_nixl_close(ropeway_connector_t *connector, uint64_t due) RW_LOCKED;
 /* The connection to this agent. Errors: those of rw_peer_get(). */
 ropeway_error_t rw_nixl_find_peer(ropeway_connector_t *connector, const rw_agent_blob_t *agent,
                                   rw_peer_t **peer) RW_LOCKED;
+/* Whether a connection to this agent would be tried; *peer: the one that there is already, or NULL.
+ * Errors: ERR_NO_PATH, ERR_UNREACHABLE. */
+ropeway_error_t rw_nixl_foresee(ropeway_connector_t *connector, const rw_agent_blob_t *agent,
+                                rw_peer_t **peer) RW_LOCKED;
 /* Tells the agent at the other end, by a message of these bytes. done() follows. */
 void rw_nixl_notify(rw_peer_t *peer, rw_flight_t *flight) RW_LOCKED;
 

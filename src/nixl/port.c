@@ -117,11 +117,25 @@ static void replace(ropeway_connector_t *connector, const uint8_t id[RW_ID_BYTES
     }
 }
 
-ropeway_error_t rw_nixl_find_peer(ropeway_connector_t *connector, const rw_agent_blob_t *agent,
-                                  rw_peer_t **peer) {
+static rw_hello_t make_hello(const rw_agent_blob_t *agent) {
     rw_hello_t hello = {.address = agent->agent.ucx, .address_length = agent->agent.ucx_length};
 
     snprintf(hello.name, sizeof hello.name, "%s", agent->name);
+    return hello;
+}
+
+ropeway_error_t rw_nixl_foresee(ropeway_connector_t *connector, const rw_agent_blob_t *agent,
+                                rw_peer_t **peer) {
+    const rw_hello_t hello = make_hello(agent);
+    ropeway_error_t error = rw_peer_foresee(connector, agent->stock_id, &hello, peer);
+
+    return error == ROPEWAY_OK && *peer == NULL ? rw_ucx_link_check(&hello) : error;
+}
+
+ropeway_error_t rw_nixl_find_peer(ropeway_connector_t *connector, const rw_agent_blob_t *agent,
+                                  rw_peer_t **peer) {
+    const rw_hello_t hello = make_hello(agent);
+
     replace(connector, agent->stock_id, hello.name);
     return rw_peer_get(connector, agent->stock_id, &hello, &agent_kind, peer);
 }

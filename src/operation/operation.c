@@ -112,9 +112,7 @@ static ropeway_error_t take_options(ropeway_operation_t *operation,
 
 /* ---- checks ---- */
 
-ropeway_error_t rw_device_check(ropeway_connector_t *connector, ropeway_device_t device) {
-    rw_carrier_t *carrier = rw_links_for_devices(connector);
-    ropeway_error_t error;
+ropeway_error_t rw_device_foresee(const ropeway_connector_t *connector, ropeway_device_t device) {
     char text[32];
 
     if (device.kind == ROPEWAY_DEVICE_HOST) {
@@ -125,7 +123,7 @@ ropeway_error_t rw_device_check(ropeway_connector_t *connector, ropeway_device_t
         return rw_fail(ROPEWAY_ERR_DEVICE, "memory on %s can't be used: only cpu and cuda can",
                        text);
     }
-    if (carrier == NULL) {
+    if (rw_links_for_devices(connector) == NULL) {
         return rw_fail(ROPEWAY_ERR_DEVICE,
                        "memory on %s can't be used by a connector whose %s; leave the option out "
                        "for it",
@@ -134,10 +132,21 @@ ropeway_error_t rw_device_check(ropeway_connector_t *connector, ropeway_device_t
                            ? "option transports names only what moves host memory"
                            : "option encryption is \"required\"");
     }
-    error = rw_links_need(carrier);
+    return ROPEWAY_OK;
+}
+
+ropeway_error_t rw_device_check(ropeway_connector_t *connector, ropeway_device_t device) {
+    ropeway_error_t error = rw_device_foresee(connector, device);
+    char text[32];
+
+    if (error != ROPEWAY_OK || device.kind == ROPEWAY_DEVICE_HOST) {
+        return error;
+    }
+    error = rw_links_need(rw_links_for_devices(connector));
     if (error != ROPEWAY_OK || connector->links->has_cuda) {
         return error;
     }
+    ropeway_device_format(device, text, sizeof text);
     return rw_fail(ROPEWAY_ERR_DEVICE,
                    "memory on %s can't be used: UCX %s was loaded without support for it (its CUDA "
                    "modules or the NVIDIA driver are missing); `ropeway info` shows what it has",

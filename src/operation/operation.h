@@ -162,6 +162,8 @@ ropeway_operation_t *rw_operation_find(ropeway_connector_t *connector,
 /* Drops a reference. With the last one the operation is freed, and with it its reference to the
  * connector. */
 void rw_operation_drop(ropeway_operation_t *operation) RW_LOCKED;
+/* Whether this connector takes memory of this device at all. Errors: ERR_DEVICE. */
+ropeway_error_t rw_device_foresee(const ropeway_connector_t *connector, ropeway_device_t device);
 /* Whether memory of this device can be used; starts the carrier that moves it. Errors: ERR_DEVICE,
  * those of rw_links_need(). */
 ropeway_error_t rw_device_check(ropeway_connector_t *connector, ropeway_device_t device) RW_LOCKED;

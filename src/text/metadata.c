@@ -325,6 +325,25 @@ uint64_t ropeway_metadata_total(const ropeway_metadata_t *metadata) {
     return metadata != NULL ? metadata->total : 0;
 }
 
+bool rw_metadata_any_device(const ropeway_metadata_t *metadata) {
+    bool any = false;
+
+    for (size_t i = 0; !any && i < metadata->count; i++) {
+        any = metadata->descriptors[i].device.kind != ROPEWAY_DEVICE_HOST;
+    }
+    return any;
+}
+
+ropeway_error_t rw_metadata_choose(const ropeway_metadata_t *metadata, rw_speech_t *speech) {
+    *speech = metadata->native != NULL ? RW_SPEECH_NATIVE : RW_SPEECH_STOCK;
+    return metadata->native != NULL || metadata->ucx != NULL
+               ? ROPEWAY_OK
+               : rw_fail(ROPEWAY_ERR_NO_PATH,
+                         "the peer \"%s\" can't be spoken to: its metadata has neither a "
+                         "\"" RW_BACKEND_NATIVE "\" nor a \"" RW_BACKEND_UCX "\" connection",
+                         metadata->agent);
+}
+
 const char *ropeway_metadata_peer(const ropeway_metadata_t *metadata) {
     return metadata != NULL ? metadata->agent : "";
 }

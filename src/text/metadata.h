@@ -80,6 +80,13 @@ struct rw_agents;
 ropeway_error_t rw_metadata_parse(const char *json, size_t length, size_t max_length,
                                   struct rw_agents *agents, ropeway_metadata_t **metadata);
 
+/* Whether a descriptor's memory is not the host's. */
+bool rw_metadata_any_device(const ropeway_metadata_t *metadata);
+
+/* By which protocol its peer is spoken to: our own if it speaks that. Errors: ERR_NO_PATH. */
+typedef enum rw_speech { RW_SPEECH_NATIVE, RW_SPEECH_STOCK } rw_speech_t;
+ropeway_error_t rw_metadata_choose(const ropeway_metadata_t *metadata, rw_speech_t *speech);
+
 /* UUID text of 16 bytes and back; from_text accepts exactly the 36-character form, either case. */
 void rw_key_to_text(const uint8_t key[RW_KEY_BYTES], char text[RW_KEY_TEXT]);
 bool rw_key_from_text(const char *text, uint8_t key[RW_KEY_BYTES]);

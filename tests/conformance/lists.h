@@ -20,6 +20,7 @@ extern const ts_list_t ts_list_stream;    /* what the transport "stream" has of 
 extern const ts_list_t ts_list_local;     /* what "local" and "pull" have of their own */
 extern const ts_list_t ts_list_carriers;  /* streams, and UCX when it is needed */
 extern const ts_list_t ts_list_shortage;  /* rule 9: what the host is short of */
+extern const ts_list_t ts_list_route;     /* which way is told beforehand */
 extern const ts_list_t ts_list_guest;     /* rules 7 and 9 */
 
 /* What main does in a process that the log test starts: 0 when the log callback was called. */

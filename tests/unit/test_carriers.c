@@ -4,7 +4,9 @@
  * crash, as he would with a device, but be seen. */
 #include "unit.h"
 
+#include "base/error.h"
 #include "link/stream_address.h"
+#include "link/ucx_kind.h"
 #include "native/native.h"
 #include "text/descriptor.h"
 
@@ -259,6 +261,35 @@ static void nothing_goes_in_clear_between_hosts_that_are_not_known(void **state)
     assert_accepted(ropeway_connector_destroy(owner));
 }
 
+static uint64_t peers_at_start;
+
+/* It notes who was connected to before it, and can't start. */
+static ropeway_error_t start_in_vain(rw_carrier_t *carrier) RW_LOCKED {
+    peers_at_start = carrier->connector->stats.peers_created;
+    rw_explain("it can't");
+    return ROPEWAY_ERR_UNSUPPORTED;
+}
+
+/* It may take seconds, and a peer that was connected to waits two for a greeting. */
+static void the_second_carrier_starts_before_anybody_is_connected_to(void **state) RW_UNCHECKED {
+    ropeway_connector_t *owner, *user;
+    rw_link_kind_t slow = rw_ucx_kind;
+
+    (void)state;
+    slow.start = start_in_vain;
+    peers_at_start = UINT64_MAX;
+    assert_accepted(ropeway_connector_create(NULL, &owner));
+    assert_accepted(ropeway_connector_create(NULL, &user));
+    user->links->second.kind = &slow;
+    user->links->second.is_preferred = true;
+    memset(user->peers->scope, 0, RW_ID_BYTES); /* the owner is on another host */
+    meet(owner, user);
+    assert_int_equal(peers_at_start, 0);
+    assert_false(user->links->second.is_preferred);
+    assert_accepted(ropeway_connector_destroy(user));
+    assert_accepted(ropeway_connector_destroy(owner));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_offer_of_a_device_names_the_way_that_moves_it),
@@ -267,6 +298,7 @@ int main(void) {
         cmocka_unit_test(who_asks_for_another_way_moves_nothing_by_this_one),
         cmocka_unit_test(a_way_that_leads_back_to_the_stream_is_refused),
         cmocka_unit_test(an_offer_that_was_only_asked_for_was_not_used),
+        cmocka_unit_test(the_second_carrier_starts_before_anybody_is_connected_to),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,6 +15,7 @@ static char folder[256];
 
 static int make_folder(void **state) {
     (void)state;
+    unsetenv("UCX_NET_DEVICES"); /* of who runs the tests */
     snprintf(folder, sizeof folder, "%s/ropeway-rdma-XXXXXX",
              getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp");
     return mkdtemp(folder) != NULL ? 0 : -1;
@@ -82,6 +83,39 @@ static void a_port_that_is_up_and_allowed_is_found(void **state) {
     assert_false(rw_rdma_is_up(folder, ""));
 }
 
+static void a_range_of_devices_is_understood_as_ucx_does(void **state) {
+    static const struct {
+        const char *net_devices;
+        bool is_up;
+    } cases[] = {{"mlx5_[0-3]:2", true},    {"mlx5_[0-3]", true},    {"mlx5_0:[1-2]", true},
+                 {"lo,mlx5_[0-0]:2", true}, {"mlx5_[1-3]:2", false}, {"mlx5_[0-3]:1", false},
+                 {"mlx5_[0-3]:22", false},  {"mlx5_[0-3", false},    {"mlx5_[-3]", false},
+                 {"mlx5_[0]", false},       {"mlx5_[", false},       {"mlx[0-9]", false},
+                 {"^mlx5_[0-3]", false},    {"^mlx5_[1-3]", true}};
+
+    (void)state;
+    add_port("mlx5_0/ports/2", "4: ACTIVE", "eth7");
+    for (size_t i = 0; i < UNIT_COUNT(cases); i++) {
+        if (rw_rdma_is_up(folder, cases[i].net_devices) != cases[i].is_up) {
+            fail_msg("%s", cases[i].net_devices);
+        }
+    }
+}
+
+/* UCX obeys its own variable where the option says nothing, and only there. */
+static void the_environment_names_devices_where_the_option_does_not(void **state) {
+    (void)state;
+    add_port("mlx5_0/ports/2", "4: ACTIVE", "eth7");
+    setenv("UCX_NET_DEVICES", "eth0", 1);
+    assert_false(rw_rdma_is_up(folder, NULL));
+    assert_true(rw_rdma_is_up(folder, "all"));
+    setenv("UCX_NET_DEVICES", "eth0,mlx5_0:2", 1);
+    assert_true(rw_rdma_is_up(folder, NULL));
+    assert_false(rw_rdma_is_up(folder, "eth0"));
+    unsetenv("UCX_NET_DEVICES");
+    assert_true(rw_rdma_is_up(folder, NULL));
+}
+
 static void a_device_stands_for_its_interface(void **state) {
     static const struct {
         const char *net_devices, *interfaces;
@@ -107,6 +141,8 @@ static void a_device_stands_for_its_interface(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_port_that_is_up_and_allowed_is_found),
+        cmocka_unit_test(a_range_of_devices_is_understood_as_ucx_does),
+        cmocka_unit_test(the_environment_names_devices_where_the_option_does_not),
         cmocka_unit_test(a_device_stands_for_its_interface),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A stream link's bytes: greetings, frames, and where it can be reached. */
+/* A stream link's bytes: greetings, frames, where it can be reached, and what is tried of that. */
 #include "link/stream_address.h"
+#include "link/stream_local.h"
 #include "link/stream_places.h"
+#include "link/stream_route.h"
 #include "unit.h"
 
 #include <arpa/inet.h>
@@ -230,6 +232,82 @@ static void the_option_advertise_is_read(void **state) {
                      ROPEWAY_ERR_INVALID_ARGUMENT);
 }
 
+/* The places, each as its path or, where none is tried, in brackets why not. */
+static void write_choice(const char *transports, rw_encryption_t own, rw_encryption_t theirs,
+                         bool is_near, char *text, size_t size) {
+    rw_stream_address_t address = {
+        .encryption = theirs,
+        .local = true,
+        .count = 2,
+        .places = {place("192.0.2.1", 4711), place("127.0.0.1", 4712)},
+    };
+    static const uint8_t instance[RW_ID_BYTES];
+    rw_stream_target_t targets[RW_DIAL_MAX];
+    rw_ways_t ways;
+    size_t used = 0, count;
+
+    assert_accepted(rw_ways_read(transports, &ways));
+    count = rw_stream_choose(&ways, own, &address, instance, is_near, targets);
+    assert_int_equal(count, 3);
+    for (size_t i = 0; i < count; i++) {
+        char path[RW_PLACE_TEXT + 8];
+        const char *refused = targets[i].refused;
+
+        rw_stream_write_path(&targets[i].place, NULL, path, sizeof path);
+        used += (size_t)snprintf(text + used, size - used, refused != NULL ? "%s(%s)" : "%s%s",
+                                 i > 0 ? " " : "", refused != NULL ? refused : path);
+    }
+}
+
+static void what_is_tried_follows_from_both_sides_wishes(void **state) {
+    static const struct {
+        const char *transports;
+        rw_encryption_t own, theirs;
+        bool is_near;
+        const char *choice;
+    } cases[] = {
+        {"stream,local", RW_ENCRYPT_AUTO, RW_ENCRYPT_AUTO, true,
+         "local tcp/127.0.0.1:4712 tcp/192.0.2.1:4711"},
+        {"stream,local", RW_ENCRYPT_AUTO, RW_ENCRYPT_OFF, false,
+         "(the peer is on another host, or in another PID namespace) tcp/192.0.2.1:4711 "
+         "tcp/127.0.0.1:4712"},
+        {"stream,local", RW_ENCRYPT_AUTO, RW_ENCRYPT_REQUIRED, true,
+         "(encryption is required, and it has none) tcp/127.0.0.1:4712 tcp/192.0.2.1:4711"},
+        {"stream,local", RW_ENCRYPT_REQUIRED, RW_ENCRYPT_OFF, true,
+         "(encryption is required, and it has none) tcp/127.0.0.1:4712 tcp/192.0.2.1:4711"},
+        {"stream", RW_ENCRYPT_AUTO, RW_ENCRYPT_AUTO, true,
+         "(the option transports leaves it out here) tcp/127.0.0.1:4712 tcp/192.0.2.1:4711"},
+        {"local", RW_ENCRYPT_AUTO, RW_ENCRYPT_AUTO, true,
+         "local (the option transports leaves it out here) (the option transports leaves it out "
+         "here)"},
+    };
+    char text[512];
+
+    (void)state;
+    for (size_t i = 0; i < UNIT_COUNT(cases); i++) {
+        write_choice(cases[i].transports, cases[i].own, cases[i].theirs, cases[i].is_near, text,
+                     sizeof text);
+        assert_string_equal(text, cases[i].choice);
+    }
+}
+
+static void tls_is_spoken_where_a_side_wants_it(void **state) {
+    const rw_place_t far = place("192.0.2.1", 1), here = place("127.0.0.1", 2);
+    const rw_place_t unknown = {.any.sa_family = AF_UNSPEC};
+    uint8_t fingerprint[RW_FINGERPRINT_BYTES] = {0}, instance[RW_ID_BYTES] = {0};
+    rw_place_t local;
+
+    (void)state;
+    rw_local_place(fingerprint, instance, &local);
+    assert_true(rw_stream_encrypts(RW_ENCRYPT_AUTO, &far, &far));
+    assert_true(rw_stream_encrypts(RW_ENCRYPT_AUTO, &here, &far));
+    assert_true(rw_stream_encrypts(RW_ENCRYPT_AUTO, &here, &unknown));
+    assert_false(rw_stream_encrypts(RW_ENCRYPT_AUTO, &here, &here));
+    assert_false(rw_stream_encrypts(RW_ENCRYPT_AUTO, &local, &unknown));
+    assert_false(rw_stream_encrypts(RW_ENCRYPT_OFF, &far, &far));
+    assert_true(rw_stream_encrypts(RW_ENCRYPT_REQUIRED, &here, &here));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_greeting_comes_back_as_it_went),
@@ -242,6 +320,8 @@ int main(void) {
         cmocka_unit_test(loopback_is_known_in_each_family),
         cmocka_unit_test(the_option_listen_is_read),
         cmocka_unit_test(the_option_advertise_is_read),
+        cmocka_unit_test(what_is_tried_follows_from_both_sides_wishes),
+        cmocka_unit_test(tls_is_spoken_where_a_side_wants_it),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
