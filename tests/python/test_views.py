@@ -260,3 +260,16 @@ def test_what_a_descriptor_adds_to_an_operation(pair, name):
         assert python <= 2 and c <= 5
         python, c = calls_for_each(lambda number: pair[0].create_writable(objects[:number]).release())
         assert python <= 1 and c <= 6
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_what_a_descriptor_adds_to_an_operation_of_the_drop_in(name):
+    worker = connect.Connector(interop=False)
+    descriptors = [connect.Descriptor(KINDS[name]()) for _ in range(108)]
+
+    def offer(number):
+        with worker.create_writable(descriptors[:number]):
+            pass
+
+    python, c = calls_for_each(offer)
+    assert python <= 4 and c <= 6

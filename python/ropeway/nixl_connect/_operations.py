@@ -271,7 +271,8 @@ class ActiveOperation(AbstractOperation):
             self, connection, kind, local_descriptors, None, remote_metadata.notification_key
         )
         _check_sizes(self._local, far)
-        if len(far) > 1 and len({item.device.partition(":")[0] for item in far}) > 1:
+        devices = {item.device for item in far}
+        if len(devices) > 1 and len({device.partition(":")[0] for device in devices}) > 1:
             raise ValueError("All descriptors of `remote_metadata` must have the same memory type.")
         self._remote_metadata = remote_metadata
         self._begin(remote_metadata.model_dump_json())
