@@ -184,7 +184,8 @@ class Active:
         self.channel.writer.close()
 
 
-def serve(name, end):
+def serve(name, end, other):
+    other.close()  # else the end of the process that has it would not show
     asyncio.run(Passive(importlib.import_module(name), Channel(end)).serve())
     os._exit(0)
 
@@ -200,7 +201,7 @@ def main():
     options.add_argument("--cases", default=",".join(map(str, range(len(CASES)))) + ",idle")
     options = options.parse_args()
     here, there = socket.socketpair()
-    child = multiprocessing.get_context("fork").Process(target=serve, args=(options.module, there))
+    child = multiprocessing.get_context("fork").Process(target=serve, args=(options.module, there, here))
     child.start()
     there.close()
     asyncio.run(measure(options, here))

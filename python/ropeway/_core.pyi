@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
+from collections.abc import Sequence
 from typing import Any, Callable, Optional, Union, final
+
+from ._views import View
 
 NOWHERE: int
 INTEGRITY: int  # flags of start()
@@ -7,11 +10,9 @@ PREFIX: int
 OPTIONS: dict[str, Any]  # of Connector(), with their defaults; None for a text
 version: str
 
-# ptr, bytes, kind and number of the device
-_Dense = tuple[int, int, int, int]
 # base, shape, strides in bytes, itemsize, dense
 _Strided = tuple[int, tuple[int, ...], tuple[int, ...], int, int]
-_Piece = Union[_Dense, _Strided]
+_Piece = Union[View, _Strided]
 
 @final
 class Connector:
@@ -23,7 +24,7 @@ class Connector:
     def start(
         self,
         kind: int,
-        descriptors: list[_Piece],
+        descriptors: Sequence[_Piece],
         owners: object,
         back: Optional[list[_Strided]],
         metadata: Optional[str],
@@ -33,7 +34,7 @@ class Connector:
         trace: Optional[str],
         /,
     ) -> Operation: ...
-    def register(self, ptr: int, size: int, kind: int, id: int, /) -> object: ...
+    def register(self, view: View, /) -> object: ...
     def deregister(self, memory: object, /) -> None: ...
     def stats(self) -> dict[str, int]: ...
     def route(self, metadata: str, kind: int, id: int, /) -> str: ...
@@ -93,6 +94,16 @@ def set_make_error(make: Callable[[int, str], Exception], /) -> None: ...
 def set_log(receive: Callable[[int, str], None], /) -> None: ...
 def describe(transports: Optional[str], net_devices: Optional[str], /) -> str: ...
 def parse_device(text: str, /) -> tuple[int, int]: ...
+def buffer_view(type: type[View], data: object, held: bool, /) -> Optional[View]:
+    """Of an object with the buffer protocol, in the host's memory. held: its memory stays exported while the view lives.
+    None: it is not dense, empty, not of plain numbers, or shows none."""
+
+def unsure(views: list[View], first: int, array: Optional[type], tensor: Optional[type], /) -> int:
+    """The index, from first on, of a view whose source may have other memory by now; -1: there is none."""
+
+def plain(views: list[View], is_target: bool, /) -> bool:
+    """Whether all are dense, and targets are writable and do not overlap."""
+
 def gather(view: _Strided, /) -> None: ...
 def runs(view: _Strided, /) -> tuple[int, int]: ...
 def shutdown() -> None: ...

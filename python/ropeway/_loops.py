@@ -13,7 +13,7 @@ pending lets go of both, and of the eventfd, even if the operations live on.
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Optional
 
 from ._load import core as _core
 
@@ -66,9 +66,18 @@ def may_await(exception: tuple[object, ...]) -> bool:
     return running_loop() is not None and GeneratorExit not in exception
 
 
-async def ended(operation: _core.Operation) -> None:
-    """Returns when the operation is terminal. Any number of tasks, in any loops, may await this. Cancelling
-    the task leaves the operation as it is. Raises RuntimeError outside of asyncio's and uvloop's loops."""
+def _give_up(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+async def ended(operation: _core.Operation, timeout: Optional[float] = None) -> None:
+    """Returns when the operation is terminal, or after timeout seconds (None: never). Any number of tasks, in any loops,
+    may await this. Cancelling the task leaves the operation as it is. Raises RuntimeError outside of asyncio's and
+    uvloop's loops.
+
+    asyncio.wait_for() is no way to wait with a timeout: up to Python 3.11 its frame holds the task that waits, whose
+    exception holds the frame, and so the operation and its memory stay until the next collection of garbage."""
     loop = running_loop()
     if loop is None:
         raise RuntimeError(
@@ -80,10 +89,11 @@ async def ended(operation: _core.Operation) -> None:
     if not operation.arm(awaits.port, token):
         return
     future = awaits.futures[token] = loop.create_future()
+    timer = None if timeout is None else loop.call_later(timeout, _give_up, future)
     try:
         await future
-    except BaseException:
-        operation.disarm(awaits.port, token)
-        raise
     finally:
-        awaits.futures.pop(token, None)
+        if timer is not None:
+            timer.cancel()
+        if awaits.futures.pop(token, None) is not None:
+            operation.disarm(awaits.port, token)

@@ -7,6 +7,7 @@ import math
 import operator
 import re
 import sys
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple, Optional
 
@@ -26,7 +27,8 @@ def refuse(sentence: str) -> ArgumentError:
 
 class View(NamedTuple):
     """Memory, as its owner describes it. strides: in bytes; None when its elements lie in order without gaps. source: who
-    can give its memory another address though owner is held, and is asked again when an operation begins; or None."""
+    can give its memory another address though owner is held, and is asked again when an operation begins; or None. core.h
+    numbers the fields."""
 
     ptr: int
     nbytes: int
@@ -82,7 +84,8 @@ def _numbers(what: str, owner: Any, values: Any) -> tuple[int, ...]:
 
 def make_view(ptr: int, shape: tuple[int, ...], strides: Optional[tuple[int, ...]], itemsize: int, readonly: bool,
               kind: int, device: int, owner: Any, source: Any = None) -> View:  # fmt: skip
-    """Every View is made here, of integers. strides: in bytes; None: dense. Raises ArgumentError for what can't be memory."""
+    """Every View is made here, of integers, except for the plain ones of buffer_view(), which would pass. strides: in bytes;
+    None: dense. Raises ArgumentError for what can't be memory."""
     nbytes = itemsize
     for length in shape:
         if length < 0 or itemsize < 0:
@@ -134,12 +137,19 @@ def _torch_view(tensor: Any, torch: Any) -> View:
     return view
 
 
-def check_in_place(view: View) -> None:
-    """Raises ArgumentError when the object that the view was made of has other memory by now."""
-    source = view.source
-    if source is None or view.nbytes == 0:
-        return
-    torch = sys.modules.get("torch")
+def check_in_place(views: list[View]) -> None:
+    """Raises ArgumentError when an object that a view was made of has other memory by now."""
+    # None while they are not imported, or not yet to their ends.
+    array = getattr(sys.modules.get("numpy"), "ndarray", None)
+    tensor = getattr(sys.modules.get("torch"), "Tensor", None)
+    index = _core.unsure(views, 0, array, tensor)
+    while index >= 0:
+        _check_one_in_place(views[index])
+        index = _core.unsure(views, index + 1, array, tensor)
+
+
+def _check_one_in_place(view: View) -> None:
+    source, torch = view.source, sys.modules.get("torch")
     if torch is not None and isinstance(source, torch.Tensor):
         ptr, size = source.data_ptr(), source.numel() * source.element_size()
     else:
@@ -232,11 +242,14 @@ def _buffer_view(data: Any) -> View:
 def view_of(data: Any) -> View:
     """Any object that shows its memory. Imports nothing that the object's owner has not imported."""
     if type(data) in _BUFFERS:
-        return _buffer_view(data)
-    torch = sys.modules.get("torch")
+        return _core.buffer_view(View, data, True) or _buffer_view(data)
+    numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
+    if type(data) is getattr(numpy, "ndarray", None):
+        view = _core.buffer_view(View, data, False)
+        if view is not None:
+            return view
     if torch is not None and isinstance(data, torch.Tensor):
         return _torch_view(data, torch)
-    numpy = sys.modules.get("numpy")
     if numpy is not None and isinstance(data, numpy.generic):
         return _scalar_view(data, numpy)
     interface = getattr(data, "__cuda_array_interface__", None)
@@ -333,8 +346,8 @@ def _strided(view: View, dense: int = 0) -> _core._Strided:
     return (view.ptr, view.shape, view.strides or (), view.itemsize, dense)
 
 
-# Descriptors, what owns their memory, and what is to be written back.
-Prepared = tuple[list["_core._Piece"], list[Any], Optional[list["_core._Strided"]]]
+# Pieces, what keeps their memory alive, and what is to be written back.
+Prepared = tuple[Sequence["_core._Piece"], list[Any], Optional[list["_core._Strided"]]]
 
 
 def prepare(views: list[View], is_target: bool, max_pieces: int, is_offer: bool) -> Prepared:
@@ -342,6 +355,8 @@ def prepare(views: list[View], is_target: bool, max_pieces: int, is_offer: bool)
     where they lie, as long as the operation has no more than max_pieces pieces. Others go through a dense
     copy: gathered now from a source, written back to a target when the operation completes. A peer may write
     only a prefix of an offer, so the copy of such a target holds what the target holds, too."""
+    if _core.plain(views, is_target):
+        return views, views, None
     if is_target:
         check_targets(views)
     back: list[_core._Strided] = []
@@ -364,6 +379,6 @@ def prepare(views: list[View], is_target: bool, max_pieces: int, is_offer: bool)
                 back.append(copy)
             if not is_target or is_offer:
                 _core.gather(copy)
-        descriptors.append((view.ptr, view.nbytes, view.kind, view.device))
+        descriptors.append(view)
         owners.append(view.owner)
     return descriptors, owners, back or None

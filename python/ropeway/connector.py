@@ -9,8 +9,8 @@ from typing import Any, NoReturn, Optional, TypeVar, Union
 from . import _log, tensors
 from ._load import core as _core
 from ._loops import may_await, running_loop
-from ._views import View, prepare, refuse, view_of
-from .memory import Descriptor, Device, Registration
+from ._views import View, prepare, refuse
+from .memory import Descriptor, Device, Registration, views_of
 from .operation import Operation, OperationKind, seconds_of
 
 Data = TypeVar("Data")
@@ -18,11 +18,6 @@ Metadata = Union[str, bytes, Mapping[str, Any]]
 
 _INHERIT = -1
 _LONGEST = 4_000_000  # seconds; milliseconds in 32 bits
-
-
-def _views(data: Any) -> list[View]:
-    items = data if isinstance(data, (list, tuple)) else [data]
-    return [item.view if isinstance(item, Descriptor) else view_of(item) for item in items]
 
 
 def _ms(seconds: Optional[float]) -> int:
@@ -147,13 +142,13 @@ class Connector:
                         integrity: bool = False) -> Operation[Data]:  # fmt: skip
         """Offers memory for one read by one peer; data: one object or a list of them. Its metadata goes to the
         peer. Memory is read when the peer comes, except that a strided view of short runs is copied now."""
-        core = self._start(OperationKind.READABLE, _views(data), None, (_ms(deadline), _ms(stall)), integrity)
+        core = self._start(OperationKind.READABLE, views_of(data), None, (_ms(deadline), _ms(stall)), integrity)
         return Operation(core, data)
 
     def create_writable(self, data: Data, *, deadline: Optional[float] = None, stall: Optional[float] = None,
                         integrity: bool = False) -> Operation[Data]:  # fmt: skip
         """Offers memory for one write by one peer."""
-        core = self._start(OperationKind.WRITABLE, _views(data), None, (_ms(deadline), _ms(stall)), integrity)
+        core = self._start(OperationKind.WRITABLE, views_of(data), None, (_ms(deadline), _ms(stall)), integrity)
         return Operation(core, data)
 
     def begin_read(self, metadata: Metadata, data: Data, *, deadline: Optional[float] = None,
@@ -164,7 +159,7 @@ class Connector:
         owner's progress tells how many bytes were. Raises ArgumentError past the offer. trace: 1 to 512 printable ASCII
         characters for the owner's `trace`, such as a W3C traceparent."""
         text, data = _ordered(metadata, data, True)
-        core = self._start(OperationKind.READ, _views(data), text, (_ms(deadline), _ms(stall)), integrity, prefix, trace)
+        core = self._start(OperationKind.READ, views_of(data), text, (_ms(deadline), _ms(stall)), integrity, prefix, trace)
         return Operation(core, data)
 
     def begin_write(self, data: Data, metadata: Metadata, *, deadline: Optional[float] = None,
@@ -173,7 +168,7 @@ class Connector:
         """Fills a writable operation's memory from data, which must match it in number and sizes. data and metadata may
         change places, unless both are bytes. prefix, trace: as in begin_read()."""
         text, data = _ordered(metadata, data, False)
-        core = self._start(OperationKind.WRITE, _views(data), text, (_ms(deadline), _ms(stall)), integrity, prefix, trace)
+        core = self._start(OperationKind.WRITE, views_of(data), text, (_ms(deadline), _ms(stall)), integrity, prefix, trace)
         return Operation(core, data)
 
     # ---- tensors with their types and shapes ----
@@ -193,7 +188,7 @@ class Connector:
         peer decides how much memory is allocated here."""
         plan = tensors.plan(metadata_text(metadata), max_bytes)
         items = tensors.allocate(plan, library, device)
-        core = self._start(OperationKind.READ, _views(items), plan.rdma, (_ms(deadline), _INHERIT), False)
+        core = self._start(OperationKind.READ, views_of(items), plan.rdma, (_ms(deadline), _INHERIT), False)
         return Operation(core, tensors.assemble(plan, items))
 
     # ---- the rest ----

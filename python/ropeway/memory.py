@@ -74,7 +74,7 @@ class Descriptor:
         """What an operation needs of it. Raises ArgumentError when the object that it was made of has other memory by now:
         torch's `tensor.data = other` and `tensor.set_()`, numpy's `array.resize(refcheck=False)` and ctypes.resize() do
         that."""
-        check_in_place(self._view)
+        check_in_place([self._view])
         return self._view
 
     def prefix(self, size: int) -> Descriptor:
@@ -137,6 +137,18 @@ class Descriptor:
         return f"Descriptor(ptr={self.ptr:#x}, size={self.size}, device='{self.device}')"
 
 
+def views_of(data: Any) -> list[View]:
+    """What an operation needs of a descriptor, or of another object that holds memory, or of a list of them. Raises as
+    Descriptor() and its `view` do."""
+    items = data if isinstance(data, (list, tuple)) else (data,)
+    held = [item._view for item in items if isinstance(item, Descriptor)]
+    if held:
+        check_in_place(held)
+    if len(held) == len(items):
+        return held
+    return [item._view if isinstance(item, Descriptor) else view_of(item) for item in items]
+
+
 class Registration:
     """Memory that was registered ahead of the operations that use it: what Connector.register() gives. It stays so
     until release(), or until nobody holds this object; meanwhile the memory is kept alive."""
@@ -150,7 +162,7 @@ class Registration:
         # Nothing is to be registered of no bytes, and of elements with gaps, which travel by way of a copy.
         view = memory.view
         if view.nbytes and view.strides is None:
-            self._handle = connector.register(view.ptr, view.nbytes, view.kind, view.device)
+            self._handle = connector.register(view)
 
     def release(self) -> None:
         """Ends it. Operations that are live keep what they need. Calling it again changes nothing."""

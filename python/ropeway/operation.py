@@ -161,6 +161,14 @@ class Operation(Generic[Result]):
             raise errors.make(code, self._core.error_text)
         return self._result
 
+    async def ended(self, timeout: Optional[float] = None) -> bool:
+        """Waits until the end, whatever the outcome, at most timeout seconds (None, inf: without end). Whether it has ended.
+        Cancelling the task leaves the operation as it is."""
+        limit = timeout_of(timeout)
+        if not self.is_done:
+            await ended(self._core, limit)
+        return self.is_done
+
     async def _ended(self) -> Result:
         if not self.is_done:
             await ended(self._core)

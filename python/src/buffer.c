@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Holds an object's exported memory. The buffer protocol joined the limited API in CPython 3.11;
- * the functions and the structure are the same in 3.10, so they are looked up by name. */
+/* Holds an object's exported memory, and looks at it. The buffer protocol joined the limited API in
+ * CPython 3.11; the functions and the structure are the same in 3.10, so they are looked up by
+ * name. */
 #include "core.h"
 
 #include <dlfcn.h>
 
-#define FULL_RO 0x011c /* PyBUF_FULL_RO: indirect, strided, with format */
+#define FULL_RO 0x011c    /* PyBUF_FULL_RO: indirect, strided, with format */
+#define STRIDED_RO 0x0018 /* PyBUF_STRIDED_RO */
 
 typedef struct buffer_view { /* Py_buffer */
     void *buf;
@@ -21,6 +23,7 @@ typedef struct buffer {
     PyObject_HEAD buffer_view_t view;
 } buffer_t;
 
+static PyTypeObject *buffer_type;
 static int (*get_buffer)(PyObject *object, buffer_view_t *view, int flags);
 static void (*release_buffer)(buffer_view_t *view);
 
@@ -33,14 +36,9 @@ static bool has_suboffsets(const buffer_view_t *view) {
     return false;
 }
 
-static PyObject *buffer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    PyObject *object;
-    buffer_t *self;
+static buffer_t *hold(PyObject *object) {
+    buffer_t *self = (buffer_t *)PyType_GenericAlloc(buffer_type, 0);
 
-    if (!PyArg_ParseTuple(args, "O:Buffer", &object) || kwargs != NULL) {
-        return NULL;
-    }
-    self = (buffer_t *)PyType_GenericAlloc(type, 0);
     if (self != NULL && get_buffer(object, &self->view, FULL_RO) < 0) {
         Py_CLEAR(self);
     }
@@ -49,7 +47,21 @@ static PyObject *buffer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
                         "the buffer is made of pointers to other memory; copy it into one piece");
         Py_CLEAR(self);
     }
-    return (PyObject *)self;
+    return self;
+}
+
+static PyObject *buffer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    PyObject *object;
+
+    (void)type;
+    if (!PyArg_ParseTuple(args, "O:Buffer", &object) || kwargs != NULL) {
+        return NULL;
+    }
+    return (PyObject *)hold(object);
+}
+
+bool rw_py_is_buffer(PyObject *object) {
+    return Py_TYPE(object) == buffer_type;
 }
 
 /* There is no tp_clear: the memory stays exported until its last user is gone. CPython without the
@@ -145,6 +157,105 @@ static PyObject *get_layout(PyObject *self, void *unused) {
                         view->strides, view->itemsize, view->readonly != 0, is_plain(view->format));
 }
 
+/* ---- a View of memory that needs no second thought ---- */
+
+/* Dense elements of plain numbers, and at least one, in the shape that says how many bytes. */
+static bool is_ordinary(const buffer_view_t *view) {
+    Py_ssize_t size = view->itemsize;
+
+    if (view->buf == NULL || view->len <= 0 || view->ndim > RW_PY_DIMS ||
+        (view->shape == NULL && view->ndim > 0) || has_suboffsets(view) ||
+        !is_plain(view->format) || (uintptr_t)view->buf > (uintptr_t)(PY_SSIZE_T_MAX - view->len)) {
+        return false;
+    }
+    for (int i = 0; i < view->ndim; i++) {
+        if (__builtin_mul_overflow(size, view->shape[i], &size)) {
+            return false;
+        }
+    }
+    return size == view->len && (view->strides == NULL ||
+                                 is_dense(view->ndim, view->shape, view->strides, view->itemsize));
+}
+
+/* type: View. It is a tuple, whose own constructor is spared the way through Python. */
+static PyObject *view_new(PyObject *type, const buffer_view_t *view, PyObject *owner,
+                          PyObject *source) {
+    newfunc make = (newfunc)PyType_GetSlot(&PyTuple_Type, Py_tp_new);
+    PyObject *fields = Py_BuildValue("(NnNOnNiiOO)", PyLong_FromVoidPtr(view->buf), view->len,
+                                     tuple_of(view->shape, view->ndim), Py_None, view->itemsize,
+                                     PyBool_FromLong(view->readonly != 0), (int)ROPEWAY_DEVICE_HOST,
+                                     0, owner, source);
+    PyObject *args = fields == NULL ? NULL : PyTuple_Pack(1, fields);
+    PyObject *result = args == NULL ? NULL : make((PyTypeObject *)type, args, NULL);
+
+    Py_XDECREF(fields);
+    Py_XDECREF(args);
+    return result;
+}
+
+static PyObject *view_held(PyObject *type, PyObject *data) {
+    buffer_t *buffer = hold(data);
+    PyObject *owner, *result = NULL;
+
+    if (buffer == NULL) {
+        return NULL;
+    }
+    if (!is_ordinary(&buffer->view)) {
+        Py_DECREF(buffer);
+        Py_RETURN_NONE;
+    }
+    owner = PyTuple_Pack(2, data, (PyObject *)buffer);
+    if (owner != NULL) {
+        result = view_new(type, &buffer->view, owner, Py_None);
+    }
+    Py_XDECREF(owner);
+    Py_DECREF(buffer);
+    return result;
+}
+
+static PyObject *view_lent(PyObject *type, PyObject *data) {
+    buffer_view_t view = {0};
+    PyObject *result;
+
+    if (get_buffer(data, &view, FULL_RO) < 0) {
+        if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+            return NULL;
+        }
+        PyErr_Clear();
+        Py_RETURN_NONE;
+    }
+    result = is_ordinary(&view) ? view_new(type, &view, data, data) : Py_NewRef(Py_None);
+    release_buffer(&view);
+    return result;
+}
+
+PyObject *rw_py_buffer_view_method(PyObject *module, PyObject *args) {
+    PyObject *type, *data;
+    int held;
+
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OOp:buffer_view", &type, &data, &held)) {
+        return NULL;
+    }
+    if (!PyType_Check(type) || !PyType_IsSubtype((PyTypeObject *)type, &PyTuple_Type)) {
+        PyErr_SetString(PyExc_TypeError, "a view's type is a tuple's");
+        return NULL;
+    }
+    return held ? view_held(type, data) : view_lent(type, data);
+}
+
+bool rw_py_buffer_place(PyObject *object, void **ptr, Py_ssize_t *size) {
+    buffer_view_t view = {0};
+
+    if (get_buffer(object, &view, STRIDED_RO) < 0) {
+        return false;
+    }
+    *ptr = view.buf;
+    *size = view.len;
+    release_buffer(&view);
+    return true;
+}
+
 static PyGetSetDef properties[] = {{"ptr", get_ptr, NULL, NULL, NULL},
                                    {"layout", get_layout, NULL, NULL, NULL},
                                    {NULL, NULL, NULL, NULL, NULL}};
@@ -164,5 +275,6 @@ int rw_py_buffer_type(PyObject *module) {
         PyErr_SetString(PyExc_ImportError, "this Python has no PyObject_GetBuffer()");
         return -1;
     }
-    return rw_py_type(module, &spec, "Buffer") == NULL ? -1 : 0;
+    buffer_type = rw_py_type(module, &spec, "Buffer");
+    return buffer_type == NULL ? -1 : 0;
 }

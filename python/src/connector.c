@@ -211,23 +211,6 @@ PyObject *rw_py_shutdown(PyObject *module, PyObject *unused) {
 
 /* ---- operations ---- */
 
-static bool parse_descriptor(PyObject *tuple, ropeway_descriptor_t *descriptor) {
-    unsigned long long ptr;
-    Py_ssize_t size;
-    int kind, id;
-
-    if (!PyArg_ParseTuple(tuple, "Knii", &ptr, &size, &kind, &id)) {
-        return false;
-    }
-    if (size < 0) {
-        PyErr_Format(PyExc_ValueError, "a descriptor's size is %zd; it must not be negative", size);
-        return false;
-    }
-    *descriptor = (ropeway_descriptor_t){
-        .ptr = (void *)(uintptr_t)ptr, .size = (size_t)size, .device = {.kind = kind, .id = id}};
-    return true;
-}
-
 /* The list that the library gets. */
 typedef struct pieces {
     ropeway_descriptor_t *list;
@@ -254,16 +237,16 @@ static bool reserve(pieces_t *pieces, size_t more) {
     return true;
 }
 
-/* (ptr, size, kind, number), or a strided view whose runs are moved where they lie. Returns the
- * number of pieces; 0: an exception is set. */
+/* A View of dense memory, or a strided view whose runs are moved where they lie. Returns the number
+ * of pieces; 0: an exception is set. */
 static size_t parse_entry(PyObject *entry, pieces_t *pieces) {
     strided_t strided;
     size_t runs;
 
-    if (PyTuple_Size(entry) == 4) {
-        return reserve(pieces, 1) && parse_descriptor(entry, &pieces->list[pieces->count]);
+    if (rw_py_is_view(entry)) {
+        return reserve(pieces, 1) && rw_py_view_descriptor(entry, &pieces->list[pieces->count]);
     }
-    if (PyErr_Occurred() || !rw_py_strided_parse(entry, &strided)) {
+    if (!rw_py_strided_parse(entry, &strided)) {
         return 0;
     }
     runs = rw_py_runs(&strided);
@@ -397,13 +380,13 @@ static PyObject *connector_start(PyObject *object, PyObject *args) {
 
 static const char MEMORY[] = "ropeway._core.memory";
 
-static PyObject *connector_register(PyObject *object, PyObject *args) {
+static PyObject *connector_register(PyObject *object, PyObject *view) {
     connector_t *self = (connector_t *)object;
     ropeway_descriptor_t descriptor;
     ropeway_memory_t *memory = NULL;
     ropeway_error_t error;
 
-    if (!parse_descriptor(args, &descriptor)) {
+    if (!rw_py_view_descriptor(view, &descriptor)) {
         return NULL;
     }
     if (!rw_py_gate_enter(&self->gate)) {
@@ -516,7 +499,7 @@ static PyObject *connector_closed(PyObject *object, void *unused) {
 static PyMethodDef methods[] = {
     {"start", connector_start, METH_VARARGS,
      "start(kind, descriptors, owners, back, metadata, deadline_ms, stall_ms, flags, trace)"},
-    {"register", connector_register, METH_VARARGS, "register(ptr, size, kind, id)"},
+    {"register", connector_register, METH_O, "Registers the memory of a dense View."},
     {"deregister", connector_deregister, METH_O, "Ends a registration."},
     {"stats", connector_stats, METH_NOARGS, "Counters and gauges."},
     {"route", connector_route, METH_VARARGS, "route(metadata, kind, id) -> JSON"},

@@ -126,6 +126,36 @@ void rw_py_record_abandon(record_t *record);
 /* Frees abandoned records that have ended. */
 void rw_py_record_sweep(void);
 
+/* ---- buffer.c, view.c: memory ---- */
+
+/* The fields of a View of ropeway/_views.py, which says what they are. */
+enum {
+    RW_PY_VIEW_PTR,
+    RW_PY_VIEW_BYTES,
+    RW_PY_VIEW_SHAPE,
+    RW_PY_VIEW_STRIDES,
+    RW_PY_VIEW_ITEMSIZE,
+    RW_PY_VIEW_READONLY,
+    RW_PY_VIEW_KIND,
+    RW_PY_VIEW_DEVICE,
+    RW_PY_VIEW_OWNER,
+    RW_PY_VIEW_SOURCE,
+    RW_PY_VIEW_FIELDS
+};
+
+bool rw_py_is_view(PyObject *object);
+/* False: an exception is set. */
+bool rw_py_view_descriptor(PyObject *view, ropeway_descriptor_t *descriptor);
+PyObject *rw_py_unsure_method(PyObject *module, PyObject *args);
+PyObject *rw_py_plain_method(PyObject *module, PyObject *args);
+
+int rw_py_buffer_type(PyObject *module);
+/* Whether object is a Buffer. */
+bool rw_py_is_buffer(PyObject *object);
+/* Where the memory of an object with the buffer protocol is by now. False: an exception is set. */
+bool rw_py_buffer_place(PyObject *object, void **ptr, Py_ssize_t *size);
+PyObject *rw_py_buffer_view_method(PyObject *module, PyObject *args);
+
 /* ---- log.c: the library's log ---- */
 
 /* A ropeway_log_fn. */
@@ -153,7 +183,6 @@ PyObject *rw_py_shutdown(PyObject *module, PyObject *unused);
 int rw_py_operation_type(PyObject *module);
 /* Takes the record over. */
 PyObject *rw_py_operation_new(PyObject *connector, record_t *record);
-int rw_py_buffer_type(PyObject *module);
 int rw_py_dlpack_type(PyObject *module);
 /* All that is known of a piece of memory, at once: this is on the way of each operation. (ptr,
  * bytes, shape, strides in bytes or None when dense, itemsize, readonly, plain) */

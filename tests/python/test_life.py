@@ -109,8 +109,8 @@ def test_the_extension_itself_holds_the_memory(pair):
     """Not only the Python objects around it: those may go while bytes can still land."""
     array = np.zeros(1000).view(Owner)
     gone = weakref.ref(array)
-    place = [(array.ctypes.data, array.nbytes, 1, 0)]
-    operation = pair[0]._core.start(1, place, [array], None, None, -1, -1, 0, None)
+    places = [ropeway.Descriptor.from_pointer(array.ctypes.data, array.nbytes).view]
+    operation = pair[0]._core.start(1, places, [array], None, None, -1, -1, 0, None)
     del array
     assert gone() is not None
     operation.release()

@@ -50,6 +50,8 @@ class Memory:
     def __init__(self, number, kind, size):
         if kind == "rows" and (size % RUN or size < 2 * RUN):
             kind = "gaps"
+        if kind == "gaps" and size < 2:  # one element has no gaps, and is moved where it lies
+            kind = "slice"
         self.number, self.kind, self.size = number, kind, size
         total = {"slice": 2 * GUARD + size, "view": 2 * GUARD + size, "gaps": 2 * GUARD + 2 * size}.get(kind, size)
         if kind == "rows":

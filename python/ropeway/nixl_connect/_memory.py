@@ -134,6 +134,7 @@ class Descriptor:
     _registration: Optional[memory.Registration] = None
     _uses = 0
     _memory: Optional[memory.Descriptor] = None
+    _whole: tuple[int, int] = (0, 0)  # its address and bytes
     _data_device = Device("cpu")
 
     def __init__(self, data: Any) -> None:
@@ -159,7 +160,8 @@ class Descriptor:
         elif kind != DeviceKind.HOST:
             self._data_device = Device((DeviceKind(kind), number))
         self._memory = found
-        self._data_ptr, self._data_size, self._data_ref = found.ptr, found.size, data
+        self._data_ptr, self._data_size = self._whole = found.ptr, found.size
+        self._data_ref = data
 
     def _from_tuple(self, data: tuple[Any, ...]) -> None:
         is_raw = len(data) >= 2 and isinstance(data[0], int) and isinstance(data[1], int)
@@ -244,8 +246,12 @@ class Descriptor:
         """For an operation of that connection, until give_back(): the memory to move, as long as `size` is now. Raises
         ValueError for a null pointer or a size above the memory's, RuntimeError when it belongs to another connection.
         Not in upstream."""
-        self._check(connection)
-        found = self._now()
+        # For the usual one without a call: there are thousands in some operations.
+        if not self._data_ptr or self._connection not in (None, connection):
+            self._check(connection)
+        found = self._memory
+        if found is None or self._whole != (self._data_ptr, self._data_size):
+            found = self._now()
         self._connection = connection
         self._uses += 1
         return found
@@ -293,7 +299,7 @@ def check_list(name: str, descriptors: Any) -> list[Descriptor]:
     ValueError for an empty list."""
     if isinstance(descriptors, Descriptor):
         return [descriptors]
-    if not isinstance(descriptors, list) or not all(isinstance(item, Descriptor) for item in descriptors):
+    if not isinstance(descriptors, list) or [item for item in descriptors if not isinstance(item, Descriptor)]:
         raise TypeError(f"Argument `{name}` must be `Descriptor` or `list[Descriptor]`.")
     if not descriptors:
         raise ValueError(f"Argument `{name}` must not be an empty list.")
@@ -302,7 +308,10 @@ def check_list(name: str, descriptors: Any) -> list[Descriptor]:
 
 def check_same_kind(name: str, descriptors: list[Descriptor]) -> None:
     """Raises ValueError when they lie on several kinds of devices."""
-    if len(descriptors) > 1 and len({item.device.kind for item in descriptors}) > 1:
+    if len(descriptors) == 1:
+        return
+    devices = {id(device): device for device in [item.device for item in descriptors]}  # most are of one object
+    if len({device.kind for device in devices.values()}) > 1:
         raise ValueError(f"All descriptors of `{name}` must have the same memory type.")
 
 
@@ -386,7 +395,7 @@ class RdmaMetadata(BaseModel):
     def write_out_descriptors(cls, v: Any) -> Any:
         """Descriptors that are alike stand as one with a `count` in metadata that is for Ropeway peers only; here each
         stands for itself, as programs of upstream's expect. Raises ValueError for a count that no such metadata has."""
-        if not isinstance(v, list) or not any(isinstance(item, dict) and "count" in item for item in v):
+        if not isinstance(v, list) or not [item for item in v if isinstance(item, dict) and "count" in item]:
             return v
         found: list[Any] = []
         for item in v:

@@ -4,7 +4,6 @@ made; here it gets the names, checks and string forms of release 1.6.1 of ai-dyn
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 from abc import ABC, abstractmethod
@@ -13,7 +12,7 @@ from typing import Any, Callable, Generator, NoReturn, Optional, Sequence, TypeV
 
 from .. import connector as ropeway
 from .. import errors, memory
-from ..operation import Operation, Progress, timeout_of
+from ..operation import Operation, Progress
 from ._connection import Connection, Remote, Worker, connection_of
 from ._memory import (
     Descriptor,
@@ -129,18 +128,12 @@ class AbstractOperation(ABC):
     async def _wait(self, timeout: Optional[float]) -> None:
         if self._native is None:
             raise RuntimeError("The operation was not started.")
-        timeout = timeout_of(timeout)
+        if timeout is not None and not await self._native.ended(timeout):
+            raise errors.make(errors.ErrorCode.TIMEOUT, f"the operation is not finished after {timeout} s; it goes on")
         try:
-            await (self._native if timeout is None else asyncio.wait_for(self._native, timeout))
+            await self._native
         except errors.OperationCancelled:
             return
-        except errors.RopewayError:
-            raise
-        except (asyncio.TimeoutError, TimeoutError):
-            if self._native.is_done:
-                return await self._wait(None)
-            sentence = f"the operation is not finished after {timeout} s; it goes on"
-            raise errors.make(errors.ErrorCode.TIMEOUT, sentence) from None
 
     def cancel(self) -> None:
         """Asks the operation to stop, on both sides. Changes nothing when it has ended. The outcome is CANCELLED, or
@@ -198,8 +191,10 @@ class AbstractOperation(ABC):
         """As a coroutine's: raises it. The operation goes on; it is cancelled when nobody holds it any more."""
         if not isinstance(kind, BaseException):
             kind = value if isinstance(value, BaseException) else kind() if value is None else kind(value)
-        del self  # which the traceback would keep alive
-        raise kind if traceback is None else kind.with_traceback(traceback)
+        try:
+            raise kind if traceback is None else kind.with_traceback(traceback)
+        finally:
+            del self, kind, value, traceback  # which the traceback would keep alive, the exception itself among them
 
     def close(self) -> None:
         """As leaving its block: cancels it when it is live, and waits until its memory is quiet."""
@@ -276,7 +271,8 @@ class ActiveOperation(AbstractOperation):
             self, connection, kind, local_descriptors, None, remote_metadata.notification_key
         )
         _check_sizes(self._local, far)
-        if len(far) > 1 and len({item.device.partition(":")[0] for item in far}) > 1:
+        devices = {item.device for item in far}
+        if len(devices) > 1 and len({device.partition(":")[0] for device in devices}) > 1:
             raise ValueError("All descriptors of `remote_metadata` must have the same memory type.")
         self._remote_metadata = remote_metadata
         self._begin(remote_metadata.model_dump_json())
