@@ -204,15 +204,19 @@ typedef void (*ropeway_log_fn)(void *arg, ropeway_log_level_t level, const char 
     TEXT(const char *, advertise, NULL, 0, SIZE_MAX,                                               \
          "up to 8 numeric addresses, each with :PORT if it differs, separated by commas: where "   \
          "peers shall connect to; NULL: where we listen")                                          \
-    /* Of mutual TLS; files of PEM, read when the connector is created. */                         \
     TEXT(const char *, tls_cert, NULL, 0, SIZE_MAX,                                                \
-         "our certificate, and those up to the authority's behind it; NULL: one that the "         \
-         "connector makes and signs itself")                                                       \
-    TEXT(const char *, tls_key, NULL, 0, SIZE_MAX, "the key of tls_cert, without a password")      \
-    TEXT(                                                                                          \
-        const char *, tls_ca, NULL, 0, SIZE_MAX,                                                   \
-        "authorities: only peers with a certificate of theirs are let in or connected to; needs "  \
-        "tls_cert, and means encryption required. NULL: whoever has an operation's key is let in")
+         "file of PEM, read at creation: our certificate, and those up to the authority's behind " \
+         "it; NULL: one that the connector makes and signs itself")                                \
+    TEXT(const char *, tls_key, NULL, 0, SIZE_MAX,                                                 \
+         "file of PEM: the key of tls_cert, without a password")                                   \
+    TEXT(const char *, tls_ca, NULL, 0, SIZE_MAX,                                                  \
+         "file of PEM, authorities: only peers with a certificate of theirs are let in or "        \
+         "connected to; needs tls_cert, and means encryption required. NULL: whoever has an "      \
+         "operation's key is let in")                                                              \
+    NUMBER(size_t, min_rate, 0, 0, SIZE_MAX,                                                       \
+           "bytes per second that an operation in progress must move, over each stall_ms (30 s "   \
+           "where that is 0), until all of its bytes have moved; else it ends in ERRORED, "        \
+           "ERR_STALLED; 0: any rate will do")
 
 /* Fill with ropeway_connector_options_init(), then change what you need. */
 typedef struct ropeway_connector_options {

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An operation's limits: deadline, stall limit, and patience with a peer while it ends. */
+/* An operation's limits: deadline, stall limit, least rate, and patience with a peer while it ends.
+ */
 #include "operation/operation.h"
+
+#define PACE_WINDOW ((uint64_t)30000 * RW_NANOSECONDS_PER_MS) /* where there is no stall limit */
 
 static uint64_t stall_due(const ropeway_operation_t *operation) RW_LOCKED {
     if (operation->phase != RW_PHASE_MOVING || operation->stall == RW_NEVER) {
@@ -9,9 +12,19 @@ static uint64_t stall_due(const ropeway_operation_t *operation) RW_LOCKED {
     return operation->last_moved + operation->stall;
 }
 
-void rw_operation_set_timer(ropeway_operation_t *operation) {
-    uint64_t due = stall_due(operation);
+/* When its rate is to be judged. */
+static uint64_t pace_due(const ropeway_operation_t *operation) RW_LOCKED {
+    if (operation->phase != RW_PHASE_MOVING || operation->connector->options.min_rate == 0 ||
+        atomic_load(&operation->done) >= operation->layout.total) {
+        return RW_NEVER;
+    }
+    return operation->paced_at + (operation->stall != RW_NEVER ? operation->stall : PACE_WINDOW);
+}
 
+void rw_operation_set_timer(ropeway_operation_t *operation) {
+    uint64_t due = stall_due(operation), pace = pace_due(operation);
+
+    due = pace < due ? pace : due;
     if (operation->phase < RW_PHASE_ENDING && operation->deadline < due) {
         due = operation->deadline;
     }
@@ -81,6 +94,25 @@ static void stall(ropeway_operation_t *operation, uint64_t now) RW_LOCKED {
     }
 }
 
+/* Bytes have moved, or the stall limit would have ended it; but were they enough? */
+static void judge_pace(ropeway_operation_t *operation, uint64_t now) RW_LOCKED {
+    uint64_t done = atomic_load(&operation->done), moved = done - operation->paced_bytes;
+    uint64_t elapsed = (now - operation->paced_at) / RW_NANOSECONDS_PER_MS;
+    size_t rate = operation->connector->options.min_rate;
+
+    if ((double)moved * 1000 < (double)rate * (double)elapsed) {
+        rw_operation_end(operation, ROPEWAY_STATUS_ERRORED, ROPEWAY_ERR_STALLED, true,
+                         "%llu bytes moved to or from the peer \"%s\" in %llu ms, which is less "
+                         "than the %zu a second of the option min_rate, after %llu of %llu bytes",
+                         (unsigned long long)moved, rw_operation_peer_name(operation),
+                         (unsigned long long)elapsed, rate, (unsigned long long)done,
+                         (unsigned long long)operation->layout.total);
+    } else {
+        operation->paced_at = now;
+        operation->paced_bytes = done;
+    }
+}
+
 void rw_operation_on_timer(rw_timer_t *timer, uint64_t now) {
     ropeway_operation_t *operation = RW_CONTAINER(timer, ropeway_operation_t, timer);
 
@@ -91,6 +123,8 @@ void rw_operation_on_timer(rw_timer_t *timer, uint64_t now) {
         time_out(operation);
     } else if (stall_due(operation) <= now) {
         stall(operation, now);
+    } else if (pace_due(operation) <= now) {
+        judge_pace(operation, now);
     }
     if (operation->phase != RW_PHASE_TERMINAL) {
         rw_operation_set_timer(operation);

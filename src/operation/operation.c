@@ -328,7 +328,7 @@ void rw_operation_bind(ropeway_operation_t *operation, rw_peer_t *peer, rw_link_
     operation->phase = RW_PHASE_MOVING;
     operation->later = ROPEWAY_ERR_KEY_USED;
     atomic_store(&operation->status, ROPEWAY_STATUS_IN_PROGRESS);
-    operation->last_moved = rw_now();
+    operation->last_moved = operation->paced_at = rw_now();
     rw_operation_set_timer(operation);
 }
 

@@ -189,7 +189,24 @@ static void rule3_a_reader_that_wakes_up_completes_with_what_was_offered_or_not(
     assert_true(given_up > 0);
 }
 
+/* It has moved bytes, and so is judged by its rate before it has stalled. */
+static void rule4_a_transfer_that_moves_too_little_ends(void **state) {
+    (void)state;
+    ropeway_connector_t *connector =
+        ts_connect("chunk_size=65536 window=4 quiet_ms=300 stall_ms=1000 min_rate=0xFFFFFFFFFFFF");
+    ts_peer_t *peer = ts_new_peer(OPTIONS);
+    ts_pair_t pair = freeze(connector, peer, ROPEWAY_OPERATION_READ);
+    ts_outcome_t mine = ts_wait(pair.operation);
+    assert_ended(mine, ROPEWAY_STATUS_ERRORED, ROPEWAY_ERR_STALLED);
+    const char *text = ropeway_operation_error_text(pair.operation);
+    assert_non_null(strstr(text, "of the option min_rate"));
+    ts_peer_continue(peer);
+    assert_ended(ts_peer_wait(peer, 0), ROPEWAY_STATUS_ERRORED, ROPEWAY_ERR_STALLED);
+    ts_pair_release(&pair);
+}
+
 static const struct CMUnitTest tests[] = {
+    TS_TEST(rule4_a_transfer_that_moves_too_little_ends),
     TS_TEST(rule4_a_reader_leaves_a_connection_that_was_closed_with_bytes_left),
     TS_TEST(rule3_a_reader_that_wakes_up_completes_with_what_was_offered_or_not),
     TS_TEST(rule3_a_read_is_cancelled_while_the_owner_is_stopped),

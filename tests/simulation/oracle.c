@@ -126,7 +126,7 @@ static bool is_excused(const sim_operation_t *one) {
         return one->deadline_ms > 0 || (other != NULL && other->deadline_ms > 0);
     case ROPEWAY_ERR_STALLED: /* who asked, and who was asked, hear of each other by the stream */
         return stood_still(one) || (had(one, SIM_DIALS) && !sim_was_left(one)) || crossed(one) ||
-               sim_was_misled(one);
+               sim_was_misled(one) || strstr(one->text, "min_rate") != NULL;
     case ROPEWAY_ERR_PEER_LOST: /* with no peer of its own a connector says goodbye to nobody */
         return came_apart(one) || had(one, SIM_REFUSALS) ||
                (sim.carriers != SIM_PRIVATE && closed(one));
@@ -623,6 +623,8 @@ void sim_check_limits(const sim_process_t *process) RW_UNCHECKED {
         const ropeway_operation_t *operation = RW_CONTAINER(node, const ropeway_operation_t, live);
         const sim_operation_t *one = operation->user_data;
         const uint64_t moved = operation->last_moved, due = operation->quiet_due;
+        const bool is_paced = connector->options.min_rate > 0 && operation->stall != RW_NEVER &&
+                              atomic_load(&operation->done) < operation->layout.total;
 
         if (operation->phase < RW_PHASE_ENDING && operation->deadline != RW_NEVER &&
             now > operation->deadline + LATE) {
@@ -631,6 +633,10 @@ void sim_check_limits(const sim_process_t *process) RW_UNCHECKED {
         if (operation->phase == RW_PHASE_MOVING && operation->stall != RW_NEVER &&
             now > moved + operation->stall + LATE) {
             sim_fail("%u lives past its stall limit", one->number);
+        }
+        if (operation->phase == RW_PHASE_MOVING && is_paced &&
+            now > operation->paced_at + operation->stall + LATE) {
+            sim_fail("%u is slow, and nobody looks", one->number);
         }
         if (due != RW_NEVER && now > due + LATE) {
             sim_fail("%u has more patience than it should", one->number);

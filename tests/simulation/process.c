@@ -59,6 +59,9 @@ static void choose_options(sim_process_t *process) {
     if (sim.carriers == SIM_BOTH) {
         sim_carriers_choose(process);
     }
+    if (sim_chance(&sim.paces, 100)) {
+        options->min_rate = (size_t)1 << sim_between(&sim.paces, 8, 20);
+    }
 }
 
 static void destroy(sim_process_t *process) {

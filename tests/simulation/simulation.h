@@ -177,6 +177,7 @@ typedef struct sim_world {
     sim_fiber_t *current; /* NULL: the scheduler */
     uint64_t latency;     /* of the network, at most */
     sim_random_t choices; /* of carriers */
+    sim_random_t paces;   /* of least rates */
     uint64_t fabric_latency;
     bool has_local; /* who is on one host knows that */
 } sim_world_t;

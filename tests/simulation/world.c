@@ -178,6 +178,7 @@ static void take_turn(void) {
 /* By numbers of their own, so that schedules with one carrier stay what they were without this. */
 static void choose_carriers(uint64_t seed, uint32_t enabled) {
     sim.choices = sim_random_for(seed, 7);
+    sim.paces = sim_random_for(seed, 8);
     if (!sim_chance(&sim.choices, 350)) {
         return;
     }
