@@ -7,6 +7,10 @@
 #include "base/assert.h"
 #include "operation/operation.h"
 
+/* How often whoever waits for a callback looks before it sleeps. One that has woken the thread which
+ * gives the operation back is about to return. */
+#define FINISH_PAUSES 32
+
 bool rw_callback_is_here(const ropeway_connector_t *connector) {
     const struct rw_operations *operations = connector->operations;
 
@@ -73,6 +77,9 @@ void rw_callback_finish(ropeway_operation_t *operation) {
             call(operation);
         }
         return;
+    }
+    for (int i = 0; i < FINISH_PAUSES && operation->call == RW_CALL_RUNNING; i++) {
+        rw_lock_pause(&connector->lock);
     }
     while (operation->call != RW_CALL_NONE) {
         rw_condition_wait(&operation->changed, &connector->lock, RW_NEVER);
