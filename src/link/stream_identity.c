@@ -5,6 +5,8 @@
 #include "base/env.h"
 #include "base/error.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/x509.h>
@@ -13,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define DAY 86400
 #define LIFETIME_DAYS 36500
@@ -164,6 +167,32 @@ static ropeway_error_t refuse_file(const char *option, const char *path, const c
                    option, path, what, why);
 }
 
+/* OpenSSL does not say why a file can't be opened. */
+static ropeway_error_t check_file(const char *option, const char *path) {
+    int fd = path != NULL ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
+
+    if (fd < 0 && path != NULL) {
+        bool is_short = errno == EMFILE || errno == ENFILE || errno == ENOMEM;
+
+        return rw_fail(is_short ? ROPEWAY_ERR_SYSTEM : ROPEWAY_ERR_INVALID_ARGUMENT,
+                       "the connector option %s is \"%s\", which can't be opened: %m%s", option,
+                       path, errno == EMFILE ? "; raise the limit on open files (ulimit -n)" : "");
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    return ROPEWAY_OK;
+}
+
+static ropeway_error_t check_files(const ropeway_connector_options_t *options) {
+    ropeway_error_t error = check_file("tls_cert", options->tls_cert);
+
+    if (error == ROPEWAY_OK) {
+        error = check_file("tls_key", options->tls_key);
+    }
+    return error == ROPEWAY_OK ? check_file("tls_ca", options->tls_ca) : error;
+}
+
 static ropeway_error_t load_into(SSL_CTX *context, const ropeway_connector_options_t *options) {
     SSL_CTX_set_default_passwd_cb(context, no_password);
     if (SSL_CTX_use_certificate_chain_file(context, options->tls_cert) != 1) {
@@ -275,6 +304,9 @@ ropeway_error_t rw_identity_make(rw_identity_t *identity,
                                  const ropeway_connector_options_t *options) {
     ropeway_error_t error = check_options(options);
 
+    if (error == ROPEWAY_OK) {
+        error = check_files(options);
+    }
     memset(identity, 0, sizeof *identity);
     if (error != ROPEWAY_OK) {
         return error;
