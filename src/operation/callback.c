@@ -7,8 +7,8 @@
 #include "base/assert.h"
 #include "operation/operation.h"
 
-/* How often whoever waits for a callback looks before it sleeps. One that has woken the thread which
- * gives the operation back is about to return. */
+/* How often whoever waits for a callback looks before it sleeps. One that has woken the thread
+ * which gives the operation back is about to return. */
 #define FINISH_PAUSES 32
 
 bool rw_callback_is_here(const ropeway_connector_t *connector) {

@@ -96,9 +96,9 @@ struct ropeway_operation {
     uint64_t last_moved RW_GUARDED; /* time of the latest sign of progress */
     uint64_t paced_at RW_GUARDED;   /* when its rate was judged last */
     uint64_t paced_bytes RW_GUARDED;
-    uint64_t quiet_due RW_GUARDED;  /* when patience with the peer ends; RW_NEVER: not running */
-    bool asked_again RW_GUARDED;    /* the peer got another quiet_ms, as we were late to ask */
-    bool cancel_asked RW_GUARDED;   /* the user wants it to end; the outcome may be the peer's */
+    uint64_t quiet_due RW_GUARDED; /* when patience with the peer ends; RW_NEVER: not running */
+    bool asked_again RW_GUARDED;   /* the peer got another quiet_ms, as we were late to ask */
+    bool cancel_asked RW_GUARDED;  /* the user wants it to end; the outcome may be the peer's */
 
     /* Telling the user. */
     rw_node_t calling RW_GUARDED; /* in operations->callbacks */
