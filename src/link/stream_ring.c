@@ -5,11 +5,13 @@
 #include "base/env.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
@@ -65,13 +67,15 @@ bool rw_ring_make(rw_ring_t *ring) {
     return true;
 }
 
-/* Whether it is memory of the right size, and of pages of the usual size, for good. */
+/* Whether it is memory of the right size for good, and not of huge pages, of which there may be
+ * none when it is touched. */
 static bool is_fit(int fd) {
     struct stat about;
+    struct statfs system;
 
     return fcntl(fd, F_GET_SEALS) == SEALS && fstat(fd, &about) == 0 &&
-           about.st_size == (off_t)sizeof(struct rw_ring_memory) &&
-           about.st_blksize == sysconf(_SC_PAGESIZE);
+           about.st_size == (off_t)sizeof(struct rw_ring_memory) && fstatfs(fd, &system) == 0 &&
+           system.f_type == TMPFS_MAGIC;
 }
 
 bool rw_ring_take(rw_ring_t *ring, int fd) {
