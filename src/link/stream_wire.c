@@ -313,6 +313,11 @@ static ssize_t send_some(rw_wire_t *wire, const struct iovec *pieces, int count)
         message.msg_controllen = sizeof control.bytes;
     }
     sent = sendmsg(wire->fd, &message, MSG_NOSIGNAL);
+    if (sent < 0 && wire->gives_ring && errno != EAGAIN && errno != EINTR) {
+        message.msg_control = NULL; /* who gets no memory does not take it */
+        message.msg_controllen = 0;
+        sent = sendmsg(wire->fd, &message, MSG_NOSIGNAL);
+    }
     if (sent > 0 && wire->gives_ring) {
         wire->gives_ring = false;
         rw_ring_given(&wire->ring);
