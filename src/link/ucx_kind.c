@@ -78,10 +78,13 @@ static ropeway_error_t open_link(rw_peer_t *peer, const rw_hello_t *hello,
 }
 
 static ropeway_error_t send_frame(rw_link_t *link, rw_flight_t *flight) RW_LOCKED {
+    ropeway_error_t error;
+
     if (rw_ucx_link(link)->endpoint == NULL) {
         return rw_fail(ROPEWAY_ERR_PEER_LOST, "the connection is closed");
     }
-    return rw_am_send(rw_ucx_link(link)->endpoint, flight);
+    error = rw_ucx_port_make_sendable(rw_ucx_link(link)->port, flight);
+    return error == ROPEWAY_OK ? rw_am_send(rw_ucx_link(link)->endpoint, flight) : error;
 }
 
 static ropeway_error_t refuse(ropeway_connector_t *connector, void *reply,
@@ -105,6 +108,10 @@ static void settle(rw_carrier_t *carrier, uint64_t due) RW_LOCKED {
 
 static ropeway_error_t register_memory(rw_carrier_t *carrier, const ropeway_descriptor_t *memory,
                                        void **registration) RW_LOCKED {
+    if (rw_ucx_port_is_read_only(&of(carrier)->port, memory)) {
+        *registration = NULL; /* it goes from copies */
+        return ROPEWAY_OK;
+    }
     return rw_ucx_map(of(carrier)->port.context, memory, registration);
 }
 

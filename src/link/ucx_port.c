@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "link/ucx_stuck.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 
@@ -109,12 +110,42 @@ static void on_ready(rw_watcher_t *watcher) {
     (void)watcher;
 }
 
+/* ---- memory ---- */
+
+bool rw_ucx_port_is_read_only(const rw_ucx_port_t *port, const ropeway_descriptor_t *memory) {
+    return port->registers && memory->device.kind == ROPEWAY_DEVICE_HOST &&
+           rw_ucx_is_read_only(memory->ptr, memory->size);
+}
+
+ropeway_error_t rw_ucx_port_make_sendable(const rw_ucx_port_t *port, rw_flight_t *flight) {
+    ropeway_descriptor_t memory = {
+        .ptr = flight->pieces[0].iov_base, .size = flight->length, .device = flight->device};
+
+    if (flight->length == 0 || flight->buffer != NULL || flight->registration != NULL ||
+        !rw_ucx_port_is_read_only(port, &memory)) {
+        return ROPEWAY_OK;
+    }
+    flight->buffer = malloc(memory.size);
+    if (flight->buffer == NULL) {
+        return rw_fail(ROPEWAY_ERR_NO_MEMORY,
+                       "out of memory for a copy of %zu bytes that may not be written, and so "
+                       "can't be registered",
+                       memory.size);
+    }
+    memcpy(flight->buffer, memory.ptr, memory.size);
+    rw_flight_lend(flight, flight->buffer, memory.size);
+    return ROPEWAY_OK;
+}
+
+/* ---- life ---- */
+
 ropeway_error_t rw_ucx_port_open(rw_ucx_port_t *port, ropeway_connector_t *connector,
                                  const rw_ucx_wish_t *wish) {
     ropeway_error_t error;
 
     memset(port, 0, sizeof *port);
     port->connector = connector;
+    port->registers = rw_ucx_may_register();
     rw_list_init(&port->ended);
     rw_list_init(&port->leaving);
     port->watcher.on_event = on_ready;

@@ -225,6 +225,13 @@ ropeway_error_t rw_ucx_map(ucp_context_h context, const ropeway_descriptor_t *me
     ucp_mem_h handle;
     ucs_status_t status = ucp_mem_map(context, &params, &handle);
 
+    if (status != UCS_OK && memory->device.kind == ROPEWAY_DEVICE_HOST &&
+        rw_ucx_is_read_only(memory->ptr, memory->size)) {
+        return rw_fail(ROPEWAY_ERR_TRANSPORT,
+                       "UCX can't register %zu bytes, which may be read and not written: RDMA "
+                       "devices take no such memory; offer a copy of them",
+                       memory->size);
+    }
     if (status != UCS_OK) {
         return rw_fail(ROPEWAY_ERR_TRANSPORT,
                        "UCX can't register %zu bytes: %s; check the limit on locked memory "

@@ -79,6 +79,14 @@ ropeway_error_t rw_ucx_check_locked(ucp_context_h context);
 /* Why a request failed, as a phrase: UCX's own, or what is behind it. */
 const char *rw_ucx_reason(ucs_status_t status);
 
+/* ---- readonly.c ---- */
+
+/* Whether all of this host memory may be read, and its first or last page not be written; false
+ * where the kernel can't tell (before Linux 5.14). Its pages are there afterwards. */
+bool rw_ucx_is_read_only(const void *memory, size_t size);
+/* Whether there are devices with which UCX registers host memory. */
+bool rw_ucx_may_register(void);
+
 /* ---- ucx_log.c ---- */
 
 /* UCX's lines go to take instead of stdout, from the moment when it is loaded. take: may run on any
