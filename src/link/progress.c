@@ -104,10 +104,15 @@ void rw_progress_wake(ropeway_connector_t *connector) {
     }
 }
 
-static void on_wake(rw_watcher_t *waker) {
+/* Whoever looks at descriptors while the thread sleeps leaves it the call: it is not awake before
+ * it has seen that itself. */
+static void on_wake(rw_watcher_t *waker) RW_LOCKED {
+    const struct rw_progress *progress = RW_CONTAINER(waker, struct rw_progress, waker);
     uint64_t ignored;
 
-    (void)!read(waker->fd, &ignored, sizeof ignored);
+    if (!progress->sleeping) {
+        (void)!read(waker->fd, &ignored, sizeof ignored);
+    }
 }
 
 /* Whether the sleeping thread will be up in time for the next timer. */

@@ -213,10 +213,40 @@ static void rule8_a_long_transfer_leaves_room_for_a_short_one(void **state) {
     free(to);
 }
 
+/* The thread that sleeps is called, and before it runs another one looks at descriptors, as threads
+ * that poll do now and then: the call is not theirs. */
+static void rule7_a_call_to_the_sleeping_thread_is_left_to_it(void **state) RW_UNCHECKED {
+    ropeway_connector_t *connector = connect_with(0);
+    bool sleeps = false;
+
+    (void)state;
+    for (double end = ts_now() + SOON_MS / 1000.0; !sleeps && ts_now() < end; sched_yield()) {
+        rw_lock(&connector->lock);
+        sleeps = connector->progress->sleeping;
+        if (!sleeps) {
+            rw_unlock(&connector->lock);
+        }
+    }
+    assert_true(sleeps);
+    uint64_t wakeups = connector->stats.wakeups;
+    rw_progress_wake(connector);
+    rw_events_look(&connector->events);
+    rw_unlock(&connector->lock);
+    bool woken = false;
+    for (double end = ts_now() + SOON_MS / 1000.0; !woken && ts_now() < end; sched_yield()) {
+        rw_lock(&connector->lock);
+        woken = connector->stats.wakeups > wakeups;
+        rw_unlock(&connector->lock);
+    }
+    assert_true(woken);
+    ropeway_connector_destroy(connector);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rule3_a_release_is_bounded_without_spinning),
         cmocka_unit_test(rule3_a_release_is_bounded_with_spinning),
+        cmocka_unit_test(rule7_a_call_to_the_sleeping_thread_is_left_to_it),
         cmocka_unit_test(rule8_a_long_transfer_leaves_room_for_a_short_one),
         cmocka_unit_test(rule9_a_forked_child_frees_what_a_thread_of_the_parent_waits_for),
     };
