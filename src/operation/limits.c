@@ -115,16 +115,17 @@ static void judge_pace(ropeway_operation_t *operation, uint64_t now) RW_LOCKED {
 
 void rw_operation_on_timer(rw_timer_t *timer, uint64_t now) {
     ropeway_operation_t *operation = RW_CONTAINER(timer, ropeway_operation_t, timer);
+    uint64_t stalls = stall_due(operation), paced = pace_due(operation);
 
     operation->references++;
     if (operation->quiet_due <= now) {
         lose_patience(operation, now);
     } else if (operation->phase < RW_PHASE_ENDING && operation->deadline <= now) {
         time_out(operation);
-    } else if (stall_due(operation) <= now) {
-        stall(operation, now);
-    } else if (pace_due(operation) <= now) {
+    } else if (paced <= now && paced < stalls) { /* a late timer may find both over */
         judge_pace(operation, now);
+    } else if (stalls <= now) {
+        stall(operation, now);
     }
     if (operation->phase != RW_PHASE_TERMINAL) {
         rw_operation_set_timer(operation);
