@@ -271,7 +271,9 @@ static bool poll_port(rw_poller_t *poller) RW_LOCKED {
     for (int i = 0; i < BURST; i++) {
         parcel = take_parcel(port);
         if (parcel == NULL) {
-            any |= all_are_back() && fill(port, NULL, 0);
+            if (all_are_back() && fill(port, NULL, 0)) {
+                return true; /* what is said then may find somebody gone, who has said goodbye */
+            }
             return tell_cut(port) || any;
         }
         hand_on(port, parcel);
