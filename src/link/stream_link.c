@@ -178,8 +178,9 @@ void rw_stream_on_ready(rw_watcher_t *watcher) {
 static void give_ring(rw_stream_link_t *link) RW_LOCKED {
     rw_stream_t *stream = link->stream;
 
-    if (link->accepted || !rw_place_is_local(&link->place) || ++link->talked != RING_AFTER ||
-        stream->ring_count >= RINGS_MAX || !rw_ring_make(&link->wire.ring)) {
+    if (!stream->ways.ring || link->accepted || !rw_place_is_local(&link->place) ||
+        ++link->talked != RING_AFTER || stream->ring_count >= RINGS_MAX ||
+        !rw_ring_make(&link->wire.ring)) {
         return;
     }
     link->has_ring = true;

@@ -20,7 +20,10 @@ static bool *find_way(rw_ways_t *ways, const char *name, size_t length) {
     const struct {
         const char *name;
         bool *way;
-    } all[] = {{"stream", &ways->tcp}, {"local", &ways->local}, {"pull", &ways->pull}};
+    } all[] = {{"stream", &ways->tcp},
+               {"local", &ways->local},
+               {"pull", &ways->pull},
+               {"ring", &ways->ring}};
 
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         if (strlen(all[i].name) == length && strncmp(all[i].name, name, length) == 0) {
@@ -68,9 +71,9 @@ ropeway_error_t rw_ways_read(const char *text, rw_ways_t *ways) {
                        "\"pull\" can't be mixed with transports of UCX",
                        text);
     }
-    if (!ways->local && (ways->pull || !ways->tcp)) {
+    if (!ways->local && (ways->pull || ways->ring || !ways->tcp)) {
         return rw_fail(ROPEWAY_ERR_INVALID_ARGUMENT,
-                       "the connector option transports is \"%s\"; \"pull\" needs \"local\" "
+                       "the connector option transports is \"%s\"; \"pull\" and \"ring\" need \"local\" "
                        "beside it",
                        text);
     }

@@ -17,6 +17,7 @@ typedef struct rw_ways {
     bool tcp;   /* "stream" */
     bool local; /* "local" */
     bool pull;  /* "pull": bytes are fetched from the other side's memory, where that can be done */
+    bool ring;  /* "ring": peers by a Unix socket that talk much are given one; see stream_ring.h */
 } rw_ways_t;
 
 /* Whether all of that option, or some of it, names ways of a stream link. text: NULL: none. */

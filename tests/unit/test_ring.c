@@ -170,7 +170,7 @@ static ropeway_connector_t *connect_to(const char *transports) {
 
 /* A read by the other connector completes. */
 static void assert_serves(ropeway_connector_t *owner) {
-    ropeway_connector_t *reader = connect_to("stream,local");
+    ropeway_connector_t *reader = connect_to("stream,local,ring");
     static uint8_t from[4096], to[4096];
 
     for (uint8_t i = 1; i <= 40; i++) { /* more than it takes until there is a ring */
