@@ -72,10 +72,11 @@ ropeway_error_t rw_ways_read(const char *text, rw_ways_t *ways) {
                        text);
     }
     if (!ways->local && (ways->pull || ways->ring || !ways->tcp)) {
-        return rw_fail(ROPEWAY_ERR_INVALID_ARGUMENT,
-                       "the connector option transports is \"%s\"; \"pull\" and \"ring\" need \"local\" "
-                       "beside it",
-                       text);
+        return rw_fail(
+            ROPEWAY_ERR_INVALID_ARGUMENT,
+            "the connector option transports is \"%s\"; \"pull\" and \"ring\" need \"local\" "
+            "beside it",
+            text);
     }
     return ROPEWAY_OK;
 }
