@@ -458,7 +458,6 @@ static PyObject *connector_route(PyObject *object, PyObject *args) {
     const char *metadata;
     char *json = NULL;
     ropeway_error_t error;
-    PyObject *text;
 
     if (!PyArg_ParseTuple(args, "sii:route", &metadata, &device.kind, &device.id)) {
         return NULL;
@@ -470,12 +469,7 @@ static PyObject *connector_route(PyObject *object, PyObject *args) {
     error = ropeway_connector_route(self->handle, metadata, strlen(metadata), device, &json);
     rw_py_gate_leave(&self->gate);
     Py_END_ALLOW_THREADS;
-    if (error != ROPEWAY_OK) {
-        return rw_py_raise((int)error, ropeway_last_error());
-    }
-    text = PyUnicode_FromString(json);
-    ropeway_text_free(json);
-    return text;
+    return rw_py_take_text(error, json);
 }
 
 static PyObject *connector_name(PyObject *object, void *unused) {

@@ -192,6 +192,8 @@ PyObject *rw_py_layout(void *ptr, Py_ssize_t size, int dims, const Py_ssize_t *s
 /* Sets ropeway.errors' exception for error with the library's sentence (of this thread). Returns
  * NULL. */
 PyObject *rw_py_raise(int error, const char *sentence);
+/* A text of the library's, which is freed, as a str; or the exception for error. */
+PyObject *rw_py_take_text(ropeway_error_t error, char *text);
 PyObject *rw_py_closed(const char *what);
 
 /* A fresh type from spec, put into module under name. */

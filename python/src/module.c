@@ -21,6 +21,17 @@ PyObject *rw_py_raise(int error, const char *sentence) {
     return NULL;
 }
 
+PyObject *rw_py_take_text(ropeway_error_t error, char *text) {
+    PyObject *object;
+
+    if (error != ROPEWAY_OK) {
+        return rw_py_raise((int)error, ropeway_last_error());
+    }
+    object = PyUnicode_FromString(text);
+    ropeway_text_free(text);
+    return object;
+}
+
 PyObject *rw_py_closed(const char *what) {
     return rw_py_raise(ROPEWAY_ERR_CLOSED,
                        what[0] == 'c' ? "the connector is closed" : "the operation was released");
@@ -56,7 +67,6 @@ static PyObject *describe(PyObject *module, PyObject *args) {
     const char *transports, *net_devices;
     char *json = NULL;
     ropeway_error_t error;
-    PyObject *text;
 
     (void)module;
     if (!PyArg_ParseTuple(args, "zz:describe", &transports, &net_devices)) {
@@ -65,12 +75,7 @@ static PyObject *describe(PyObject *module, PyObject *args) {
     Py_BEGIN_ALLOW_THREADS;
     error = ropeway_describe(transports, net_devices, &json);
     Py_END_ALLOW_THREADS;
-    if (error != ROPEWAY_OK) {
-        return rw_py_raise((int)error, ropeway_last_error());
-    }
-    text = PyUnicode_FromString(json);
-    ropeway_text_free(json);
-    return text;
+    return rw_py_take_text(error, json);
 }
 
 /* A list of bytes: folders of packages. */

@@ -7,6 +7,7 @@
 #include "base/rdma.h"
 #include "link/progress.h"
 #include "link/stream.h"
+#include "link/stream_route.h"
 #include "link/ucx_kind.h"
 #include "mover/memory.h"
 #include "native/native.h"
@@ -83,14 +84,12 @@ static ropeway_error_t open_agents(ropeway_connector_t *connector) {
  * RDMA networks; it starts when one of them is needed. Who wants everything encrypted has none of
  * it. */
 static ropeway_error_t open_links(ropeway_connector_t *connector) RW_UNCHECKED {
-    const char *transports = connector->options.transports,
-               *encryption = connector->options.encryption;
+    const char *transports = connector->options.transports;
     const rw_link_kind_t *added = rw_links_find_kind(transports);
     rw_carrier_t stream = {.kind = &rw_stream_kind}, ucx = {.kind = &rw_ucx_kind}, none = {0};
 
     if (transports == NULL) {
-        bool must_encrypt = (encryption != NULL && strcmp(encryption, "required") == 0) ||
-                            connector->options.tls_ca != NULL;
+        bool must_encrypt = rw_stream_must_encrypt(&connector->options);
 
         ucx.is_preferred = rw_rdma_is_up(RW_RDMA_FOLDER, connector->options.net_devices);
         return rw_links_open(connector, &stream, must_encrypt ? &none : &ucx, &rw_native_link_user);

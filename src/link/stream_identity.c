@@ -286,15 +286,15 @@ static ropeway_error_t make_all(rw_identity_t *identity,
 
     identity->accepts = make_context(TLS_server_method());
     identity->connects = make_context(TLS_client_method());
-    if (identity->accepts != NULL && identity->connects != NULL && options->tls_cert != NULL) {
+    if (identity->accepts != NULL && identity->connects != NULL) {
         SSL_CTX_set_verify(identity->connects, SSL_VERIFY_PEER, NULL);
         SSL_CTX_set_cert_verify_callback(identity->connects, check_pin, identity);
-        return load(identity, options);
-    }
-    if (identity->accepts != NULL && identity->connects != NULL && make_own(identity)) {
-        SSL_CTX_set_verify(identity->connects, SSL_VERIFY_PEER, NULL);
-        SSL_CTX_set_cert_verify_callback(identity->connects, check_pin, identity);
-        return ROPEWAY_OK;
+        if (options->tls_cert != NULL) {
+            return load(identity, options);
+        }
+        if (make_own(identity)) {
+            return ROPEWAY_OK;
+        }
     }
     rw_identity_error(why, sizeof why);
     return rw_fail(ROPEWAY_ERR_SYSTEM, "the connector's key can't be made by OpenSSL: %s", why);

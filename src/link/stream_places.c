@@ -67,8 +67,8 @@ ropeway_error_t rw_ways_read(const char *text, rw_ways_t *ways) {
 
     if (read_ways(text, ways, &unknown) == 0 || unknown > 0) {
         return rw_fail(ROPEWAY_ERR_INVALID_ARGUMENT,
-                       "the connector option transports is \"%s\"; \"stream\", \"local\" and "
-                       "\"pull\" can't be mixed with transports of UCX",
+                       "the connector option transports is \"%s\"; \"stream\", \"local\", "
+                       "\"pull\" and \"ring\" can't be mixed with transports of UCX",
                        text);
     }
     if (!ways->local && (ways->pull || ways->ring || !ways->tcp)) {

@@ -35,7 +35,7 @@ ropeway_error_t rw_stream_read_options(const rw_carrier_t *carrier, rw_ways_t *w
     const ropeway_connector_options_t *options = &carrier->connector->options;
     ropeway_error_t error = read_encryption(options->encryption, encryption);
 
-    if (error == ROPEWAY_OK && options->tls_ca != NULL && *encryption == RW_ENCRYPT_AUTO) {
+    if (error == ROPEWAY_OK && rw_stream_must_encrypt(options)) {
         *encryption = RW_ENCRYPT_REQUIRED;
     }
     *ways = (rw_ways_t){.tcp = true, .local = true, .pull = true};

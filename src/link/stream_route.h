@@ -7,12 +7,21 @@
 #include "link/stream_dial.h"
 #include "link/stream_places.h"
 
+#include <string.h>
+
 /* A place that a peer names. */
 typedef struct rw_stream_target {
     rw_place_t place;
     const char *refused; /* why no connection goes there, a phrase; NULL: one is tried */
 } rw_stream_target_t;
 
+/* Whether a connector's options ask for encryption everywhere, and so for no UCX unless they name
+ * it.
+ */
+static inline bool rw_stream_must_encrypt(const ropeway_connector_options_t *options) {
+    return options->tls_ca != NULL ||
+           (options->encryption != NULL && strcmp(options->encryption, "required") == 0);
+}
 /* What a connector's options say of its streams. Errors: ERR_INVALID_ARGUMENT. */
 ropeway_error_t rw_stream_read_options(const rw_carrier_t *carrier, rw_ways_t *ways,
                                        rw_encryption_t *encryption);
