@@ -124,11 +124,12 @@ static uint32_t unread(const rw_ring_t *ring) {
 }
 
 /* Whether the other side sleeps and waits for this; it is told once. Pairs with rw_ring_rest(): one
- * of the two sees what the other one has written. */
+ * of the two sees what the other one has written. Between the two looks it may have gone to sleep
+ * anew, for something else: that wish stays. */
 static bool wakes(const rw_ring_t *ring, uint32_t what) {
     atomic_thread_fence(memory_order_seq_cst);
     return (atomic_load_explicit(&theirs(ring)->wants, memory_order_relaxed) & what) != 0 &&
-           (atomic_exchange(&theirs(ring)->wants, 0) & what) != 0;
+           (atomic_fetch_and(&theirs(ring)->wants, ~what) & what) != 0;
 }
 
 /* Into or out of one half, from a count on. */

@@ -6,8 +6,11 @@
 #include "unit.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* ---- alone ---- */
@@ -98,6 +101,89 @@ static void who_sleeps_is_woken_once(void **state) {
     get(&pair[1], bytes, sizeof bytes / 2, &wake);
     assert_true(wake);
     free_pair(pair);
+}
+
+#define MOMENTS_MAX 400 /* that are tried */
+
+/* The other side in a process of its own, which stops before it reads a byte, and after. */
+static pid_t fork_reader(int fd, bool *wake) {
+    pid_t child = fork();
+    rw_ring_t ring;
+    uint8_t byte;
+
+    if (child == 0) {
+        if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0 || !rw_ring_take(&ring, dup(fd))) {
+            _exit(1);
+        }
+        raise(SIGSTOP);
+        rw_ring_read(&ring, &(struct iovec){&byte, 1}, 1, wake);
+        raise(SIGSTOP);
+        _exit(0);
+    }
+    return child;
+}
+
+/* Until it stops or ends, or for one instruction. Whether it has stopped. */
+static bool let_run(pid_t child, bool one) {
+    int status;
+
+    assert_int_equal(ptrace(one ? PTRACE_SINGLESTEP : PTRACE_CONT, child, NULL, NULL), 0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return WIFSTOPPED(status) && WSTOPSIG(status) == SIGSTOP;
+}
+
+/* The maker of the memory goes to sleep anew, not for room any more but for bytes still, when the
+ * other side has come so far in its reading. Whether that one, which then writes, wakes it. *whole:
+ * the instructions that reading takes, if it was over before. */
+static bool is_woken_after(size_t instructions, bool *wake, size_t *whole) {
+    rw_ring_t pair[2];
+    uint8_t byte = 0;
+    bool ignored, over = false;
+    int fd, status;
+    pid_t child;
+
+    assert_true(rw_ring_make(&pair[0]));
+    fd = dup(pair[0].fd);
+    assert_true(rw_ring_take(&pair[1], dup(fd)));
+    put(&pair[0], &byte, 1, &ignored);
+    rw_ring_rest(&pair[0], true);
+    *wake = false;
+    child = fork_reader(fd, wake);
+    close(fd);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    if (!WIFSTOPPED(status)) {
+        print_message("ptrace() is not allowed here\n");
+        skip();
+    }
+    for (size_t i = 0; i < instructions && !over; i++) {
+        over = let_run(child, true);
+        *whole = over ? i : *whole;
+    }
+    rw_ring_rise(&pair[0]);
+    rw_ring_rest(&pair[0], false);
+    while (!over) {
+        over = let_run(child, false);
+    }
+    let_run(child, false);
+    put(&pair[1], &byte, 1, wake);
+    free_pair(pair);
+    return *wake;
+}
+
+static void a_sleep_that_begins_anew_amid_a_wake_is_ended_too(void **state) {
+    (void)state;
+    bool *wake =
+        mmap(NULL, sizeof *wake, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    size_t whole = SIZE_MAX, step;
+
+    is_woken_after(SIZE_MAX, wake, &whole);
+    step = whole / MOMENTS_MAX + 1; /* sanitizers' programs take more of them */
+    for (size_t i = 0; i <= whole; i += 1 + (size_t)unit_below(step)) {
+        if (!is_woken_after(i, wake, &whole)) {
+            fail_msg("after %zu instructions of %zu nobody is woken", i, whole);
+        }
+    }
+    munmap(wake, sizeof *wake);
 }
 
 static void counts_that_can_not_be_are_found(void **state) {
@@ -326,6 +412,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_come_out_as_they_went_in),
         cmocka_unit_test(who_sleeps_is_woken_once),
+        cmocka_unit_test(a_sleep_that_begins_anew_amid_a_wake_is_ended_too),
         cmocka_unit_test(counts_that_can_not_be_are_found),
         cmocka_unit_test(what_could_fail_when_it_is_touched_is_not_taken),
         cmocka_unit_test(who_talks_of_rings_out_of_turn_is_sent_away),
