@@ -184,8 +184,8 @@ typedef void (*ropeway_log_fn)(void *arg, ropeway_log_level_t level, const char 
     NUMBER(uint32_t, max_peers, 4096, 1, UINT32_MAX,                                               \
            "connections at a time; idle ones are closed first")                                    \
     TEXT(const char *, transports, NULL, 0, SIZE_MAX,                                              \
-         "of stream, local, pull and ring, or as UCX_TLS, e.g. rc,self or all; NULL: the first "   \
-         "three, and UCX for memory of devices and RDMA networks; see ropeway(7)")                 \
+         "of stream, local, pull and ring, or as UCX_TLS, e.g. rc,self or all; NULL: these four, " \
+         "and UCX for memory of devices and RDMA networks; see ropeway(7)")                        \
     TEXT(const char *, net_devices, NULL, 0, SIZE_MAX,                                             \
          "network interfaces and RDMA devices, as UCX_NET_DEVICES, e.g. eth0,mlx5_0:1; NULL: all") \
     NUMBER(uint32_t, interop, 0, 0, 2,                                                             \

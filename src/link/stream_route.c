@@ -38,7 +38,7 @@ ropeway_error_t rw_stream_read_options(const rw_carrier_t *carrier, rw_ways_t *w
     if (error == ROPEWAY_OK && rw_stream_must_encrypt(options)) {
         *encryption = RW_ENCRYPT_REQUIRED;
     }
-    *ways = (rw_ways_t){.tcp = true, .local = true, .pull = true};
+    *ways = (rw_ways_t){.tcp = true, .local = true, .pull = true, .ring = true};
     return error == ROPEWAY_OK && carrier->is_named ? rw_ways_read(options->transports, ways)
                                                     : error;
 }

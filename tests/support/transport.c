@@ -48,7 +48,6 @@ static const transport_t transports[] = {
      .variant_of = "stream",
      .is_apart = true},
     {.name = "local", .tls = "local", .variant_of = "default"},
-    {.name = "ring", .tls = "local,pull,ring", .variant_of = "default"},
     {.name = "rc", .tls = "rc,self", .devices = "rxe0:1", .peer_devices = "rxe1:1"},
     {.name = "ud", .tls = "ud,self", .devices = "rxe0:1", .peer_devices = "rxe1:1"},
     {.name = "memory", .tls = "memory"},

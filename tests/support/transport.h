@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The transport that a run of the tests uses. "default" is what two workers on one host have when
- * they name none: a Unix socket, and bytes fetched from memory to memory; "local" is the socket
- * alone, and "ring" with a queue in shared memory in its place. "stream" is TCP with TLS,
- * "stream-mutual" the same with certificates of an authority on both sides, "stream-plain" without,
- * "stream-ipv6" the same by IPv6, and "stream-netns" with TLS between two network namespaces that
- * are joined by a veth pair and have no names: they vanish with the processes in them. UCX's are
- * "host" (TCP and CMA), "queue" (shared memory for messages too), "tcp" (loopback alone), "netns"
- * (between namespaces), and "rc" or "ud" (RDMA between the devices rxe0 and rxe1, in the machine of
- * tools/lab); with "mixed" the test's own process names UCX's, and its peers name none. In a
- * program with memory_link.c there is "memory" (no transport at all).
+ * The transport that a run of the tests uses. "default" is what two workers on one host have
+ * when they name none: a Unix socket, a queue in shared memory in its place for those that talk
+ * much, and bytes fetched from memory to memory; "local" is the socket alone. "stream" is TCP
+ * with TLS, "stream-mutual" the same with certificates of an authority on both sides,
+ * "stream-plain" without, "stream-ipv6" the same by IPv6, and "stream-netns" with TLS between
+ * two network namespaces that are joined by a veth pair and have no names: they vanish with the
+ * processes in them. UCX's are "host" (TCP and CMA), "queue" (shared memory for messages too),
+ * "tcp" (loopback alone), "netns" (between namespaces), and "rc" or "ud" (RDMA between the
+ * devices rxe0 and rxe1, in the machine of tools/lab); with "mixed" the test's own process names
+ * UCX's, and its peers name none. In a program with memory_link.c there is "memory" (no
+ * transport at all).
  */
 #ifndef TS_TRANSPORT_H
 #define TS_TRANSPORT_H
