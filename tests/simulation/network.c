@@ -368,6 +368,19 @@ void sim_network_kill(sim_process_t *process) {
     }
 }
 
+uint64_t sim_network_moves_at(void) {
+    uint64_t at = sim.now;
+
+    for (rw_node_t *node = conns.next; node != &conns; node = node->next) {
+        const sim_conn_t *conn = RW_CONTAINER(node, sim_conn_t, node);
+
+        for (unsigned side = 0; side < 2; side++) {
+            at = conn->ends[side].last_due > at ? conn->ends[side].last_due : at;
+        }
+    }
+    return at;
+}
+
 unsigned sim_network_open(void) {
     unsigned open = 0;
 

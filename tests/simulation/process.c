@@ -171,7 +171,7 @@ static void live_once(sim_process_t *process) {
     if (!process->leaving) {
         sim_wait(is_calm, NULL, RW_NEVER);
         sim_users_finish(process);
-        sim_sleep(2000 * SIM_MS);
+        sim_sleep(sim_network_moves_at() - sim.now + 2000 * SIM_MS);
         sim_check_quiet(process);
     }
     if (sim_chance(&sim.setup, 500)) {

@@ -274,6 +274,8 @@ void sim_network_kill(sim_process_t *process);
 /* When a connection between the two broke last; 0: never. */
 uint64_t sim_network_broken(unsigned slot, unsigned other);
 void sim_network_note_broken(const sim_process_t *one, const sim_process_t *other);
+/* When no delay that was decided on holds up a connection any more, from now on. */
+uint64_t sim_network_moves_at(void);
 unsigned sim_network_open(void);
 void sim_network_reset(void);
 
