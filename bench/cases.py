@@ -100,6 +100,6 @@ def all_cases(quick):
         yield from local_cases(part, quick)
     for part in NETWORK_PARTS:
         yield from network_cases(part, quick)
-    yield from (Case("readers", "readers", MIB, readers=count) for count in (1, 4, 16, 64))
+    yield from (Case("readers", "readers", MIB, readers=count) for count in (1, 4, 16, 64, 256))
     yield Case("start", "start")
     yield Case("python", "python")

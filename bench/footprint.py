@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What connectors, peers and operations of Ropeway cost in memory: bench/memory.c."""
+"""What connectors, peers and operations of Ropeway cost in memory (bench/memory.c), and what a small operation takes in
+a crowd (bench/crowd.c)."""
 
 import json
 import subprocess
@@ -7,26 +8,40 @@ import subprocess
 from peers import measured_environment
 
 OPERATIONS, PEERS = "20000", "32"
+IDLE, PENDING, SECONDS = "2000", "100000", "5"
+WAYS = (
+    ("one host", "any", "auto"),
+    ("TCP", "stream", "off"),
+    ("TCP with TLS", "stream", "required"),
+    ("TCP by UCX, as version 1", "tcp,self", "auto"),
+)
+
+
+def run(command, way):
+    try:
+        done = subprocess.run(
+            command, env=measured_environment(UCX_NET_DEVICES="lo"), capture_output=True, text=True, timeout=180
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return {"over": way, "failed": str(error)}
+    if done.returncode != 0:
+        return {"over": way, "failed": done.stderr.strip()[-200:]}
+    return {"over": way, **json.loads(done.stdout)}
 
 
 def measure(build, progress):
-    """One entry for each transport, or a reason."""
+    """One entry for each way, or a reason."""
     found = []
-    for transports in ("sm", "tcp"):
-        progress.say(f"memory over {transports}")
-        try:
-            done = subprocess.run(
-                [build / "bench/memory", transports, OPERATIONS, PEERS],
-                env=measured_environment(UCX_NET_DEVICES="lo"),
-                capture_output=True,
-                text=True,
-                timeout=120,
-            )
-            found.append(
-                json.loads(done.stdout)
-                if done.returncode == 0
-                else {"transports": transports, "failed": done.stderr.strip()[-200:]}
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            found.append({"transports": transports, "failed": str(error)})
+    for way, transports, encryption in WAYS:
+        progress.say(f"memory over {way}")
+        found.append(run([build / "bench/memory", transports, encryption, OPERATIONS, PEERS], way))
+    return found
+
+
+def measure_crowd(build, progress):
+    """The same."""
+    found = []
+    for way, transports, encryption in WAYS[:3]:
+        progress.say(f"a crowd over {way}")
+        found.append(run([build / "bench/crowd", transports, encryption, IDLE, PENDING, SECONDS], way))
     return found

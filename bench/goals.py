@@ -52,58 +52,97 @@ class IdleGoal(Goal):
         return "%"
 
 
+@dataclasses.dataclass(frozen=True)
+class SteadyGoal(Goal):
+    """The least rate of a group's cases beside the best one, both Ropeway's own."""
+
+    part: str = ""
+    group: str = ""
+
+    def ratio(self, result):
+        entries = result.some(part=self.part, group=self.group, peer=self.ours)
+        rates = [rate / 1e6 for entry in entries if (rate := entry.bytes_per_second())]
+        return (min(rates), max(rates), min(rates) / max(rates)) if len(rates) > 1 else (None, None, None)
+
+    def unit(self):
+        return "MB/s"
+
+
 SMALL = (("kind", "read"), ("bytes", 4096), ("at_a_time", 1))
 MANY = (("kind", "read"), ("bytes", 65536), ("at_a_time", 256))
 
-ASKS_TCP = (
-    "Both take one message each way, and a get does without the owner's check, acknowledgement and outcome. nixl's "
-    "figure is that of an owner that polls all the time; an idle Ropeway owner sleeps"
+ASKS = (
+    "A socket's two programs send a request and bytes. Ropeway's operation is a request that is checked, bytes, an "
+    "acknowledgement and an outcome on both sides, and its connectors have a lock, timers and a thread"
+)
+RING = (
+    "The request and the outcome go through a ring in shared memory, which the other side looks at between its looks at "
+    "sockets; version 1 had a queue of UCX's for each peer"
 )
 ONE_COPY = (
-    "UCX copies between processes with one system call after another, which pins the pages and copies them in one "
-    "thread; memcpy within one process has nothing to pin"
+    "Bytes are fetched by process_vm_readv, which pins the pages and copies them in one thread, and never by the side "
+    "whose memory is read"
+)
+STARTING = (
+    "The reader dials, both sides greet, and the request goes with the greeting's answer; with TLS there are two more "
+    "messages and a signature. Mooncake's first transfer opens a socket and asks nobody"
 )
 BUSY = (
     "All processors are busy on both sides. Most of Ropeway's time goes to the interpreter, in tasks, JSON and "
     "pydantic, and a good part of it to the measuring program itself; the ratio varies with the machine's other load"
 )
-COPIES = (("shm-sizes-read-64MiB", "vm"), ("shm-sizes-write-64MiB", "vm"), ("shm-sizes-read-64MiB", "ucx-get"))
+LATE = (
+    "Operations of up to 64 KiB go with the answer to their request; larger ones wait for the owner's word in addition, "
+    "and TCP opens its window from the first byte on for both"
+)
+
+
+def small(text, case, theirs, at_least, **more):
+    return Goal(text, case, theirs, at_least, why=ASKS, limits=((case, "sockets"),), **more)
+
 
 GOALS = [
-    Goal("READ 4 KiB, shared memory", "shm-sizes-read-4KiB", "nixl", 1.5),
-    Goal(
-        "READ 4 KiB, TCP",
-        "tcp-sizes-read-4KiB",
-        "nixl",
-        1.5,
-        why=ASKS_TCP,
-        limits=(("tcp-sizes-read-4KiB", "sockets"), ("tcp-sizes-read-4KiB", "ucx-am"), ("tcp-sizes-read-4KiB", "ucx-get")),
-    ),
-    Goal("READ 64 MiB, TCP", "tcp-sizes-read-64MiB", "nixl", 3),
+    Goal("READ 64 MiB, TCP, with TLS", "tcp-sizes-read-64MiB", "nixl", 1.2, ours="ropeway-tls"),
+    Goal("READ 64 MiB, TCP", "tcp-sizes-read-64MiB", "sockets", 1 / 1.1),
     Goal("READ 64 MiB, TCP", "tcp-sizes-read-64MiB", "mooncake", 1.7),
-    Goal("READ 64 MiB, TCP", "tcp-sizes-read-64MiB", "sockets", 0.6),
-    Goal("READ 64 MiB, shared memory", "shm-sizes-read-64MiB", "nixl", 1.2),
-    Goal("READ 64 MiB, shared memory", "shm-sizes-read-64MiB", "memcpy", 0.6, why=ONE_COPY, limits=COPIES),
-    Goal("WRITE 64 MiB, shared memory", "shm-sizes-write-64MiB", "nixl", 1.2),
-    Goal(
-        "WRITE 64 MiB, shared memory",
-        "shm-sizes-write-64MiB",
-        "memcpy",
-        0.6,
-        their_case="shm-sizes-read-64MiB",
-        why=ONE_COPY,
-        limits=COPIES,
+    Goal("READ 64 MiB, TCP", "tcp-sizes-read-64MiB", "nixl", 2.5),
+    small("READ 4 KiB, TCP", "tcp-sizes-read-4KiB", "sockets", 1 / 1.35),
+    small("READ 4 KiB, TCP, asleep before", "tcp-asleep-read-4KiB", "sockets", 1 / 1.35),
+    *(
+        Goal(f"READ {text}, 1 ms each way", f"delay-sizes-read-{name}", theirs, at_least, why=LATE)
+        for text, name in (("64 KiB", "64KiB"), ("1 MiB", "1MiB"), ("64 MiB", "64MiB"))
+        for theirs, at_least in (("sockets", 1 / 1.1), ("mooncake", 1))
     ),
-    Goal("READ 4,096 times 4 KiB, shared memory", "shm-descriptors-read-4KiB-4096desc", "nixl", 1.5),
-    Goal("READ 4,096 times 4 KiB, TCP", "tcp-descriptors-read-4KiB-4096desc", "nixl", 1.5),
+    Goal("first operation to a new peer, TCP", "tcp-first-read-4KiB", "mooncake", 1, why=STARTING),
     Goal(
-        "first operation to a new peer, shared memory, Python",
+        "first operation to a new peer, TCP, with TLS",
+        "tcp-first-read-4KiB",
+        "mooncake",
+        0.5,
+        ours="ropeway-tls",
+        why=STARTING,
+    ),
+    *(
+        Goal(f"READ {text}, one host", f"shm-sizes-read-{name}", theirs, at_least, why=RING if by_ring else ONE_COPY)
+        for text, name, faster, by_ring in (
+            ("4 KiB", "4KiB", 2, True),
+            ("64 KiB", "64KiB", 1, True),
+            ("1 MiB", "1MiB", 1, False),
+            ("64 MiB", "64MiB", 1, False),
+        )
+        for theirs, at_least in (("ropeway-ucx", 1 / 1.3), ("nixl", faster))
+    ),
+    Goal(
+        "READ 16,384 times 4 KiB, one host", "shm-descriptors-read-4KiB-16384desc", "vm", 0.85, why=ONE_COPY
+    ),
+    Goal("READ 16,384 times 4 KiB, TCP", "tcp-descriptors-read-4KiB-16384desc", "sockets", 0.9),
+    Goal(
+        "first operation to a new peer, one host, Python",
         "shm-first-read-4KiB",
         "nixl-connect",
         3,
         ours="ropeway-python",
     ),
-    Goal("first operation to a new peer, TCP, Python", "tcp-first-read-4KiB", "nixl-connect", 3, ours="ropeway-python"),
     PythonGoal(
         "whole operation in Python, READ 4 KiB", "", "nixl-connect", 30, ours="ropeway-python", key="us", match=SMALL
     ),
@@ -125,6 +164,11 @@ GOALS = [
         5,
         ours="ropeway-python",
         key="each_us",
+    ),
+    SteadyGoal("1 to 256 readers of one owner", "", "its best point", 0.8, part="readers", group="readers"),
+    *(
+        SteadyGoal(f"1 to 1,024 operations at a time, {where}", "", "its best point", 0.8, part=part, group="concurrency")
+        for part, where in (("tcp", "TCP"), ("shm", "one host"))
     ),
     IdleGoal(
         "idle, 1,000 pending, Python", "shm-idle-read-4KiB-1000pending", "nixl-connect", 0.0, ours="ropeway-python"

@@ -3,7 +3,8 @@
  * What an operation and a connection cost in memory: the growth of this process's resident set
  * over many of them, divided by their number. The peers live in a second process.
  *
- * Usage: memory TRANSPORTS OPERATIONS PEERS; prints one JSON object.
+ * Usage: memory TRANSPORTS ENCRYPTION OPERATIONS PEERS (any: the default transports); prints one
+ * JSON object.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +17,10 @@
 
 #define SMALL ((size_t)4096)
 #define LARGE ((size_t)4 << 20)
+#define OTHERS 8
 #define WAIT_MS 60000
+
+static const char *transports, *encryption;
 
 static void check(ropeway_error_t rc, const char *step) {
     if (rc != ROPEWAY_OK) {
@@ -48,12 +52,13 @@ static size_t resident(void) {
     return pages * (size_t)sysconf(_SC_PAGESIZE);
 }
 
-static ropeway_connector_t *connect_with(const char *transports) {
+static ropeway_connector_t *connect_up(void) {
     ropeway_connector_options_t options;
     ropeway_connector_t *connector;
 
     ropeway_connector_options_init(&options, sizeof options);
-    options.transports = transports;
+    options.transports = strcmp(transports, "any") == 0 ? NULL : transports;
+    options.encryption = encryption;
     check(ropeway_connector_create(&options, &connector), "connector");
     return connector;
 }
@@ -68,13 +73,13 @@ static ropeway_operation_t *offer(ropeway_connector_t *connector, void *memory, 
 
 /* The second process: every peer offers a small and a large operation, one line of metadata each,
  * and stays until the first process closes the other pipe. */
-static void be_the_peers(const char *transports, size_t peers, FILE *out, int until) {
+static void be_the_peers(size_t peers, FILE *out, int until) {
     char *memory = touched(LARGE);
     size_t i;
     char byte;
 
     for (i = 0; i < peers; i++) {
-        ropeway_connector_t *connector = connect_with(transports);
+        ropeway_connector_t *connector = connect_up();
         const char *metadata;
 
         check(ropeway_operation_metadata(offer(connector, memory, SMALL), &metadata), "metadata");
@@ -132,17 +137,22 @@ static double each(size_t before, size_t count) {
     return now > before ? (double)(now - before) / (double)count : 0;
 }
 
-static void measure(const char *transports, size_t count, size_t peers, FILE *in) {
+static void measure(size_t count, size_t peers, FILE *in) {
     char **lines = read_lines(in, 2 * peers);
     ropeway_operation_t **operations = touched(count * sizeof(ropeway_operation_t *));
     char *memory = touched(peers * LARGE);
     size_t empty = resident();
-    ropeway_connector_t *connector = connect_with(transports);
+    ropeway_connector_t *connector = connect_up();
     double alone = each(empty, 1);
-    double connected, busy, created, described;
+    double connected, busy, created, described, another;
     const char *metadata;
     size_t before, i;
 
+    before = resident();
+    for (i = 0; i < OTHERS; i++) {
+        connect_up();
+    }
+    another = each(before, OTHERS);
     read_all(connector, lines, 1, 0, memory, SMALL);
     before = resident();
     read_all(connector, lines + 2, peers - 1, 0, memory, SMALL);
@@ -160,31 +170,35 @@ static void measure(const char *transports, size_t count, size_t peers, FILE *in
     }
     described = each(before, count);
     printf("{\"transports\": \"%s\", \"operations\": %zu, \"peers\": %zu, \"connector\": %.0f, "
+           "\"another_connector\": %.0f, "
            "\"connected_peer\": %.0f, \"busy_peer\": %.0f, \"operation\": %.0f, "
            "\"operation_with_metadata\": %.0f, \"metadata\": %zu}\n",
-           transports, count, peers, alone, connected, busy, created, described, strlen(metadata));
+           transports, count, peers, alone, another, connected, busy, created, described,
+           strlen(metadata));
 }
 
 int main(int argc, char **argv) {
-    size_t count = argc == 4 ? strtoul(argv[2], NULL, 10) : 0;
-    size_t peers = argc == 4 ? strtoul(argv[3], NULL, 10) : 0;
+    size_t count = argc == 5 ? strtoul(argv[3], NULL, 10) : 0;
+    size_t peers = argc == 5 ? strtoul(argv[4], NULL, 10) : 0;
     int lines[2], until[2];
     pid_t child;
 
     if (count < 1 || peers < 2) {
-        fprintf(stderr, "usage: memory TRANSPORTS OPERATIONS PEERS (at least 2)\n");
+        fprintf(stderr, "usage: memory TRANSPORTS ENCRYPTION OPERATIONS PEERS (at least 2)\n");
         return 2;
     }
+    transports = argv[1];
+    encryption = argv[2];
     if (pipe(lines) != 0 || pipe(until) != 0 || (child = fork()) < 0) {
         perror("memory");
         return 1;
     }
     if (child == 0) {
         close(until[1]);
-        be_the_peers(argv[1], peers, fdopen(lines[1], "w"), until[0]);
+        be_the_peers(peers, fdopen(lines[1], "w"), until[0]);
     }
     close(lines[1]);
-    measure(argv[1], count, peers, fdopen(lines[0], "r"));
+    measure(count, peers, fdopen(lines[0], "r"));
     close(until[1]);
     waitpid(child, NULL, 0);
     return 0;

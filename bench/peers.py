@@ -287,8 +287,9 @@ PEERS = [
         "Ropeway (C)",
         program="ropeway",
         pending=True,
-        note="as installed: on one host a Unix socket, and large transfers from memory to memory; else TCP, with TLS "
-        "except on loopback",
+        most_readers=256,
+        note="as installed: on one host a Unix socket, a ring in shared memory, and large transfers from memory to "
+        "memory; else TCP, with TLS except on loopback",
     ),
     CPeer(
         "ropeway-ucx",
@@ -298,7 +299,26 @@ PEERS = [
         parts=("shm", "tcp"),
         groups=("sizes", "asleep", "concurrency", "descriptors", "first"),
         few_sizes=True,
-        note="transports that name UCX: TCP, and large transfers on one host by CMA",
+        note="transports that name UCX, as version 1 did: on one host its queues in shared memory and CMA, else TCP",
+    ),
+    CPeer(
+        "ropeway-tls",
+        "Ropeway with TLS",
+        program="ropeway",
+        variant="tls",
+        parts=("tcp",),
+        groups=("sizes", "asleep", "concurrency", "descriptors", "first"),
+        few_sizes=True,
+        note="encryption required, on loopback too",
+    ),
+    CPeer(
+        "ropeway-plain",
+        "Ropeway without TLS",
+        program="ropeway",
+        variant="plain",
+        parts=("delay", "rate"),
+        groups=("sizes", "first"),
+        note="encryption off on both sides",
     ),
     RopewayPython(
         "ropeway-python",

@@ -47,7 +47,8 @@ SETTINGS = {
 LOOKS = {
     "ropeway": ("#0072b2", "o"),
     "ropeway-ucx": ("#56b4e9", "s"),
-    "ropeway-no-queue": ("#56b4e9", "s"),  # of results kept from before streams
+    "ropeway-tls": ("#332288", "D"),
+    "ropeway-plain": ("#332288", "X"),
     "ropeway-python": ("#56b4e9", "^"),
     "nixl": ("#d55e00", "o"),
     "nixl-prepared": ("#e69f00", "s"),

@@ -270,10 +270,10 @@ def memory(result):
     found = [one for one in result.head.get("memory", []) if "failed" not in one]
     rows = [
         [
-            "shared memory" if one["transports"] == "sm" else "TCP",
+            one["over"],
             *(
                 f"{one[name] / KIB:,.1f}"
-                for name in ("connector", "connected_peer", "busy_peer", "operation", "operation_with_metadata")
+                for name in ("connector", "another_connector", "connected_peer", "busy_peer", "operation", "operation_with_metadata")
             ),
             str(one["metadata"]),
         ]
@@ -283,14 +283,15 @@ def memory(result):
         [
             "### Memory of Ropeway",
             "",
-            f"Growth of the resident set in KiB per connector (with UCX and its threads), per peer after one 4 KiB READ from each of {found[0]['peers']}, "
+            f"Growth of the resident set in KiB by the first connector of a process, with the libraries that it needs, and by each of 8 others; per peer after one 4 KiB READ from each of {found[0]['peers']}, "
             f"per peer after a 4 MiB READ from all of them at once, and per operation of {found[0]['operations']:,} pending ones with one descriptor; "
             "and the size of a metadata text (`bench/memory.c`).",
             "",
             *table(
                 [
                     "over",
-                    "connector",
+                    "first connector",
+                    "another",
                     "connected peer",
                     "busy peer",
                     "operation",
@@ -298,6 +299,29 @@ def memory(result):
                     "metadata, bytes",
                 ],
                 rows,
+            ),
+        ]
+        if found
+        else []
+    )
+
+
+def crowd(result):
+    found = [one for one in result.head.get("crowd", []) if "failed" not in one]
+    times = ("alone", "beside_large", "in_crowd", "release_from_stopped")
+    cell = lambda one: f"{number(one['p50'])}, {number(one['p99'])}, {number(one['p999'])}"
+    rows = [[one["over"], *(cell(one[name]) for name in times), number(one["large_mb_per_s"])] for one in found]
+    return (
+        [
+            "### A small operation in a crowd",
+            "",
+            "READ of 4 KiB, one at a time, from begin to release: p50, p99 and p99.9 in µs; alone, beside transfers of 1 GiB "
+            f"from the same owner, one after the other, and with {found[0]['idle']:,} idle peers of that owner and "
+            f"{found[0]['pending']:,} operations of it pending. And the release of a READ whose owner is stopped "
+            "(`bench/crowd.c`).",
+            "",
+            *table(
+                ["over", "alone", "beside large ones", "in the crowd", "release, owner stopped", "large ones, MB/s"], rows
             ),
         ]
         if found
@@ -381,7 +405,7 @@ def summary(result):
     for part in PARTS:
         if part in ("shm", "tcp", *NETWORK_PARTS):
             lines += place(result, part)
-    return lines + readers(result) + python(result) + starts(result) + memory(result) + peers(result) + failures(result)
+    return lines + readers(result) + python(result) + starts(result) + memory(result) + crowd(result) + peers(result) + failures(result)
 
 
 def every_case(result):

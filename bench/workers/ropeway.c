@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The benchmark's worker for Ropeway, on its public API. An offer is the list of metadata texts.
- * Variants: none, whatever the library chooses; "ucx", the same by UCX (TCP and CMA).
+ * Variants: none, whatever the library chooses; "ucx", UCX's shared memory, CMA and TCP; "tls" and
+ * "plain", TCP with encryption and without.
  */
 #include <stdbool.h>
 #include <stdlib.h>
@@ -34,9 +35,14 @@ static void open_connector(const struct bench_options *given, json_t *ready) {
 
     ropeway_connector_options_init(&options, sizeof options);
     if (given->variant != NULL && strcmp(given->variant, "ucx") == 0) {
-        options.transports = shm ? "tcp,cma,self" : "tcp,self";
+        options.transports = shm ? "posix,cma,self" : "tcp,self";
     } else if (!shm) {
         options.transports = "stream";
+    }
+    if (given->variant != NULL && strcmp(given->variant, "tls") == 0) {
+        options.encryption = "required";
+    } else if (given->variant != NULL && strcmp(given->variant, "plain") == 0) {
+        options.encryption = "off";
     }
     options.net_devices = given->device;
     check(ropeway_connector_create(&options, &connector), "connector");
