@@ -688,6 +688,7 @@ void sim_check_step(void) RW_UNCHECKED {
                      (unsigned long long)connector->stats.peers);
         }
         check_operations(process, connector);
+        sim_check_room(connector);
         check_events(&connector->events);
     }
 }

@@ -361,6 +361,8 @@ void sim_sights_print(void);
 void sim_on_late(const void *tag);
 /* After each turn; of those whose fibers have run. */
 void sim_check_step(void);
+/* A part of it. */
+void sim_check_room(const ropeway_connector_t *connector);
 /* After time has passed. */
 void sim_check_limits(const sim_process_t *process);
 /* The process's operations are released, and what they left behind has had time to go. */
