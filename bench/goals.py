@@ -91,6 +91,18 @@ BUSY = (
     "All processors are busy on both sides. Most of Ropeway's time goes to the interpreter, in tasks, JSON and "
     "pydantic, and a good part of it to the measuring program itself; the ratio varies with the machine's other load"
 )
+CIPHER = (
+    "Each side encrypts or decrypts on one core, and the kernel's copies need the same two cores of this machine"
+)
+GATHERED = "Each small descriptor is copied into a message, and out of it again; a socket's reader has one buffer"
+INTERPRETER = (
+    "Most of it is the interpreter's, in tasks, JSON and pydantic, and the wake-ups of processes that sleep between "
+    "operations; stock nixl_connect polls"
+)
+LOCK = (
+    "The thread that begins operations and the one that moves bytes wait for each other's lock: a profile of 256 at a "
+    "time has futexes on top"
+)
 LATE = (
     "Operations of up to 64 KiB go with the answer to their request; larger ones wait for the owner's word in addition, "
     "and TCP opens its window from the first byte on for both"
@@ -102,7 +114,7 @@ def small(text, case, theirs, at_least, **more):
 
 
 GOALS = [
-    Goal("READ 64 MiB, TCP, with TLS", "tcp-sizes-read-64MiB", "nixl", 1.2, ours="ropeway-tls"),
+    Goal("READ 64 MiB, TCP, with TLS", "tcp-sizes-read-64MiB", "nixl", 1.2, ours="ropeway-tls", why=CIPHER),
     Goal("READ 64 MiB, TCP", "tcp-sizes-read-64MiB", "sockets", 1 / 1.1),
     Goal("READ 64 MiB, TCP", "tcp-sizes-read-64MiB", "mooncake", 1.7),
     Goal("READ 64 MiB, TCP", "tcp-sizes-read-64MiB", "nixl", 2.5),
@@ -135,7 +147,7 @@ GOALS = [
     Goal(
         "READ 16,384 times 4 KiB, one host", "shm-descriptors-read-4KiB-16384desc", "vm", 0.85, why=ONE_COPY
     ),
-    Goal("READ 16,384 times 4 KiB, TCP", "tcp-descriptors-read-4KiB-16384desc", "sockets", 0.9),
+    Goal("READ 16,384 times 4 KiB, TCP", "tcp-descriptors-read-4KiB-16384desc", "sockets", 0.9, why=GATHERED),
     Goal(
         "first operation to a new peer, one host, Python",
         "shm-first-read-4KiB",
@@ -144,7 +156,14 @@ GOALS = [
         ours="ropeway-python",
     ),
     PythonGoal(
-        "whole operation in Python, READ 4 KiB", "", "nixl-connect", 30, ours="ropeway-python", key="us", match=SMALL
+        "whole operation in Python, READ 4 KiB",
+        "",
+        "nixl-connect",
+        30,
+        ours="ropeway-python",
+        key="us",
+        match=SMALL,
+        why=INTERPRETER,
     ),
     PythonGoal("its CPU time, both sides", "", "nixl-connect", 30, ours="ropeway-python", key="cpu_us", match=SMALL),
     PythonGoal(
@@ -167,7 +186,15 @@ GOALS = [
     ),
     SteadyGoal("1 to 256 readers of one owner", "", "its best point", 0.8, part="readers", group="readers"),
     *(
-        SteadyGoal(f"1 to 1,024 operations at a time, {where}", "", "its best point", 0.8, part=part, group="concurrency")
+        SteadyGoal(
+            f"1 to 1,024 operations at a time, {where}",
+            "",
+            "its best point",
+            0.8,
+            part=part,
+            group="concurrency",
+            why=LOCK,
+        )
         for part, where in (("tcp", "TCP"), ("shm", "one host"))
     ),
     IdleGoal(

@@ -80,7 +80,7 @@ def goals(result):
                 result.title(goal.theirs) if goal.theirs in result.peers else goal.theirs,
                 *shown,
                 "" if idle else f"{ratio:.2f}" if ratio else "",
-                f"{goal.at_least:.1f} %" if idle else f"{goal.at_least:g}",
+                f"{goal.at_least:.1f} %" if idle else f"{goal.at_least:.3g}",
                 verdict,
             ]
         )
