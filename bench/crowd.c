@@ -20,7 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <ropeway.h>
+#include "standalone.h"
 
 #define SMALL ((size_t)4096)
 #define LARGE ((size_t)1 << 30)
@@ -32,46 +32,11 @@
 
 static const char *transports, *encryption;
 
-static void fail(const char *step, const char *why) {
-    fprintf(stderr, "crowd: %s: %s\n", step, why);
-    exit(1);
-}
-
-static void check(ropeway_error_t rc, const char *step) {
-    if (rc != ROPEWAY_OK) {
-        fail(step, ropeway_last_error());
-    }
-}
-
 static double now(void) {
     struct timespec time;
 
     clock_gettime(CLOCK_MONOTONIC, &time);
     return (double)time.tv_sec * 1e6 + (double)time.tv_nsec / 1e3;
-}
-
-static void *touched(size_t size) {
-    void *memory =
-        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-
-    if (memory == MAP_FAILED) {
-        perror("crowd: mmap");
-        exit(1);
-    }
-    return memory;
-}
-
-static ropeway_connector_t *connect_up(void) {
-    ropeway_connector_options_t options;
-    ropeway_connector_t *connector;
-
-    ropeway_connector_options_init(&options, sizeof options);
-    options.transports = strcmp(transports, "any") == 0 ? NULL : transports;
-    options.encryption = encryption;
-    options.net_devices = "lo";
-    options.max_operations = 1000000;
-    check(ropeway_connector_create(&options, &connector), "connector");
-    return connector;
 }
 
 /* ---- the other processes, which obey lines and answer with lines ---- */
@@ -110,19 +75,11 @@ static char *read_line(FILE *in) {
     return line;
 }
 
-static ropeway_operation_t *offer(ropeway_connector_t *connector, void *memory, size_t size) {
-    ropeway_descriptor_t descriptor = {memory, size, {ROPEWAY_DEVICE_HOST, 0}};
-    ropeway_operation_t *operation;
-
-    check(ropeway_create_readable(connector, &descriptor, 1, NULL, &operation), "readable");
-    return operation;
-}
-
 /* "small N", "large": offers, one line of metadata each, in the place of those before; "pend N":
  * offers that nobody takes. */
 static void own(FILE *in, FILE *out) {
     static ropeway_operation_t *offered[BATCH + 1];
-    ropeway_connector_t *connector = connect_up();
+    ropeway_connector_t *connector = connect_by(transports, encryption);
     char *memory = touched(LARGE), *line = NULL;
     size_t room = 0, i, count;
     const char *metadata;
@@ -150,14 +107,11 @@ static void own(FILE *in, FILE *out) {
 /* Each line is metadata, which a connector of its own reads, and stays connected. */
 static void be_idle(FILE *in, FILE *out) {
     char *memory = touched(SMALL), *line = NULL;
-    ropeway_descriptor_t descriptor = {memory, SMALL, {ROPEWAY_DEVICE_HOST, 0}};
     ropeway_operation_t *operation;
     size_t room = 0;
 
     while (getline(&line, &room, in) > 0) {
-        check(
-            ropeway_begin_read(connect_up(), line, strlen(line), &descriptor, 1, NULL, &operation),
-            "begin");
+        operation = begin_read(connect_by(transports, encryption), line, memory, SMALL);
         check(ropeway_operation_wait(operation, WAIT_MS), "an idle peer's read");
         ropeway_operation_release(operation);
         fputs("done\n", out);
@@ -182,16 +136,6 @@ static void ask(const char *line, size_t count, char **answers) {
         answers[i] = read_line(owner.in);
     }
     pthread_mutex_unlock(&owner_lock);
-}
-
-static ropeway_operation_t *begin(const char *metadata, void *memory, size_t size) {
-    ropeway_descriptor_t descriptor = {memory, size, {ROPEWAY_DEVICE_HOST, 0}};
-    ropeway_operation_t *operation;
-
-    check(
-        ropeway_begin_read(connector, metadata, strlen(metadata), &descriptor, 1, NULL, &operation),
-        "begin");
-    return operation;
 }
 
 static int by_size(const void *left, const void *right) {
@@ -219,7 +163,7 @@ static void measure_small(const char *name, double seconds) {
         ask(text, BATCH, lines);
         for (i = 0; i < BATCH; i++) {
             double begun = now();
-            ropeway_operation_t *operation = begin(lines[i], memory, SMALL);
+            ropeway_operation_t *operation = begin_read(connector, lines[i], memory, SMALL);
 
             check(ropeway_operation_wait(operation, WAIT_MS), "wait");
             ropeway_operation_release(operation);
@@ -243,7 +187,7 @@ static void *move_much(void *unused) {
         char *line;
 
         ask("large", 1, &line);
-        operation = begin(line, memory, LARGE);
+        operation = begin_read(connector, line, memory, LARGE);
         check(ropeway_operation_wait(operation, WAIT_MS), "the large transfer");
         ropeway_operation_release(operation);
         large_bytes += LARGE;
@@ -292,7 +236,7 @@ static void measure_release(void) {
     ask(text, BATCH, lines);
     kill(owner.pid, SIGSTOP);
     for (i = 0; i < RELEASES; i++) {
-        ropeway_operation_t *operation = begin(lines[i % BATCH], memory, SMALL);
+        ropeway_operation_t *operation = begin_read(connector, lines[i % BATCH], memory, SMALL);
         double begun = now();
 
         ropeway_operation_release(operation);
@@ -324,7 +268,7 @@ int main(int argc, char **argv) {
     for (i = 0; i < PROCESSES; i++) {
         start(&children[i], be_idle);
     }
-    connector = connect_up();
+    connector = connect_by(transports, encryption);
     printf("{\"transports\": \"%s\", \"idle\": %zu, \"pending\": %zu, ", transports, idle, pending);
     measure_small("warm", seconds / 4);
     printf(", ");

@@ -9,11 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <ropeway.h>
+#include "standalone.h"
 
 #define SMALL ((size_t)4096)
 #define LARGE ((size_t)4 << 20)
@@ -21,24 +20,6 @@
 #define WAIT_MS 60000
 
 static const char *transports, *encryption;
-
-static void check(ropeway_error_t rc, const char *step) {
-    if (rc != ROPEWAY_OK) {
-        fprintf(stderr, "memory: %s: %s\n", step, ropeway_last_error());
-        exit(1);
-    }
-}
-
-static void *touched(size_t size) {
-    void *memory =
-        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-
-    if (memory == MAP_FAILED) {
-        perror("memory: mmap");
-        exit(1);
-    }
-    return memory;
-}
 
 static size_t resident(void) {
     FILE *file = fopen("/proc/self/statm", "re");
@@ -52,25 +33,6 @@ static size_t resident(void) {
     return pages * (size_t)sysconf(_SC_PAGESIZE);
 }
 
-static ropeway_connector_t *connect_up(void) {
-    ropeway_connector_options_t options;
-    ropeway_connector_t *connector;
-
-    ropeway_connector_options_init(&options, sizeof options);
-    options.transports = strcmp(transports, "any") == 0 ? NULL : transports;
-    options.encryption = encryption;
-    check(ropeway_connector_create(&options, &connector), "connector");
-    return connector;
-}
-
-static ropeway_operation_t *offer(ropeway_connector_t *connector, void *memory, size_t size) {
-    ropeway_descriptor_t descriptor = {memory, size, {ROPEWAY_DEVICE_HOST, 0}};
-    ropeway_operation_t *operation;
-
-    check(ropeway_create_readable(connector, &descriptor, 1, NULL, &operation), "readable");
-    return operation;
-}
-
 /* The second process: every peer offers a small and a large operation, one line of metadata each,
  * and stays until the first process closes the other pipe. */
 static void be_the_peers(size_t peers, FILE *out, int until) {
@@ -79,7 +41,7 @@ static void be_the_peers(size_t peers, FILE *out, int until) {
     char byte;
 
     for (i = 0; i < peers; i++) {
-        ropeway_connector_t *connector = connect_up();
+        ropeway_connector_t *connector = connect_by(transports, encryption);
         const char *metadata;
 
         check(ropeway_operation_metadata(offer(connector, memory, SMALL), &metadata), "metadata");
@@ -113,12 +75,8 @@ static void read_all(ropeway_connector_t *connector, char **lines, size_t peers,
     size_t i;
 
     for (i = 0; operations != NULL && i < peers; i++) {
-        const char *metadata = lines[2 * i + (size_t)which];
-        ropeway_descriptor_t descriptor = {memory + i * size, size, {ROPEWAY_DEVICE_HOST, 0}};
-
-        check(ropeway_begin_read(connector, metadata, strlen(metadata), &descriptor, 1, NULL,
-                                 &operations[i]),
-              "begin");
+        operations[i] =
+            begin_read(connector, lines[2 * i + (size_t)which], memory + i * size, size);
     }
     for (i = 0; operations != NULL && i < peers; i++) {
         if (ropeway_operation_wait(operations[i], WAIT_MS) != ROPEWAY_OK) {
@@ -142,7 +100,7 @@ static void measure(size_t count, size_t peers, FILE *in) {
     ropeway_operation_t **operations = touched(count * sizeof(ropeway_operation_t *));
     char *memory = touched(peers * LARGE);
     size_t empty = resident();
-    ropeway_connector_t *connector = connect_up();
+    ropeway_connector_t *connector = connect_by(transports, encryption);
     double alone = each(empty, 1);
     double connected, busy, created, described, another;
     const char *metadata;
@@ -150,7 +108,7 @@ static void measure(size_t count, size_t peers, FILE *in) {
 
     before = resident();
     for (i = 0; i < OTHERS; i++) {
-        connect_up();
+        connect_by(transports, encryption);
     }
     another = each(before, OTHERS);
     read_all(connector, lines, 1, 0, memory, SMALL);
