@@ -16,6 +16,9 @@
 
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 #define LINE 64 /* bytes that processors exchange at a time */
+#ifndef F_SEAL_EXEC
+#define F_SEAL_EXEC 0x20
+#endif
 
 _Static_assert((RW_RING_BYTES & (RW_RING_BYTES - 1)) == 0, "counts are taken modulo that");
 
@@ -68,12 +71,13 @@ bool rw_ring_make(rw_ring_t *ring) {
 }
 
 /* Whether it is memory of the right size for good, and not of huge pages, of which there may be
- * none when it is touched. */
+ * none when it is touched. Where the system wants it (vm.memfd_noexec) it can't be executed either.
+ */
 static bool is_fit(int fd) {
     struct stat about;
     struct statfs system;
 
-    return fcntl(fd, F_GET_SEALS) == SEALS && fstat(fd, &about) == 0 &&
+    return (fcntl(fd, F_GET_SEALS) & ~F_SEAL_EXEC) == SEALS && fstat(fd, &about) == 0 &&
            about.st_size == (off_t)sizeof(struct rw_ring_memory) && fstatfs(fd, &system) == 0 &&
            system.f_type == TMPFS_MAGIC;
 }

@@ -242,6 +242,23 @@ static void what_could_fail_when_it_is_touched_is_not_taken(void **state) {
     }
 }
 
+/* As a system makes it whose vm.memfd_noexec is 1. */
+static void memory_that_can_not_be_executed_is_taken(void **state) {
+    (void)state;
+    const unsigned noexec_seal = 8;
+    int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING | noexec_seal);
+    rw_ring_t ring;
+
+    if (fd < 0) {
+        print_message("this kernel has no such memory\n");
+        skip();
+    }
+    assert_int_equal(ftruncate(fd, 4096 + 2 * (off_t)RW_RING_BYTES), 0);
+    assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL), 0);
+    assert_true(rw_ring_take(&ring, fd));
+    rw_ring_free(&ring);
+}
+
 /* ---- with a connector at the other end ---- */
 
 static ropeway_connector_t *connect_to(const char *transports) {
@@ -415,6 +432,7 @@ int main(void) {
         cmocka_unit_test(a_sleep_that_begins_anew_amid_a_wake_is_ended_too),
         cmocka_unit_test(counts_that_can_not_be_are_found),
         cmocka_unit_test(what_could_fail_when_it_is_touched_is_not_taken),
+        cmocka_unit_test(memory_that_can_not_be_executed_is_taken),
         cmocka_unit_test(who_talks_of_rings_out_of_turn_is_sent_away),
         cmocka_unit_test(descriptors_that_come_along_are_closed),
         cmocka_unit_test(a_ring_that_makes_no_sense_ends_its_connection_only),
