@@ -70,7 +70,8 @@ typedef struct rw_stream {
     rw_node_t ready RW_GUARDED;      /* links that have more to do than their last turn took */
     rw_node_t ended RW_GUARDED;      /* links to be closed at the next step */
     rw_node_t rings RW_GUARDED;      /* links with a ring, which no descriptor tells of */
-    size_t ring_count RW_GUARDED;    /* and those to which one was given */
+    size_t rings_given RW_GUARDED;   /* that we have made, whether they are taken or not */
+    size_t rings_taken RW_GUARDED;   /* that others have made */
     bool resting RW_GUARDED;         /* the others are to wake us when they have written */
     unsigned polls RW_GUARDED;
     rw_node_t pending RW_GUARDED; /* links of strangers, oldest first */
@@ -116,7 +117,7 @@ typedef struct rw_stream_link {
     bool answered RW_GUARDED;                  /* it has asked us to look */
     rw_node_t ringing RW_GUARDED;              /* in stream->rings */
     unsigned talked RW_GUARDED;                /* frames that we have sent; see stream_link.c */
-    bool has_ring RW_GUARDED;                  /* it counts in stream->ring_count */
+    bool has_ring RW_GUARDED;                  /* it counts in the stream, by who has connected */
     bool fetches RW_GUARDED;                   /* we can fetch from it */
     uint8_t greeting[RW_GREETING_BYTES] RW_GUARDED; /* what has come of it */
     size_t greeted RW_GUARDED;                      /* bytes of it */

@@ -45,7 +45,7 @@ static bool rest_rings(rw_stream_t *stream) RW_LOCKED {
     for (rw_node_t *node = stream->rings.next; node != &stream->rings; node = node->next) {
         rw_stream_link_t *link = RW_CONTAINER(node, rw_stream_link_t, ringing);
 
-        if (!rw_ring_rest(&link->wire.ring, link->blocked && link->wire.writes_ring)) {
+        if (!rw_wire_rest_ring(&link->wire, link->blocked)) {
             return false;
         }
     }

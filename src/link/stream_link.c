@@ -11,7 +11,8 @@
 #include <sys/epoll.h>
 
 #define RING_AFTER 8 /* frames */
-/* Rings of a connector: each is looked at in every poll. */
+/* Rings of a connector that it has given, and as many that it has taken: each is looked at in every
+ * poll. */
 #define RINGS_MAX 16
 
 /* ---- small things ---- */
@@ -36,6 +37,15 @@ void rw_stream_watch(rw_stream_link_t *link) {
     }
 }
 
+static size_t *rings_of_side(rw_stream_link_t *link) RW_LOCKED {
+    return link->accepted ? &link->stream->rings_taken : &link->stream->rings_given;
+}
+
+static void leave_ring(rw_stream_link_t *link) RW_LOCKED {
+    *rings_of_side(link) -= link->has_ring;
+    link->has_ring = false;
+}
+
 void rw_stream_end(rw_stream_link_t *link) {
     if (link->state < RW_STREAM_ENDED) {
         link->state = RW_STREAM_ENDED;
@@ -43,8 +53,7 @@ void rw_stream_end(rw_stream_link_t *link) {
         rw_events_forget(&link->stream->events, &link->watcher);
         rw_list_remove(&link->ready);
         rw_list_remove(&link->ringing);
-        link->stream->ring_count -= link->has_ring;
-        link->has_ring = false;
+        leave_ring(link);
         rw_list_append(&link->stream->ended, &link->ended);
     }
 }
@@ -174,19 +183,19 @@ void rw_stream_on_ready(rw_watcher_t *watcher) {
 
 /* ---- rings ---- */
 
-/* Whoever has connected gives a ring once it has sent so many frames. */
+/* Whoever has connected gives a ring once it has sent so many frames. Not before the connection is
+ * open: the place may be of no use, and the next one another host's. */
 static void give_ring(rw_stream_link_t *link) RW_LOCKED {
-    rw_stream_t *stream = link->stream;
-
-    if (!stream->ways.ring || link->accepted || !rw_place_is_local(&link->place) ||
-        ++link->talked != RING_AFTER || stream->ring_count >= RINGS_MAX ||
-        !rw_ring_make(&link->wire.ring)) {
+    if (link->state != RW_STREAM_OPEN || !link->stream->ways.ring || link->accepted ||
+        !rw_place_is_local(&link->place) || ++link->talked != RING_AFTER ||
+        link->stream->rings_given >= RINGS_MAX || !rw_ring_make(&link->wire.ring)) {
         return;
     }
     link->has_ring = true;
-    stream->ring_count++;
+    link->stream->rings_given++;
     if (!rw_out_say(&link->out, RW_FRAME_RING, NULL, 0)) {
-        rw_ring_free(&link->wire.ring); /* without one it works, too */
+        leave_ring(link); /* without one it works, too */
+        rw_ring_free(&link->wire.ring);
     }
 }
 
@@ -200,13 +209,16 @@ static const char *take_ring(rw_stream_link_t *link) RW_LOCKED {
     }
     link->wire.awaits_ring = false;
     link->wire.received = -1;
-    if (received >= 0 && stream->ring_count >= RINGS_MAX) {
+    if (received >= 0 && stream->rings_taken >= RINGS_MAX) {
         rw_process_close(received);
-    } else if (received >= 0 && rw_ring_take(&link->wire.ring, received) &&
-               rw_out_say(&link->out, RW_FRAME_RING_TAKEN, NULL, 0)) {
-        link->has_ring = true;
-        stream->ring_count++;
-        rw_list_append(&stream->rings, &link->ringing);
+    } else if (received >= 0 && rw_ring_take(&link->wire.ring, received)) {
+        if (rw_out_say(&link->out, RW_FRAME_RING_TAKEN, NULL, 0)) {
+            link->has_ring = true;
+            stream->rings_taken++;
+            rw_list_append(&stream->rings, &link->ringing);
+        } else {
+            rw_ring_free(&link->wire.ring);
+        }
     }
     return NULL;
 }

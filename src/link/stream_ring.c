@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -51,14 +52,23 @@ static bool map(rw_ring_t *ring, int fd) {
     return true;
 }
 
+/* Growing a file past that limit ends the process by a signal. */
+static bool may_grow(void) {
+    struct rlimit limit;
+
+    return getrlimit(RLIMIT_FSIZE, &limit) == 0 &&
+           limit.rlim_cur >= sizeof(struct rw_ring_memory); /* RLIM_INFINITY is the largest */
+}
+
 bool rw_ring_make(rw_ring_t *ring) {
-    int fd = memfd_create("ropeway", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    int fd = may_grow() ? memfd_create("ropeway", MFD_CLOEXEC | MFD_ALLOW_SEALING) : -1;
 
     *ring = rw_ring_none();
     if (fd < 0) {
         return false;
     }
-    if (!rw_process_own(fd) || ftruncate(fd, sizeof *ring->memory) != 0 ||
+    /* Its pages are there from now on. */
+    if (!rw_process_own(fd) || posix_fallocate(fd, 0, sizeof *ring->memory) != 0 ||
         fcntl(fd, F_ADD_SEALS, SEALS) != 0 || !map(ring, fd)) {
         rw_process_close(fd);
         return false;

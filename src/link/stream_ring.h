@@ -4,8 +4,9 @@
  * much it takes the place of their Unix socket, whose system calls take most of the time of a small
  * operation. The socket stays: it tells of the end, and a byte through it wakes a side that sleeps.
  *
- * One side makes the memory and gives it to the other one by the socket. Its size is sealed, so
- * that touching it can't fail. The other process may write whatever it likes into it at any time:
+ * One side makes the memory and gives it to the other one by the socket. Its pages are there, and
+ * its size is sealed, so that touching it does not fail, unless the other side gives pages back to
+ * a system that has no memory. The other process may write whatever it likes into it at any time:
  * each count of its is read once and held against what it can be, bytes are copied out before
  * anybody looks at them, and nothing of ours is read back.
  */

@@ -263,8 +263,13 @@ static ssize_t read_ring(rw_wire_t *wire, const struct iovec *pieces, int count)
 
 bool rw_wire_has_ring_work(const rw_wire_t *wire, bool blocked) {
     return wire->ring.memory != NULL &&
-           (rw_ring_has_bytes(&wire->ring) ||
+           ((wire->reads_ring && rw_ring_has_bytes(&wire->ring)) ||
             (blocked && wire->writes_ring && rw_ring_has_room(&wire->ring)));
+}
+
+bool rw_wire_rest_ring(rw_wire_t *wire, bool blocked) {
+    (void)rw_ring_rest(&wire->ring, blocked && wire->writes_ring);
+    return !rw_wire_has_ring_work(wire, blocked);
 }
 
 ssize_t rw_wire_read(rw_wire_t *wire, const struct iovec *pieces, int count) {

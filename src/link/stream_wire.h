@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Bytes out of and into one socket: of TCP, in clear or through TLS 1.3, or a Unix socket, beside
- * which each way may go by a ring (stream_ring.h) from some byte on. Nothing here blocks.
+ * which each way may go by a ring (stream_ring.h) from some byte on. Nothing here blocks, unless a
+ * process of the same user sends a descriptor whose file system is slow to close it.
  *
  * OpenSSL never sees the socket: what it encrypts goes to a buffer of two records, which is sent
  * whenever the socket takes it. So memory that was handed over has been read when rw_wire_write()
@@ -59,6 +60,8 @@ ssize_t rw_wire_read(rw_wire_t *wire, const struct iovec *pieces, int count);
 ssize_t rw_wire_write(rw_wire_t *wire, const struct iovec *pieces, int count);
 /* Whether its ring has anything for us. blocked: rw_wire_write() found no room. */
 bool rw_wire_has_ring_work(const rw_wire_t *wire, bool blocked);
+/* Asks the other side to wake us for that. false: there is some already. */
+bool rw_wire_rest_ring(rw_wire_t *wire, bool blocked);
 /* Sends what was taken. 1: all has gone to the kernel; else RW_WIRE_*. */
 int rw_wire_flush(rw_wire_t *wire);
 /* No more will be written: the other side may read to the end. After rw_wire_flush(). */

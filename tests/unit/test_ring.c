@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -425,6 +426,89 @@ static void a_ring_that_makes_no_sense_ends_its_connection_only(void **state) {
     ropeway_connector_destroy(owner);
 }
 
+static rw_stream_link_t *first_link(ropeway_connector_t *connector) RW_UNCHECKED {
+    rw_stream_t *stream = rw_stream_of(connector);
+
+    assert_false(rw_list_is_empty(&stream->links));
+    return RW_CONTAINER(stream->links.next, rw_stream_link_t, node);
+}
+
+#define EARLY 12 /* more frames than it takes until there is a ring */
+
+/* The owner does not come to greet while much is begun with it: it may yet turn out to be another's
+ * socket, and the connection to go to another host. */
+static void no_ring_is_given_before_the_connection_is_open(void **state) RW_UNCHECKED {
+    (void)state;
+    ropeway_connector_t *owner = connect_to("stream,local");
+    ropeway_connector_t *reader = connect_to("stream,local,ring");
+    static uint8_t from[EARLY][64], to[EARLY][64];
+    ropeway_operation_t *offers[EARLY], *reads[EARLY];
+    const char *texts[EARLY];
+
+    for (size_t i = 0; i < EARLY; i++) {
+        ropeway_descriptor_t source = {.ptr = from[i], .size = sizeof from[i]};
+
+        assert_accepted(ropeway_create_readable(owner, &source, 1, NULL, &offers[i]));
+        assert_accepted(ropeway_operation_metadata(offers[i], &texts[i]));
+    }
+    rw_lock(&owner->lock);
+    for (size_t i = 0; i < EARLY; i++) {
+        ropeway_descriptor_t target = {.ptr = to[i], .size = sizeof to[i]};
+
+        assert_accepted(
+            ropeway_begin_read(reader, texts[i], strlen(texts[i]), &target, 1, NULL, &reads[i]));
+    }
+    rw_lock(&reader->lock);
+    assert_true(first_link(reader)->state < RW_STREAM_OPEN);
+    assert_int_equal(rw_stream_of(reader)->rings_given, 0);
+    assert_null(first_link(reader)->wire.ring.memory);
+    rw_unlock(&reader->lock);
+    rw_unlock(&owner->lock);
+    for (size_t i = 0; i < EARLY; i++) {
+        assert_accepted(ropeway_operation_wait(reads[i], 20000));
+        ropeway_operation_release(reads[i]);
+        ropeway_operation_release(offers[i]);
+    }
+    ropeway_connector_destroy(reader);
+    ropeway_connector_destroy(owner);
+}
+
+/* Bytes that lie in a ring which nobody has said to have begun keep nobody awake. */
+static void a_ring_that_is_not_begun_wakes_nobody(void **state) RW_UNCHECKED {
+    (void)state;
+    ropeway_connector_t *owner = connect_to("stream,local");
+    int fd = call(owner);
+    rw_ring_t ring;
+    bool ignored;
+
+    assert_true(rw_ring_make(&ring));
+    say(fd, RW_FRAME_RING, &ring.fd, 1);
+    assert_true(hears(fd, RW_FRAME_RING_TAKEN));
+    put(&ring, "early", 5, &ignored);
+    rw_lock(&owner->lock);
+    assert_false(rw_wire_has_ring_work(&first_link(owner)->wire, false));
+    assert_true(rw_wire_rest_ring(&first_link(owner)->wire, false));
+    rw_unlock(&owner->lock);
+    close(fd);
+    rw_ring_free(&ring);
+    ropeway_connector_destroy(owner);
+}
+
+/* A file that grows past the limit would end the process by a signal. */
+static void a_limit_on_files_sizes_is_respected(void **state) {
+    (void)state;
+    struct rlimit before, small;
+    rw_ring_t ring;
+
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    small = (struct rlimit){.rlim_cur = 4096 + 2 * RW_RING_BYTES - 1, .rlim_max = before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    assert_false(rw_ring_make(&ring));
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_true(rw_ring_make(&ring));
+    rw_ring_free(&ring);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_come_out_as_they_went_in),
@@ -433,6 +517,9 @@ int main(void) {
         cmocka_unit_test(counts_that_can_not_be_are_found),
         cmocka_unit_test(what_could_fail_when_it_is_touched_is_not_taken),
         cmocka_unit_test(memory_that_can_not_be_executed_is_taken),
+        cmocka_unit_test(a_limit_on_files_sizes_is_respected),
+        cmocka_unit_test(no_ring_is_given_before_the_connection_is_open),
+        cmocka_unit_test(a_ring_that_is_not_begun_wakes_nobody),
         cmocka_unit_test(who_talks_of_rings_out_of_turn_is_sent_away),
         cmocka_unit_test(descriptors_that_come_along_are_closed),
         cmocka_unit_test(a_ring_that_makes_no_sense_ends_its_connection_only),
