@@ -29,10 +29,14 @@ typedef enum rw_rest {
     RW_BUSY,  /* there is something to do first */
 } rw_rest_t;
 
+/* A poller may leave what costs a system call out of so many polls, less one, in a row. */
+#define RW_LOOK_EVERY 8
+
 /* Something that moves by being polled. */
 typedef struct rw_poller {
     rw_node_t node;
-    /* Works for a bounded while. Returns whether anything happened. */
+    /* Works for a bounded while. Returns whether anything happened; that nothing has more to do is
+     * known when it is false RW_LOOK_EVERY times in a row. */
     bool (*poll)(struct rw_poller *poller);
     /* Before the progress thread sleeps. NULL: always armed. */
     rw_rest_t (*arm)(struct rw_poller *poller);

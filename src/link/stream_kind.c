@@ -11,8 +11,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 
-#define LOOK_EVERY 8 /* polls, where there are rings, which cost no system call to look at */
-
 /* ---- turns ---- */
 
 static void close_ended(rw_stream_t *stream) RW_LOCKED {
@@ -56,8 +54,9 @@ static bool poll_links(rw_poller_t *poller) RW_LOCKED {
     rw_stream_t *stream = RW_CONTAINER(poller, rw_stream_t, poller);
     rw_node_t turn, *node;
 
+    /* Rings cost no system call to look at, and descriptors one. */
     bool looks =
-        rw_list_is_empty(&stream->rings) || stream->resting || ++stream->polls % LOOK_EVERY == 0;
+        rw_list_is_empty(&stream->rings) || stream->resting || ++stream->polls % RW_LOOK_EVERY == 0;
 
     stream->moved = false;
     rw_puller_collect(stream);

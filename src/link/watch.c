@@ -17,8 +17,6 @@
 #include <unistd.h>
 
 #define LAST_STEPS 64
-/* In a row, that move nothing: a poller may look at its descriptors only so often. */
-#define VAIN_STEPS 8
 
 /* Adds what a file or a link says to the hash. false: it can't be read. */
 static bool add(crypto_generichash_state *state, const char *path, bool is_link) {
@@ -66,7 +64,7 @@ static void on_end(rw_watcher_t *watcher) RW_LOCKED {
     bool heard;
 
     peer->references++;
-    for (int i = 0, vain = 0; i < LAST_STEPS && vain < VAIN_STEPS; i++) {
+    for (int i = 0, vain = 0; i < LAST_STEPS && vain < RW_LOOK_EVERY; i++) {
         vain = rw_progress_step(peer->connector) ? 0 : vain + 1;
     }
     heard = peer->heard;

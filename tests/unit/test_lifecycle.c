@@ -2,6 +2,7 @@
 /* Corners of an operation's and a connector's life that need a peer which stands still at a known
  * place: a second connector of this process, whose lock the test holds. */
 #include "base/connector.h"
+#include "link/peer.h"
 #include "link/progress.h"
 #include "unit.h"
 
@@ -242,10 +243,50 @@ static void rule7_a_call_to_the_sleeping_thread_is_left_to_it(void **state) RW_U
     ropeway_connector_destroy(connector);
 }
 
+static unsigned polls;
+
+/* As one that looks at its descriptors as seldom as it may. */
+static bool poll_late(rw_poller_t *poller) {
+    (void)poller;
+    return ++polls == RW_LOOK_EVERY;
+}
+
+/* Its process has ended, and what it sent last is seen in a step before which others saw nothing.
+ */
+static void rule4_what_a_process_sent_before_its_end_is_read(void **state) RW_UNCHECKED {
+    static uint8_t from[8], to[8];
+    ropeway_connector_t *owner = connect_with(0), *reader = connect_with(0);
+    ropeway_descriptor_t source = host(from, sizeof from), target = host(to, sizeof to);
+    ropeway_operation_t *offer, *read;
+    rw_poller_t poller = {.poll = poll_late};
+    rw_peer_t *peer;
+    const char *text;
+
+    (void)state;
+    assert_accepted(ropeway_create_readable(owner, &source, 1, NULL, &offer));
+    assert_accepted(ropeway_operation_metadata(offer, &text));
+    assert_accepted(ropeway_begin_read(reader, text, strlen(text), &target, 1, NULL, &read));
+    assert_accepted(ropeway_operation_wait(read, SOON_MS));
+    rw_lock(&reader->lock);
+    rw_list_init(&poller.node);
+    rw_poller_add(reader, &poller);
+    assert_false(rw_list_is_empty(&reader->peers->used));
+    peer = RW_CONTAINER(reader->peers->used.next, rw_peer_t, node_used);
+    peer->process.on_event(&peer->process);
+    rw_poller_remove(&poller);
+    rw_unlock(&reader->lock);
+    assert_true(polls >= 2 * RW_LOOK_EVERY); /* and again as many, once it was seen */
+    ropeway_operation_release(read);
+    ropeway_operation_release(offer);
+    ropeway_connector_destroy(reader);
+    ropeway_connector_destroy(owner);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rule3_a_release_is_bounded_without_spinning),
         cmocka_unit_test(rule3_a_release_is_bounded_with_spinning),
+        cmocka_unit_test(rule4_what_a_process_sent_before_its_end_is_read),
         cmocka_unit_test(rule7_a_call_to_the_sleeping_thread_is_left_to_it),
         cmocka_unit_test(rule8_a_long_transfer_leaves_room_for_a_short_one),
         cmocka_unit_test(rule9_a_forked_child_frees_what_a_thread_of_the_parent_waits_for),
