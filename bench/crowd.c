@@ -15,8 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -54,6 +54,7 @@ static void start(child_t *child, void (*run)(FILE *in, FILE *out)) {
         exit(1);
     }
     if (child->pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* also one that is stopped ends with us */
         close(down[1]);
         close(up[0]);
         run(fdopen(down[0], "r"), fdopen(up[1], "w"));
@@ -98,7 +99,7 @@ static void own(FILE *in, FILE *out) {
             ropeway_operation_release(*place);
             *place = offer(connector, memory, line[0] == 'l' ? LARGE : SMALL);
             check(ropeway_operation_metadata(*place, &metadata), "metadata");
-            fprintf(out, "%s%s", metadata, metadata[strlen(metadata) - 1] == '\n' ? "" : "\n");
+            fprintf(out, "%s\n", metadata);
         }
         fflush(out);
     }
@@ -280,9 +281,5 @@ int main(int argc, char **argv) {
     printf(", ");
     measure_release();
     printf("}\n");
-    kill(owner.pid, SIGKILL);
-    for (i = 0; i < PROCESSES; i++) {
-        kill(children[i].pid, SIGKILL);
-    }
     return 0;
 }

@@ -29,19 +29,18 @@ def run(command, way):
     return {"over": way, **json.loads(done.stdout)}
 
 
-def measure(build, progress):
+def measure(build, progress, program, ways, arguments):
     """One entry for each way, or a reason."""
     found = []
-    for way, transports, encryption in WAYS:
-        progress.say(f"memory over {way}")
-        found.append(run([build / "bench/memory", transports, encryption, OPERATIONS, PEERS], way))
+    for way, transports, encryption in ways:
+        progress.say(f"{program} over {way}")
+        found.append(run([build / "bench" / program, transports, encryption, *arguments], way))
     return found
+
+
+def measure_memory(build, progress):
+    return measure(build, progress, "memory", WAYS, (OPERATIONS, PEERS))
 
 
 def measure_crowd(build, progress):
-    """The same."""
-    found = []
-    for way, transports, encryption in WAYS[:3]:
-        progress.say(f"a crowd over {way}")
-        found.append(run([build / "bench/crowd", transports, encryption, IDLE, PENDING, SECONDS], way))
-    return found
+    return measure(build, progress, "crowd", WAYS[:3], (IDLE, PENDING, SECONDS))

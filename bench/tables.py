@@ -50,7 +50,7 @@ def machine(result):
     text = (
         f"Measured on {head['begun'][:10]} at revision {about['revision']} on {about['cores']} cores of {about['cpu']}"
         f"{' (a virtual machine)' if about['virtual'] else ''}, {about['memory_bytes'] / 2**30:.0f} GiB of memory, {about['system']}, "
-        f"Linux {about['kernel']}. Load average before: {head['load_at_start'][0]:.1f}; while measuring, with peers that poll and up to 64 readers: "
+        f"Linux {about['kernel']}. Load average before: {head['load_at_start'][0]:.1f}; while measuring, with peers that poll and up to 256 readers: "
         f"{min(loads):.1f} to {max(loads):.1f}. "
     )
     if head["load_at_start"][0] > about["cores"]:
