@@ -7,8 +7,11 @@
 #include <sched.h>
 #include <time.h>
 
-/* How often a yielding holder looks again before it takes the lock back. */
-#define YIELDS 64
+/* How often whoever finds the lock taken looks again before it sleeps. */
+#define TRIES 64
+/* How often a yielding holder looks again before it takes the lock back. Whoever wants it is
+ * looking, too. */
+#define YIELDS 2
 
 rw_role_t rw_holder;
 
@@ -26,6 +29,13 @@ void rw_lock(rw_lock_t *lock) RW_UNCHECKED {
         return;
     }
     atomic_fetch_add(&lock->wanted, 1);
+    for (int i = 0; i < TRIES; i++) {
+        sched_yield();
+        if (pthread_mutex_trylock(&lock->mutex) == 0) {
+            atomic_fetch_sub(&lock->wanted, 1);
+            return;
+        }
+    }
     pthread_mutex_lock(&lock->mutex);
     atomic_fetch_sub(&lock->wanted, 1);
 }
