@@ -102,6 +102,10 @@ static ucs_status_t on_message(void *argument, const void *header, size_t header
     if (connector->links->user->on_frame(connector, &frame) == RW_FRAME_TAKEN) {
         return UCS_OK;
     }
+    if (lent && rw_ucx_port_make_fillable(receiver->port, frame.place) != ROPEWAY_OK) {
+        return_flight(frame.place, UCS_ERR_NO_MEMORY);
+        return UCS_OK; /* UCX tells the sender that nobody wants the bytes */
+    }
     place_bytes(receiver, data, frame.place);
     return UCS_INPROGRESS;
 }

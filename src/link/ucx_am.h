@@ -3,14 +3,13 @@
 #ifndef RW_UCX_AM_H
 #define RW_UCX_AM_H
 
-#include "link/link.h"
-
-#include <ucp/api/ucp.h>
+#include "link/ucx_port.h"
 
 /* Whose messages a worker takes. */
 typedef struct rw_am_receiver {
     ropeway_connector_t *connector;
     const rw_link_kind_t *kind; /* frames come by it */
+    const rw_ucx_port_t *port;
     ucp_worker_h worker;
 } rw_am_receiver_t;
 

@@ -42,8 +42,10 @@ static ropeway_error_t start(rw_carrier_t *carrier) RW_UNCHECKED {
     }
     error = rw_ucx_port_open(&ucx->port, connector, &wish);
     if (error == ROPEWAY_OK) {
-        ucx->receiver = (rw_am_receiver_t){
-            .connector = connector, .kind = &rw_ucx_kind, .worker = ucx->port.worker};
+        ucx->receiver = (rw_am_receiver_t){.connector = connector,
+                                           .kind = &rw_ucx_kind,
+                                           .port = &ucx->port,
+                                           .worker = ucx->port.worker};
         error = rw_am_listen(&ucx->receiver);
         if (error != ROPEWAY_OK) {
             rw_ucx_port_close(&ucx->port);
@@ -108,8 +110,8 @@ static void settle(rw_carrier_t *carrier, uint64_t due) RW_LOCKED {
 
 static ropeway_error_t register_memory(rw_carrier_t *carrier, const ropeway_descriptor_t *memory,
                                        void **registration) RW_LOCKED {
-    if (rw_ucx_port_is_read_only(&of(carrier)->port, memory)) {
-        *registration = NULL; /* it goes from copies */
+    if (!rw_ucx_port_takes(&of(carrier)->port, memory)) {
+        *registration = NULL; /* it goes by copies */
         return ROPEWAY_OK;
     }
     return rw_ucx_map(of(carrier)->port.context, memory, registration);

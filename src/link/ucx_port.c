@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <unistd.h>
 
 #define BURST 32       /* calls of ucp_worker_progress() per step */
 #define CUT_STEPS 1024 /* the same, until UCX has seen the ends of its sockets */
@@ -112,29 +113,45 @@ static void on_ready(rw_watcher_t *watcher) {
 
 /* ---- memory ---- */
 
-bool rw_ucx_port_is_read_only(const rw_ucx_port_t *port, const ropeway_descriptor_t *memory) {
-    return port->registers && memory->device.kind == ROPEWAY_DEVICE_HOST &&
-           rw_ucx_is_read_only(memory->ptr, memory->size);
+/* Nothing is tried of most memory, which is this process's alone. */
+bool rw_ucx_port_takes(const rw_ucx_port_t *port, const ropeway_descriptor_t *memory) {
+    if (!port->registers || memory->device.kind != ROPEWAY_DEVICE_HOST || memory->size == 0) {
+        return true;
+    }
+    return !rw_ucx_is_read_only(memory->ptr, memory->size) &&
+           (!rw_ucx_is_of_file(port->pagemap, memory->ptr) ||
+            rw_ucx_can_map(port->context, memory->ptr));
 }
 
-ropeway_error_t rw_ucx_port_make_sendable(const rw_ucx_port_t *port, rw_flight_t *flight) {
+/* Gives the flight a buffer in place of memory that devices don't take. */
+static ropeway_error_t change_memory(const rw_ucx_port_t *port, rw_flight_t *flight,
+                                     bool is_out) RW_LOCKED {
     ropeway_descriptor_t memory = {
         .ptr = flight->pieces[0].iov_base, .size = flight->length, .device = flight->device};
 
     if (flight->length == 0 || flight->buffer != NULL || flight->registration != NULL ||
-        !rw_ucx_port_is_read_only(port, &memory)) {
+        rw_ucx_port_takes(port, &memory)) {
         return ROPEWAY_OK;
     }
     flight->buffer = malloc(memory.size);
     if (flight->buffer == NULL) {
         return rw_fail(ROPEWAY_ERR_NO_MEMORY,
-                       "out of memory for a copy of %zu bytes that may not be written, and so "
-                       "can't be registered",
+                       "out of memory for a copy of %zu bytes that can't be registered",
                        memory.size);
     }
-    memcpy(flight->buffer, memory.ptr, memory.size);
+    if (is_out) {
+        memcpy(flight->buffer, memory.ptr, memory.size);
+    }
     rw_flight_lend(flight, flight->buffer, memory.size);
     return ROPEWAY_OK;
+}
+
+ropeway_error_t rw_ucx_port_make_sendable(const rw_ucx_port_t *port, rw_flight_t *flight) {
+    return change_memory(port, flight, true);
+}
+
+ropeway_error_t rw_ucx_port_make_fillable(const rw_ucx_port_t *port, rw_flight_t *flight) {
+    return change_memory(port, flight, false);
 }
 
 /* ---- life ---- */
@@ -146,6 +163,7 @@ ropeway_error_t rw_ucx_port_open(rw_ucx_port_t *port, ropeway_connector_t *conne
     memset(port, 0, sizeof *port);
     port->connector = connector;
     port->registers = rw_ucx_may_register();
+    port->pagemap = port->registers ? rw_ucx_open_pagemap() : -1;
     rw_list_init(&port->ended);
     rw_list_init(&port->leaving);
     port->watcher.on_event = on_ready;
@@ -180,6 +198,9 @@ void rw_ucx_port_close(rw_ucx_port_t *port) {
     }
     if (port->context != NULL) {
         ucp_cleanup(port->context);
+    }
+    if (port->registers && port->pagemap >= 0) {
+        close(port->pagemap);
     }
     memset(port, 0, sizeof *port);
 }

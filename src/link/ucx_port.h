@@ -26,6 +26,7 @@ typedef struct rw_ucx_port {
     ropeway_connector_t *connector; /* written once */
     ucp_context_h context;          /* written once */
     bool registers;                 /* it registers host memory with devices; written once */
+    int pagemap;                    /* to ask what memory is; -1: not asked; written once */
     ucp_worker_h worker RW_GUARDED;
     rw_watcher_t watcher RW_GUARDED;
     rw_poller_t poller RW_GUARDED;
@@ -70,11 +71,15 @@ void rw_ucx_port_settle(rw_ucx_port_t *port, uint64_t due) RW_LOCKED;
 /* Frees what open made. Every link has closed. */
 void rw_ucx_port_close(rw_ucx_port_t *port) RW_LOCKED;
 
-/* Whether this memory can't be registered, because it may not be written. */
-bool rw_ucx_port_is_read_only(const rw_ucx_port_t *port, const ropeway_descriptor_t *memory);
-/* Before a flight goes out: bytes that can't be registered go from a copy, which is the flight's.
+/* Whether devices take this memory, where there are some; false for that which can't be registered
+ * whatever the limits (ucx/registrable.c). */
+bool rw_ucx_port_takes(const rw_ucx_port_t *port, const ropeway_descriptor_t *memory);
+/* Before a flight goes out: bytes that devices don't take go from a copy, which is the flight's.
  * Errors: ERR_NO_MEMORY. */
 ropeway_error_t rw_ucx_port_make_sendable(const rw_ucx_port_t *port, rw_flight_t *flight) RW_LOCKED;
+/* Before bytes come in: for a place that devices don't take they come into the flight's buffer, and
+ * its done() is to scatter them. Errors: ERR_NO_MEMORY. */
+ropeway_error_t rw_ucx_port_make_fillable(const rw_ucx_port_t *port, rw_flight_t *flight) RW_LOCKED;
 
 /* Whether the hello's address is one that UCX can read. Errors: ERR_NO_PATH. */
 ropeway_error_t rw_ucx_link_check(const rw_hello_t *hello);

@@ -81,6 +81,10 @@ static void pull(rw_peer_t *peer, rw_reach_t *reach, uint64_t address,
                  rw_flight_t *flight) RW_LOCKED {
     ucp_request_param_t param = make_param(flight);
 
+    if (rw_ucx_port_make_fillable(rw_ucx_link(peer->link)->port, flight) != ROPEWAY_OK) {
+        end_access(flight, UCS_ERR_NO_MEMORY);
+        return;
+    }
     check_posted(flight, ucp_get_nbx(rw_ucx_link(peer->link)->endpoint, flight->pieces[0].iov_base,
                                      flight->length, address, rw_key_handle(reach), &param));
 }

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 bool rw_ucx_has_cuda(ucp_context_h context) {
     ucp_context_attr_t attributes = {.field_mask = UCP_ATTR_FIELD_MEMORY_TYPES};
@@ -214,6 +215,16 @@ void rw_ucx_write_path(ucp_ep_h endpoint, char *path, size_t size) {
     }
 }
 
+static bool is_of_file(const void *memory) {
+    int pagemap = rw_ucx_open_pagemap();
+    bool is = rw_ucx_is_of_file(pagemap, memory);
+
+    if (pagemap >= 0) {
+        close(pagemap);
+    }
+    return is;
+}
+
 ropeway_error_t rw_ucx_map(ucp_context_h context, const ropeway_descriptor_t *memory,
                            void **registration) {
     ucp_mem_map_params_t params = {.field_mask = UCP_MEM_MAP_PARAM_FIELD_ADDRESS |
@@ -232,6 +243,12 @@ ropeway_error_t rw_ucx_map(ucp_context_h context, const ropeway_descriptor_t *me
                        "devices take no such memory; offer a copy of them",
                        memory->size);
     }
+    if (status != UCS_OK && memory->device.kind == ROPEWAY_DEVICE_HOST && is_of_file(memory->ptr)) {
+        return rw_fail(ROPEWAY_ERR_TRANSPORT,
+                       "UCX can't register %zu bytes of a file: since Linux 6.5 RDMA devices take "
+                       "those of files in memory only, as under /dev/shm; offer a copy of them",
+                       memory->size);
+    }
     if (status != UCS_OK) {
         return rw_fail(ROPEWAY_ERR_TRANSPORT,
                        "UCX can't register %zu bytes: %s; check the limit on locked memory "
@@ -240,6 +257,25 @@ ropeway_error_t rw_ucx_map(ucp_context_h context, const ropeway_descriptor_t *me
     }
     *registration = handle;
     return ROPEWAY_OK;
+}
+
+bool rw_ucx_can_map(ucp_context_h context, const void *memory) {
+    ucp_mem_map_params_t params = {.field_mask = UCP_MEM_MAP_PARAM_FIELD_ADDRESS |
+                                                 UCP_MEM_MAP_PARAM_FIELD_LENGTH |
+                                                 UCP_MEM_MAP_PARAM_FIELD_MEMORY_TYPE,
+                                   .address = (void *)memory,
+                                   .length = 1,
+                                   .memory_type = UCS_MEMORY_TYPE_HOST};
+    ucp_mem_h handle;
+    ucs_status_t status;
+
+    rw_ucx_hush(true);
+    status = ucp_mem_map(context, &params, &handle);
+    rw_ucx_hush(false);
+    if (status == UCS_OK) {
+        ucp_mem_unmap(context, handle);
+    }
+    return status == UCS_OK;
 }
 
 void rw_ucx_unmap(ucp_context_h context, void *registration) {

@@ -62,6 +62,8 @@ void rw_ucx_write_path(ucp_ep_h endpoint, char *path, size_t size);
 ropeway_error_t rw_ucx_map(ucp_context_h context, const ropeway_descriptor_t *memory,
                            void **registration);
 void rw_ucx_unmap(ucp_context_h context, void *registration);
+/* Whether this byte of host memory can be registered; tried, and undone. */
+bool rw_ucx_can_map(ucp_context_h context, const void *memory);
 ucs_memory_type_t rw_ucx_memory_type(ropeway_device_t device);
 
 /* ---- means.c ---- */
@@ -79,11 +81,16 @@ ropeway_error_t rw_ucx_check_locked(ucp_context_h context);
 /* Why a request failed, as a phrase: UCX's own, or what is behind it. */
 const char *rw_ucx_reason(ucs_status_t status);
 
-/* ---- readonly.c ---- */
+/* ---- registrable.c ---- */
 
 /* Whether all of this host memory may be read, and its first or last page not be written; false
  * where the kernel can't tell (before Linux 5.14). Its pages are there afterwards. */
 bool rw_ucx_is_read_only(const void *memory, size_t size);
+/* What the next one needs; -1: not to be had. To be closed by the caller. */
+int rw_ucx_open_pagemap(void);
+/* Whether the page of this memory, which is there, is one of a file or of a file system in memory,
+ * and not this process's alone; false where the kernel does not tell. */
+bool rw_ucx_is_of_file(int pagemap, const void *memory);
 /* Whether there are devices with which UCX registers host memory. */
 bool rw_ucx_may_register(void);
 
@@ -98,6 +105,8 @@ void rw_ucx_log_install(void);
 /* What UCX warns of on this thread, from now on, is added to this text as well, which is emptied;
  * it often is the cause of the status that a function of UCX returns. NULL: no more. */
 void rw_ucx_overhear(char *text, size_t size);
+/* Whether UCX's lines on this thread are dropped: for what is tried and may fail. */
+void rw_ucx_hush(bool hush);
 /* A line of our own about it, to the same place. */
 void rw_ucx_say(ropeway_log_level_t level, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

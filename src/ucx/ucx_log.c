@@ -13,6 +13,7 @@
 static _Atomic(rw_ucx_log_fn) taker;
 static _Thread_local char *overheard;
 static _Thread_local size_t overheard_size;
+static _Thread_local bool hushed;
 
 /* A connection that can't be made or breaks is an error to UCX's connection manager; here the
  * operations that needed it tell, and there may be none. */
@@ -52,6 +53,9 @@ static ucs_log_func_rc_t take_line(const char *file, unsigned line, const char *
     if (level == UCS_LOG_LEVEL_FATAL) {
         return UCS_LOG_FUNC_RC_CONTINUE;
     }
+    if (hushed) {
+        return UCS_LOG_FUNC_RC_STOP;
+    }
     head = snprintf(text, sizeof text, "UCX: ");
     vsnprintf(text + head, sizeof text - (size_t)head, message, arguments);
     if (level <= UCS_LOG_LEVEL_WARN) {
@@ -71,6 +75,10 @@ void rw_ucx_log_install(void) {
 
 void rw_ucx_log_to(rw_ucx_log_fn take) {
     taker = take;
+}
+
+void rw_ucx_hush(bool hush) {
+    hushed = hush;
 }
 
 void rw_ucx_overhear(char *text, size_t size) {

@@ -6,7 +6,7 @@
 #include "support.h"
 
 extern const ts_list_t ts_list_transfer;  /* bytes, sizes, addresses, numbers */
-extern const ts_list_t ts_list_readonly;  /* senders' memory that may not be written */
+extern const ts_list_t ts_list_mapped;    /* memory that RDMA devices don't take */
 extern const ts_list_t ts_list_pieces;    /* descriptors in groups */
 extern const ts_list_t ts_list_prefix;    /* less than was offered */
 extern const ts_list_t ts_list_outcome;   /* rules 1 and 2 */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which memory may be read and not written: the kernel says so, and nothing else is taken for it.
- */
+/* Which memory may be read and not written, and which is a file's: the kernel says so, and nothing
+ * else is taken for it. */
 #include "unit.h"
 
 #include "ucx/ucx.h"
@@ -109,14 +109,41 @@ static void memory_that_can_not_be_read_is_not(void **state) {
     close(fd);
 }
 
+static void pages_of_files_are_told_from_the_process_s_own(void **state) {
+    int fd = open_file(), pagemap = rw_ucx_open_pagemap();
+    uint8_t *own = map_anonymous(PROT_READ | PROT_WRITE);
+    uint8_t *shared = map(PROT_READ | PROT_WRITE, MAP_SHARED, fd);
+    uint8_t *private = map(PROT_READ | PROT_WRITE, MAP_PRIVATE, fd);
+
+    (void)state;
+    if (pagemap < 0) {
+        skip();
+    }
+    for (size_t i = 0; i < PAGES; i++) {
+        own[i * page] = shared[i * page] = private[i * page] = 1; /* the last is a copy now */
+        assert_false(rw_ucx_is_of_file(pagemap, own + i * page + 5));
+        assert_true(rw_ucx_is_of_file(pagemap, shared + i * page + 5));
+        assert_false(rw_ucx_is_of_file(pagemap, private + i * page + 5));
+    }
+    assert_false(rw_ucx_is_of_file(-1, shared));
+    unmap(own);
+    unmap(shared);
+    unmap(private);
+    assert_false(rw_ucx_is_of_file(pagemap, shared));
+    assert_false(rw_ucx_is_of_file(pagemap, (void *)UINTPTR_MAX));
+    close(pagemap);
+    close(fd);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_that_may_be_written_is_not_read_only),
         cmocka_unit_test(constants_and_files_mapped_for_reading_are),
         cmocka_unit_test(its_first_or_its_last_page_is_enough),
         cmocka_unit_test(memory_that_can_not_be_read_is_not),
+        cmocka_unit_test(pages_of_files_are_told_from_the_process_s_own),
     };
 
     page = (size_t)sysconf(_SC_PAGESIZE);
-    return kernel_tells() ? cmocka_run_group_tests_name("ucx_readonly", tests, NULL, NULL) : 77;
+    return kernel_tells() ? cmocka_run_group_tests_name("ucx_registrable", tests, NULL, NULL) : 77;
 }
