@@ -63,11 +63,11 @@ test-interop: deps all ## test with stock NIXL peers, in an environment under bu
 	$(MESON_TEST) -C $(BUILD) --suite interop
 
 .PHONY: test-rdma
-test-rdma: deps all ## test over RDMA in software, in a machine of its own (tools/lab)
+test-rdma: deps all ## test over RDMA in software, in a machine of its own (RDMA="--quick": less)
 	tools/bootstrap rdma || true
 	tools/interop-env || [ $$? -eq 77 ]
 	tools/interop-site || [ $$? -eq 77 ]
-	tests/rdma/run $(BUILD) || [ $$? -eq 77 ]
+	tests/rdma/run $(RDMA) $(BUILD) || [ $$? -eq 77 ]
 
 .PHONY: demo
 demo: deps all ## two workers move real files, and every byte is compared
