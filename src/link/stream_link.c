@@ -209,7 +209,7 @@ static const char *take_ring(rw_stream_link_t *link) RW_LOCKED {
     }
     link->wire.awaits_ring = false;
     link->wire.received = -1;
-    if (received >= 0 && stream->rings_taken >= RINGS_MAX) {
+    if (received >= 0 && (!stream->ways.ring || stream->rings_taken >= RINGS_MAX)) {
         rw_process_close(received);
     } else if (received >= 0 && rw_ring_take(&link->wire.ring, received)) {
         if (rw_out_say(&link->out, RW_FRAME_RING_TAKEN, NULL, 0)) {

@@ -376,13 +376,34 @@ static void assert_sent_away(int fd) {
     close(fd);
 }
 
+static void only_who_has_transports_with_rings_takes_one(void **state) {
+    (void)state;
+    static const char *const transports[] = {"stream,local", "stream,local,ring"};
+
+    for (size_t i = 0; i < UNIT_COUNT(transports); i++) {
+        ropeway_connector_t *owner = connect_to(transports[i]);
+        rw_ring_t given;
+        int fd = call(owner);
+
+        assert_true(rw_ring_make(&given));
+        say(fd, RW_FRAME_RING, &given.fd, 1);
+        /* What follows is answered later than the ring would be. */
+        say(fd, RW_FRAME_RING_BEGUN, NULL, 0);
+        assert_int_equal(hears(fd, RW_FRAME_RING_TAKEN), i == 1);
+        rw_ring_free(&given);
+        close(fd);
+        assert_serves(owner);
+        ropeway_connector_destroy(owner);
+    }
+}
+
 static void who_talks_of_rings_out_of_turn_is_sent_away(void **state) {
     (void)state;
     static const rw_frame_class_t said[][3] = {{RW_FRAME_RING_BEGUN},
                                                {RW_FRAME_RING_TAKEN},
                                                {RW_FRAME_RING, RW_FRAME_RING_BEGUN},
                                                {RW_FRAME_RING, RW_FRAME_RING}};
-    ropeway_connector_t *owner = connect_to("stream,local");
+    ropeway_connector_t *owner = connect_to("stream,local,ring");
 
     for (size_t i = 0; i < UNIT_COUNT(said); i++) {
         int fd = call(owner);
@@ -398,7 +419,7 @@ static void who_talks_of_rings_out_of_turn_is_sent_away(void **state) {
 
 static void descriptors_that_come_along_are_closed(void **state) {
     (void)state;
-    ropeway_connector_t *owner = connect_to("stream,local");
+    ropeway_connector_t *owner = connect_to("stream,local,ring");
     ts_usage_t before = ts_usage(0), after;
     int zero = open("/dev/zero", O_RDWR | O_CLOEXEC), many[] = {zero, zero, zero, zero, zero, zero};
 
@@ -418,7 +439,7 @@ static void descriptors_that_come_along_are_closed(void **state) {
 
 static void a_ring_that_makes_no_sense_ends_its_connection_only(void **state) {
     (void)state;
-    ropeway_connector_t *owner = connect_to("stream,local");
+    ropeway_connector_t *owner = connect_to("stream,local,ring");
 
     for (int i = 0; i < 4; i++) {
         int fd = call(owner);
@@ -459,7 +480,7 @@ static rw_stream_link_t *first_link(ropeway_connector_t *connector) RW_UNCHECKED
  * socket, and the connection to go to another host. */
 static void no_ring_is_given_before_the_connection_is_open(void **state) RW_UNCHECKED {
     (void)state;
-    ropeway_connector_t *owner = connect_to("stream,local");
+    ropeway_connector_t *owner = connect_to("stream,local,ring");
     ropeway_connector_t *reader = connect_to("stream,local,ring");
     static uint8_t from[EARLY][64], to[EARLY][64];
     ropeway_operation_t *offers[EARLY], *reads[EARLY];
@@ -496,7 +517,7 @@ static void no_ring_is_given_before_the_connection_is_open(void **state) RW_UNCH
 /* Bytes that lie in a ring which nobody has said to have begun keep nobody awake. */
 static void a_ring_that_is_not_begun_wakes_nobody(void **state) RW_UNCHECKED {
     (void)state;
-    ropeway_connector_t *owner = connect_to("stream,local");
+    ropeway_connector_t *owner = connect_to("stream,local,ring");
     int fd = call(owner);
     rw_ring_t ring;
     bool ignored;
@@ -561,6 +582,7 @@ int main(void) {
         cmocka_unit_test(no_ring_is_given_before_the_connection_is_open),
         cmocka_unit_test(a_ring_that_is_not_begun_wakes_nobody),
         cmocka_unit_test(rings_that_are_given_leave_room_for_those_that_are_taken),
+        cmocka_unit_test(only_who_has_transports_with_rings_takes_one),
         cmocka_unit_test(who_talks_of_rings_out_of_turn_is_sent_away),
         cmocka_unit_test(descriptors_that_come_along_are_closed),
         cmocka_unit_test(a_ring_that_makes_no_sense_ends_its_connection_only),
