@@ -50,7 +50,7 @@ deps-lint:
 	tools/bootstrap lint
 
 .PHONY: test
-test: deps all ## run every test that needs no foreign packages
+test: deps all ## run every test that needs no stock peer, RDMA or GPU
 	tools/openapi-env || [ $$? -eq 77 ]
 	status=0; $(MESON_TEST) -C $(BUILD) --no-suite interop || status=1; \
 	tools/test-python || [ $$? -eq 77 ] || status=1; exit $$status

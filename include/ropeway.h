@@ -170,7 +170,7 @@ typedef void (*ropeway_log_fn)(void *arg, ropeway_log_level_t level, const char 
            "how long a cancel, a release or a destroy waits for the peer before the connection "   \
            "to it is closed by force")                                                             \
     NUMBER(uint32_t, keepalive_ms, 1000, 1, UINT32_MAX,                                            \
-           "how often UCX checks that a peer's process lives")                                     \
+           "how often a connection on which nothing moves is checked for a dead peer")             \
     NUMBER(uint32_t, spin_us, 50, 0, UINT32_MAX,                                                   \
            "how long to poll after activity before sleeping; 0: never")                            \
     NUMBER(uint32_t, window, 4, 1, 64, "chunks in flight per operation")                           \
@@ -230,7 +230,8 @@ typedef struct ropeway_connector_options {
 ROPEWAY_API void ropeway_connector_options_init(ropeway_connector_options_t *options, size_t size);
 
 /* Creates a connector and starts its progress thread. options: NULL for the defaults; copied.
- * Environment variables UCX_* override the library's own UCX settings.
+ * Environment variables UCX_* override the library's own UCX settings, but for those that
+ * ropeway(7) names.
  * Errors: ERR_INVALID_ARGUMENT, ERR_NO_MEMORY, ERR_TRANSPORT (UCX can't start: the sentence says
  * which setting or transport), ERR_UNSUPPORTED (it needs UCX, and none of 1.22 or later can be
  * loaded: the sentence says what was found, and what to install), ERR_SYSTEM (among others: a
@@ -300,9 +301,9 @@ ROPEWAY_API ropeway_error_t ropeway_connector_stats(ropeway_connector_t *connect
 
 /* What this process can use, as a JSON object: versions of library and UCX, where UCX was loaded
  * from and why from there, its configuration, memory types, and transports with their devices.
- * transports and net_devices are as in the connector's options; NULL: what the environment says.
- * Where no UCX can be loaded its version is "", and the reason is in the place of the why; that is
- * an error if it was asked for, by these arguments or ROPEWAY_UCX.
+ * transports and net_devices are UCX's, as in UCX_TLS and UCX_NET_DEVICES; NULL: what the
+ * environment says. Where no UCX can be loaded its version is "", and the reason is in the place of
+ * the why; that is an error if it was asked for, by these arguments or ROPEWAY_UCX.
  * Free *json with ropeway_text_free().
  * Errors: ERR_INVALID_ARGUMENT, ERR_NO_MEMORY, ERR_TRANSPORT, ERR_UNSUPPORTED. */
 ROPEWAY_API ropeway_error_t ropeway_describe(const char *transports, const char *net_devices,
@@ -334,7 +335,8 @@ typedef struct ropeway_memory ropeway_memory_t;
 
 /* Registers size bytes at ptr. The memory must stay valid until the registration is released.
  * Regions may overlap. Errors: ERR_INVALID_ARGUMENT (size 0), ERR_NULL_POINTER, ERR_TOO_LARGE,
- * ERR_DEVICE, ERR_NO_MEMORY, ERR_TRANSPORT. */
+ * ERR_DEVICE, ERR_NO_MEMORY, ERR_TRANSPORT, and of device memory, for which UCX starts,
+ * ERR_UNSUPPORTED (none can be loaded) and ERR_SYSTEM. */
 ROPEWAY_API ropeway_error_t ropeway_memory_register(ropeway_connector_t *connector, void *ptr,
                                                     size_t size, ropeway_device_t device,
                                                     ropeway_memory_t **memory);
@@ -353,8 +355,8 @@ typedef enum ropeway_operation_kind {
 } ropeway_operation_kind_t;
 
 /* An operation is created INITIALIZED (passive) or IN_PROGRESS (active), and ends in exactly one of
- * COMPLETE, CANCELLED and ERRORED, which never changes. Once it is terminal, neither side accesses
- * its memory any more. */
+ * COMPLETE, CANCELLED and ERRORED, which never changes. Once it is terminal, Ropeway never writes
+ * its memory again, and nothing that is read from it later counts. */
 typedef enum ropeway_status {
     ROPEWAY_STATUS_UNINITIALIZED = 0,
     ROPEWAY_STATUS_INITIALIZED = 1, /* "INIT": waits for a peer */
@@ -428,10 +430,12 @@ ROPEWAY_API void ropeway_operation_options_init(ropeway_operation_options_t *opt
 /* Offer memory to one peer, for one read (readable) or one write (writable). The descriptors are
  * copied; their memory must stay valid until the operation is released. Those that are written
  * (writable, read) may not overlap. options: NULL for the defaults.
- * Errors: ERR_INVALID_ARGUMENT (also: they overlap), ERR_EMPTY_LIST, ERR_NULL_POINTER,
- * ERR_TOO_LARGE, ERR_DEVICE, ERR_LIMIT (descriptors, pieces or operations), ERR_UNSUPPORTED
- * (integrity on, or groups of, device memory; interop is 1, and no UCX can be loaded),
- * ERR_NO_MEMORY. */
+ * Errors: ERR_INVALID_ARGUMENT (also: they overlap; a bad trace), ERR_EMPTY_LIST, ERR_NULL_POINTER,
+ * ERR_TOO_LARGE, ERR_DEVICE, ERR_LIMIT (descriptors, pieces or operations; with interop also
+ * max_metadata), ERR_UNSUPPORTED (integrity on, or groups of, device memory; or memory is a
+ * device's or interop is 1, and no UCX can be loaded), ERR_TRANSPORT (UCX can't start, or memory
+ * can't be offered to stock peers), ERR_SYSTEM (no thread for callbacks, or UCX can't have what it
+ * needs of the system), ERR_NO_MEMORY. */
 ROPEWAY_API ropeway_error_t ropeway_create_readable(ropeway_connector_t *connector,
                                                     const ropeway_descriptor_t *descriptors,
                                                     size_t count,
@@ -452,9 +456,10 @@ ROPEWAY_API ropeway_error_t ropeway_operation_metadata(ropeway_operation_t *oper
                                                        const char **json);
 
 /* Begin to move bytes at once: from the remote readable operation into the local descriptors, or
- * from the local descriptors into the remote writable operation. Descriptors must match the remote
- * ones in number and, one by one, in size. metadata: length bytes of JSON. The transfer proceeds by
- * itself; failures after this call become the operation's outcome.
+ * from the local descriptors into the remote writable operation. Unless ROPEWAY_OPERATION_PREFIX is
+ * set, descriptors must match the remote ones in number and, one by one, in size. metadata: length
+ * bytes of JSON. The transfer proceeds by itself; failures after this call become the operation's
+ * outcome.
  * Errors: those of ropeway_create_readable(), and ERR_METADATA, ERR_LIMIT, ERR_KIND_MISMATCH,
  * ERR_COUNT_MISMATCH, ERR_SIZE_MISMATCH, ERR_NO_PATH, ERR_VERSION, ERR_UNREACHABLE, ERR_TRANSPORT.
  * Further outcomes: ERR_KEY_UNKNOWN, ERR_KEY_USED, ERR_KEY_FINISHED, ERR_PEER_LOST,

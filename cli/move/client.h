@@ -61,7 +61,8 @@ struct cli_client_options {
     "                          show the server this certificate\n"
 #define CLI_MOVE_OPTIONS_HELP                                                                      \
     "  -v, --verify            compare a checksum (XXH3-128) of both ends' bytes\n"                \
-    "      --transports LIST   UCX transports to use, as in UCX_TLS, e.g. 'tcp,self'\n"            \
+    "      --transports LIST   what moves the bytes instead: as 'local,pull', or UCX's\n"          \
+    "                          transports as in UCX_TLS, e.g. 'rc,self'\n"                         \
     "      --json              at the end print a line of JSON: name, file, bytes, seconds,\n"     \
     "                          rate (bytes per second), path (the transports that carried\n"       \
     "                          the bytes), checksum (with --verify)\n"                             \

@@ -66,7 +66,7 @@ static bool choose_data_port(const struct cli_serve_options *options,
     char host[CLI_ADDRESS_SIZE], text[CLI_SENTENCE_SIZE];
     const char *port = options->data_port != NULL ? options->data_port : "0";
     if (options->data_port != NULL) {
-        settings->transports = "stream,local,pull";
+        settings->transports = "stream,local,pull,ring";
     }
     settings->advertise = options->data_advertise;
     if (options->http.listen != NULL) {
