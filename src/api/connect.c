@@ -126,17 +126,31 @@ static void init_fields(ropeway_connector_t *connector) RW_UNCHECKED {
 }
 
 static ropeway_error_t check_process(void) {
+    return rw_process_is_fit()
+               ? ROPEWAY_OK
+               : rw_fail(
+                     ROPEWAY_ERR_FORKED,
+                     "a connector can't be made in a child that was forked while its parent had "
+                     "one, or made it: locks and threads of UCX and OpenSSL are the parent's; fork "
+                     "before the first one is made, or exec a new program");
+}
+
+static ropeway_error_t make(ropeway_connector_t *connector,
+                            const ropeway_connector_options_t *options) {
+    ropeway_error_t error;
+
+    init_fields(connector);
     if (sodium_init() < 0) {
         return rw_fail(ROPEWAY_ERR_SYSTEM, "the system's random generator is not available");
     }
-    if (!rw_process_is_fit()) {
-        return rw_fail(
-            ROPEWAY_ERR_FORKED,
-            "a connector can't be made in a child that was forked while its parent had "
-            "one: locks and threads of UCX and OpenSSL are the parent's; fork before the "
-            "first one is made, or exec a new program");
+    error = rw_options_take(connector, options);
+    if (error != ROPEWAY_OK) {
+        return error;
     }
-    return ROPEWAY_OK;
+    choose_name(connector);
+    rw_ucx_log_to(rw_log_to_all);
+    rw_log_attach(connector);
+    return open_layers(connector);
 }
 
 ropeway_error_t ropeway_connector_create(const ropeway_connector_options_t *options,
@@ -156,21 +170,16 @@ ropeway_error_t ropeway_connector_create(const ropeway_connector_options_t *opti
     if (connector == NULL) {
         return rw_fail(ROPEWAY_ERR_NO_MEMORY, "out of memory");
     }
-    init_fields(connector);
-    error = rw_options_take(connector, options);
+    /* First: what is half made at a fork holds locks in the child, which is to be refused. */
+    rw_process_count(1);
+    error = make(connector, options);
     if (error == ROPEWAY_OK) {
-        choose_name(connector);
-        rw_ucx_log_to(rw_log_to_all);
-        rw_log_attach(connector);
-        error = open_layers(connector);
-    }
-    if (error == ROPEWAY_OK) {
-        rw_process_count(1);
         *result = connector;
         return ROPEWAY_OK;
     }
     rw_log_detach(connector);
     free_connector(connector);
+    rw_process_count(-1);
     return error;
 }
 
