@@ -187,8 +187,9 @@ void rw_stream_on_ready(rw_watcher_t *watcher) {
  * open: the place may be of no use, and the next one another host's. */
 static void give_ring(rw_stream_link_t *link) RW_LOCKED {
     if (link->state != RW_STREAM_OPEN || !link->stream->ways.ring || link->accepted ||
-        !rw_place_is_local(&link->place) || ++link->talked != RING_AFTER ||
-        link->stream->rings_given >= RINGS_MAX || !rw_ring_make(&link->wire.ring)) {
+        !rw_place_is_local(&link->place) || link->talked >= RING_AFTER ||
+        ++link->talked < RING_AFTER || link->stream->rings_given >= RINGS_MAX ||
+        !rw_ring_make(&link->wire.ring)) {
         return;
     }
     link->has_ring = true;

@@ -288,12 +288,11 @@ static ropeway_connector_t *connect_to(const char *transports) {
     return connector;
 }
 
-/* A read by the other connector completes. */
-static void assert_serves(ropeway_connector_t *owner) {
-    ropeway_connector_t *reader = connect_to("stream,local,ring");
+/* Reads by the other connector complete: more than it takes until there is a ring. */
+static void assert_reads(ropeway_connector_t *owner, ropeway_connector_t *reader) {
     static uint8_t from[4096], to[4096];
 
-    for (uint8_t i = 1; i <= 40; i++) { /* more than it takes until there is a ring */
+    for (uint8_t i = 1; i <= 40; i++) {
         ropeway_descriptor_t source = {.ptr = from, .size = sizeof from};
         ropeway_descriptor_t target = {.ptr = to, .size = sizeof to};
         ropeway_operation_t *offer, *read;
@@ -308,7 +307,37 @@ static void assert_serves(ropeway_connector_t *owner) {
         ropeway_operation_release(read);
         ropeway_operation_release(offer);
     }
+}
+
+static void assert_serves(ropeway_connector_t *owner) {
+    ropeway_connector_t *reader = connect_to("stream,local,ring");
+
+    assert_reads(owner, reader);
     ropeway_connector_destroy(reader);
+}
+
+/* Frames are counted until there is a ring; a count that began anew made a second one. */
+static void a_link_that_has_sent_very_many_frames_keeps_its_ring(void **state) {
+    (void)state;
+    ropeway_connector_t *owner = connect_to("stream,local,ring");
+    ropeway_connector_t *reader = connect_to("stream,local,ring");
+    rw_stream_link_t *link;
+    void *memory;
+
+    assert_reads(owner, reader);
+    rw_lock(&reader->lock);
+    link = RW_CONTAINER(rw_stream_of(reader)->links.next, rw_stream_link_t, node);
+    memory = link->wire.ring.memory;
+    assert_non_null(memory);
+    link->talked = UINT32_MAX - 10;
+    rw_unlock(&reader->lock);
+    assert_reads(owner, reader);
+    rw_lock(&reader->lock);
+    assert_ptr_equal(link->wire.ring.memory, memory);
+    assert_int_equal(rw_stream_of(reader)->rings_given, 1);
+    rw_unlock(&reader->lock);
+    ropeway_connector_destroy(reader);
+    ropeway_connector_destroy(owner);
 }
 
 /* A stranger's connection that has greeted. Nothing is waited for on it for longer than 20 s. */
@@ -582,6 +611,7 @@ int main(void) {
         cmocka_unit_test(no_ring_is_given_before_the_connection_is_open),
         cmocka_unit_test(a_ring_that_is_not_begun_wakes_nobody),
         cmocka_unit_test(rings_that_are_given_leave_room_for_those_that_are_taken),
+        cmocka_unit_test(a_link_that_has_sent_very_many_frames_keeps_its_ring),
         cmocka_unit_test(only_who_has_transports_with_rings_takes_one),
         cmocka_unit_test(who_talks_of_rings_out_of_turn_is_sent_away),
         cmocka_unit_test(descriptors_that_come_along_are_closed),
