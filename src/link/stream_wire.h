@@ -31,6 +31,9 @@ typedef struct rw_wire {
     uint8_t *out; /* with TLS: records that the socket has not taken */
     size_t out_from, out_to;
     uint64_t encrypted; /* bytes under the present key */
+    uint64_t decrypted; /* bytes that have come by TLS */
+    uint64_t notices;   /* of TLS's own that have come since the handshake, as new keys */
+    bool noisy;         /* more of them than anybody needs */
     rw_ring_t ring;
     bool writes_ring, reads_ring; /* instead of the socket */
     bool gives_ring;              /* with the next byte: the ring's descriptor */
