@@ -189,14 +189,18 @@ ropeway_error_t rw_peer_accept(ropeway_connector_t *connector, const rw_link_kin
     return ROPEWAY_OK;
 }
 
+/* Who is another host's, or says so, has no process to watch here: the answer would tell it which
+ * ones there are. */
 ropeway_error_t rw_peer_introduce(rw_peer_t *peer, const rw_hello_t *hello) {
-    ropeway_error_t error;
+    ropeway_error_t error = ROPEWAY_OK;
 
     rw_assert(peer->accepted);
     if (peer->name[0] != '\0') {
         return ROPEWAY_OK;
     }
-    error = rw_watch_start(peer, hello);
+    if (peer->link->is_local) {
+        error = rw_watch_start(peer, hello);
+    }
     if (error == ROPEWAY_OK) {
         name(peer, hello);
     }
