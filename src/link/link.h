@@ -146,6 +146,7 @@ struct rw_link {
     bool is_local RW_GUARDED;   /* the other side is a process of our user on this host, for sure */
     bool lends RW_GUARDED;      /* the other side can fetch bytes: any number in one flight */
     size_t refusals RW_GUARDED; /* on their way; the protocol counts them */
+    bool tired RW_GUARDED;      /* it has had a refusal: what else has come waits for a turn */
     char path[128] RW_GUARDED;  /* see rw_link_path() */
 };
 
@@ -163,6 +164,7 @@ typedef struct rw_carrier {
     bool dials_only;                /* nobody comes by it; written once */
     bool is_named;                  /* the option transports is for it; written once */
     bool is_preferred RW_GUARDED;   /* towards other hosts, to the first one */
+    uint64_t retry_at RW_GUARDED;   /* when it may be started for a peer, after a failure */
     void *state RW_GUARDED;         /* kind's; NULL: it has not been needed yet */
     /* Written by the protocol when they are needed: how we introduce ourselves on its links, and
      * what peers need to come by it. */

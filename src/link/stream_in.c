@@ -125,6 +125,18 @@ static bool take_payload(rw_in_t *in) {
     return true;
 }
 
+/* Whether a frame of this operation was given up: with it the sender has given up the operation. */
+static bool has_voided(const rw_in_t *in, const void *tag) RW_LOCKED {
+    for (const rw_node_t *node = in->voided.next; node != &in->voided; node = node->next) {
+        const rw_flight_t *flight = RW_CONTAINER(node, rw_flight_t, node);
+
+        if (flight->tag == tag && flight->loan == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool take_trailer(rw_in_t *in) RW_LOCKED {
     rw_flight_t *flight = in->place;
     uint8_t trailer;
@@ -141,6 +153,9 @@ static bool take_trailer(rw_in_t *in) RW_LOCKED {
     in->place = NULL;
     if (flight != NULL && trailer == RW_TRAILER_WHOLE) {
         flight->done(flight, ROPEWAY_OK, "");
+    } else if (flight != NULL && has_voided(in, flight->tag)) {
+        in->wrong = "a second frame of one operation that was given up";
+        flight->done(flight, ROPEWAY_ERR_PROTOCOL, in->wrong);
     } else if (flight != NULL) {
         rw_list_append(&in->voided, &flight->node);
     }
@@ -151,7 +166,7 @@ static bool take_trailer(rw_in_t *in) RW_LOCKED {
 static void take_all(rw_in_t *in) RW_LOCKED {
     bool more = true;
 
-    while (more && in->wrong == NULL && !in->stopped) {
+    while (more && in->wrong == NULL && !in->stopped && !in->link->tired) {
         more = in->state == RW_IN_HEAD      ? take_head(in)
                : in->state == RW_IN_PAYLOAD ? take_payload(in)
                                             : take_trailer(in);
@@ -175,7 +190,15 @@ static int choose_places(rw_in_t *in, struct iovec pieces[2]) {
 }
 
 int rw_in_work(rw_in_t *in, rw_wire_t *wire, size_t *budget) {
-    while (*budget > 0 && !in->stopped) {
+    if (in->link->tired) { /* what the last turn has left */
+        in->link->tired = false;
+        in->any = true;
+        take_all(in);
+        if (in->wrong != NULL) {
+            return RW_WIRE_BROKEN;
+        }
+    }
+    while (*budget > 0 && !in->stopped && !in->link->tired) {
         struct iovec pieces[2];
         int count = choose_places(in, pieces);
         ssize_t got = rw_wire_read(wire, pieces, count);

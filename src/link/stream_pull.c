@@ -146,6 +146,7 @@ static void finish(rw_pull_t *pull) RW_LOCKED {
         /* The lender may have taken its memory back and freed it before we hear of that: what the
          * operation ends with is the sender's to say, as with a frame that is void. It may end
          * within the next call. */
+        place->loan = pull->loan;
         rw_list_append(&link->in.voided, &place->node);
         say_fetched(link, pull->loan, true);
     } else if (failed) {

@@ -50,13 +50,15 @@ typedef enum rw_receiver {
 /* The protocol's part of an operation: operation->side. Guarded by the connector's lock. */
 typedef struct rw_side {
     uint8_t remote[RW_ID_BYTES]; /* the other side's id */
-    bool integrity;              /* either side asked for it */
-    bool asking;                 /* active: RW_WAY is waited for; passive: it was given */
-    bool pulled;                 /* some bytes are lent: the sender has the last word */
-    bool posting;                /* a message is being handed to the link */
-    rw_sums_t *sums;             /* with integrity, once bytes move */
-    rw_link_t *asked_by;         /* see begin.c; with a reference; NULL: none */
-    rw_peer_user_t of_asked;     /* of that link's peer */
+    uint64_t digest;             /* of the descriptors' sizes, if has_digest */
+    bool has_digest;
+    bool integrity;          /* either side asked for it */
+    bool asking;             /* active: RW_WAY is waited for; passive: it was given */
+    bool pulled;             /* some bytes are lent: the sender has the last word */
+    bool posting;            /* a message is being handed to the link */
+    rw_sums_t *sums;         /* with integrity, once bytes move */
+    rw_link_t *asked_by;     /* see begin.c; with a reference; NULL: none */
+    rw_peer_user_t of_asked; /* of that link's peer */
     union {
         struct {
             rw_sender_t state;

@@ -10,6 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* How long a carrier that could not start is not tried again for peers. */
+#define START_AGAIN ((uint64_t)10000 * RW_NANOSECONDS_PER_MS)
+
 void rw_native_reject(ropeway_connector_t *connector, const rw_frame_t *frame,
                       const rw_message_t *message, ropeway_error_t error, const char *format, ...) {
     rw_message_t answer = {.type = RW_FIN, .version = message->version};
@@ -24,6 +27,7 @@ void rw_native_reject(ropeway_connector_t *connector, const rw_frame_t *frame,
     answer.fin.status = ROPEWAY_STATUS_ERRORED;
     answer.fin.error = error;
     rw_log(connector, ROPEWAY_LOG_INFO, "a request was refused: %s", text);
+    connector->stats.requests_rejected++;
     rw_native_answer(connector, frame, &answer, text, strlen(text));
 }
 
@@ -40,9 +44,20 @@ static bool check_integrity(ropeway_operation_t *operation, const rw_frame_t *fr
     return true;
 }
 
+/* Of all descriptors. It takes a while, and whoever has the key can ask for it again and again. */
+static uint64_t whole_digest(const ropeway_operation_t *operation) RW_LOCKED {
+    rw_side_t *side = rw_side(operation);
+
+    if (!side->has_digest) {
+        side->digest = rw_message_digest(operation->layout.descriptors, operation->layout.count);
+        side->has_digest = true;
+    }
+    return side->digest;
+}
+
 /* Fills in what a request for a prefix says. false: it says nothing that can be. */
 static bool fill_sizes(const ropeway_operation_t *operation, const rw_message_t *message,
-                       const rw_request_t *request, uint64_t *sizes) {
+                       const rw_request_t *request, uint64_t *sizes) RW_LOCKED {
     const ropeway_descriptor_t *descriptors = operation->layout.descriptors;
     size_t count = message->request.count;
 
@@ -52,7 +67,9 @@ static bool fill_sizes(const ropeway_operation_t *operation, const rw_message_t 
     for (size_t i = 0; i < count; i++) {
         sizes[i] = descriptors[i].size;
     }
-    return message->request.digest == rw_message_digest(descriptors, count);
+    return message->request.digest == (count == operation->layout.count
+                                           ? whole_digest(operation)
+                                           : rw_message_digest(descriptors, count));
 }
 
 /* The sizes in a request for a prefix of no more descriptors than there are, malloc'ed; NULL after
@@ -121,6 +138,7 @@ static bool cut(ropeway_operation_t *operation, const rw_frame_t *frame,
         return false;
     }
     rw_operation_cut(operation, sizes, message->request.count);
+    rw_side(operation)->has_digest = false;
     free(sizes);
     return true;
 }
@@ -143,8 +161,7 @@ static bool check(ropeway_operation_t *operation, const rw_frame_t *frame,
                          "the operation has %zu descriptors, the request %u",
                          operation->layout.count, message->request.count);
     } else if (message->request.total != operation->layout.total ||
-               message->request.digest !=
-                   rw_message_digest(operation->layout.descriptors, operation->layout.count)) {
+               message->request.digest != whole_digest(operation)) {
         rw_native_reject(connector, frame, message, ROPEWAY_ERR_SIZE_MISMATCH,
                          "the operation's descriptors have %llu bytes in all, the request's %llu; "
                          "each must have the same size",
@@ -278,13 +295,28 @@ static bool may_tell(const rw_carrier_t *other, const rw_link_t *link) RW_LOCKED
            rw_native_allows_clear(link->peer->connector);
 }
 
+/* Starts it on a peer's behalf; where that has failed, not again for a while. */
+static bool can_start(rw_carrier_t *other) RW_LOCKED {
+    uint64_t now = rw_now();
+
+    if (other->state == NULL && now < other->retry_at) {
+        return false;
+    }
+    if (rw_native_need(other) == ROPEWAY_OK) {
+        return true;
+    }
+    other->retry_at = now + START_AGAIN;
+    rw_log(other->connector, ROPEWAY_LOG_WARN, "a peer asks for UCX, which does not start: %s",
+           ropeway_last_error());
+    return false;
+}
+
 /* Tells how we are reached by our second carrier. If we are, the offer is kept for whoever has
  * asked; else that one may come again as anybody may. */
 static void tell_way(ropeway_operation_t *operation, const rw_frame_t *frame,
                      const rw_message_t *message, rw_peer_t *peer) RW_LOCKED {
     rw_carrier_t *other = rw_links_for_devices(operation->connector);
-    bool told = other != NULL && may_tell(other, frame->link) &&
-                rw_native_need(other) == ROPEWAY_OK &&
+    bool told = other != NULL && may_tell(other, frame->link) && can_start(other) &&
                 other->hello_length <= frame->link->kind->word_max;
     rw_message_t answer = rw_native_message(operation, RW_WAY);
 
@@ -295,16 +327,19 @@ static void tell_way(ropeway_operation_t *operation, const rw_frame_t *frame,
                          "say that it shall be, and an RDMA network opens it");
         return;
     }
-    if (told) { /* first: to send may show that the peer is gone */
-        rw_operation_bind(operation, peer, frame->link);
-        memcpy(rw_side(operation)->remote, message->from, RW_ID_BYTES);
-        rw_side(operation)->asking = true;
-        operation->later = ROPEWAY_ERR_KEY_FINISHED; /* nobody has used it yet */
-    }
     memcpy(answer.to, message->from, RW_ID_BYTES);
     memcpy(answer.token, peer->token, RW_ID_BYTES);
-    rw_native_send(frame->link, &answer, told ? other->hello : NULL,
-                   told ? other->hello_length : 0);
+    if (!told) { /* the offer is as it was: it can be asked for any number of times */
+        rw_native_answer(operation->connector, frame, &answer, NULL, 0);
+        return;
+    }
+    peer->heard = true;
+    /* First: to send may show that the peer is gone. */
+    rw_operation_bind(operation, peer, frame->link);
+    memcpy(rw_side(operation)->remote, message->from, RW_ID_BYTES);
+    rw_side(operation)->asking = true;
+    operation->later = ROPEWAY_ERR_KEY_FINISHED; /* nobody has used it yet */
+    rw_native_send(frame->link, &answer, other->hello, other->hello_length);
 }
 
 /* Whether what is asked for can come by the link of the request; if not it is answered. Metadata
@@ -389,7 +424,6 @@ void rw_native_on_request(ropeway_connector_t *connector, const rw_frame_t *fram
         return;
     }
     memcpy(peer->their_token, request.token, RW_ID_BYTES);
-    peer->heard = true; /* who has a key is no stranger, also if the request goes on elsewhere */
     peer->last_heard = rw_now();
     if ((message->flags & RW_FLAG_ASK) != 0) {
         tell_way(operation, frame, message, peer);
@@ -398,6 +432,7 @@ void rw_native_on_request(ropeway_connector_t *connector, const rw_frame_t *fram
     if (request.is_prefix && !cut(operation, frame, message, &request)) {
         return;
     }
+    peer->heard = true; /* who uses a key up is no stranger */
     keep_trace(operation, &request);
     rw_peer_touch(peer);
     take_up(operation, peer, frame->link != NULL ? frame->link : peer->link);

@@ -112,7 +112,9 @@ void rw_native_answer(ropeway_connector_t *connector, const rw_frame_t *frame,
     rw_flight_t *flight;
     ropeway_error_t error;
 
-    connector->stats.requests_rejected++;
+    if (link != NULL) {
+        link->tired = true;
+    }
     if (link != NULL ? link->refusals >= RW_LINK_REJECTS_MAX
                      : frame->reply == NULL || connector->native->rejects >= RW_REJECTS_MAX) {
         return;
