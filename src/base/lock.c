@@ -9,15 +9,17 @@
 
 /* How often whoever finds the lock taken looks again before it sleeps. */
 #define TRIES 64
-/* How often a yielding holder looks again before it takes the lock back. Whoever wants it is
- * looking, too. */
+/* How often a yielding holder looks again before it takes the lock back: little where whoever wants
+ * it is looking, too, and longer for those who have to wake first. */
 #define YIELDS 2
+#define YIELDS_ASLEEP 64
 
 rw_role_t rw_holder;
 
 void rw_lock_init(rw_lock_t *lock) {
     pthread_mutex_init(&lock->mutex, NULL);
     atomic_init(&lock->wanted, 0);
+    atomic_init(&lock->asleep, 0);
 }
 
 void rw_lock_destroy(rw_lock_t *lock) {
@@ -36,7 +38,9 @@ void rw_lock(rw_lock_t *lock) RW_UNCHECKED {
             return;
         }
     }
+    atomic_fetch_add(&lock->asleep, 1);
     pthread_mutex_lock(&lock->mutex);
+    atomic_fetch_sub(&lock->asleep, 1);
     atomic_fetch_sub(&lock->wanted, 1);
 }
 
@@ -49,7 +53,9 @@ void rw_lock_yield(rw_lock_t *lock) RW_UNCHECKED {
         return;
     }
     pthread_mutex_unlock(&lock->mutex);
-    for (int i = 0; i < YIELDS && atomic_load(&lock->wanted) > 0; i++) {
+    for (int i = 0; atomic_load(&lock->wanted) > 0 &&
+                    i < (atomic_load(&lock->asleep) > 0 ? YIELDS_ASLEEP : YIELDS);
+         i++) {
         sched_yield();
     }
     pthread_mutex_lock(&lock->mutex);

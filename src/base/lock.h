@@ -30,6 +30,7 @@ extern rw_role_t rw_holder;
 typedef struct rw_lock {
     pthread_mutex_t mutex;
     atomic_uint wanted; /* threads inside rw_lock() that found it taken */
+    atomic_uint asleep; /* those of them that look no more, and have to be woken */
 } rw_lock_t;
 
 void rw_lock_init(rw_lock_t *lock);
