@@ -12,8 +12,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STRANGER_PATIENCE ((uint64_t)2000 * RW_NANOSECONDS_PER_MS) /* until it is let in */
-#define CONNECT_PATIENCE ((uint64_t)10000 * RW_NANOSECONDS_PER_MS) /* until we are */
+/* Until a stranger is let in. Where packets get lost, TCP takes seconds for a handshake of TLS;
+ * they are there for those who come, unless many do. */
+#define STRANGER_PATIENCE ((uint64_t)8000 * RW_NANOSECONDS_PER_MS)
+#define STRANGER_PATIENCE_MANY ((uint64_t)2000 * RW_NANOSECONDS_PER_MS)
+#define MANY_STRANGERS 32
+#define CONNECT_PATIENCE ((uint64_t)10000 * RW_NANOSECONDS_PER_MS) /* until we are let in */
 
 /* ---- greetings and TLS ---- */
 
@@ -301,7 +305,9 @@ void rw_stream_accept(rw_stream_t *stream, int fd, const rw_place_t *from) {
     }
     rw_list_append(&stream->pending, &link->pending);
     stream->pending_count++;
-    rw_stream_set_timer(link, rw_now() + STRANGER_PATIENCE);
+    rw_stream_set_timer(link,
+                        rw_now() + (stream->pending_count > MANY_STRANGERS ? STRANGER_PATIENCE_MANY
+                                                                           : STRANGER_PATIENCE));
     rw_stream_watch(link);
     if (link->watcher.slot == 0) {
         rw_stream_end(link);
