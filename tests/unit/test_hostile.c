@@ -4,6 +4,7 @@
 #include "link/progress.h"
 #include "link/stream.h"
 #include "native/native.h"
+#include "process.h"
 #include "unit.h"
 
 #include <errno.h>
@@ -38,14 +39,17 @@ static ropeway_connector_t *open_owner(const char *encryption) {
  */
 static int call(ropeway_connector_t *owner, bool tls) {
     const struct timeval patience = {.tv_sec = 20};
-    const rw_place_t *place = &rw_stream_of(owner)->address.places[0];
+    rw_place_t place;
     rw_greeting_t greeting = {.version = RW_STREAM_VERSION, .kind = RW_GREETING_CALL, .tls = tls};
     uint8_t bytes[RW_GREETING_BYTES];
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     /* What is not read soon waits at the owner. */
     assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &(int){4096}, sizeof(int)), 0);
-    assert_int_equal(connect(fd, &place->any, rw_place_length(place)), 0);
+    rw_lock(&owner->lock);
+    place = rw_stream_of(owner)->address.places[0];
+    rw_unlock(&owner->lock);
+    assert_int_equal(connect(fd, &place.any, rw_place_length(&place)), 0);
     assert_int_equal(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)), 0);
     assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience), 0);
     rw_greeting_encode(&greeting, bytes);
@@ -90,15 +94,18 @@ static size_t pack(uint8_t *frame, rw_frame_class_t class, const rw_message_t *m
 }
 
 /* A request for an operation; NULL: for one that nobody has. */
-static size_t pack_request(uint8_t *frame, const ropeway_connector_t *owner,
+static size_t pack_request(uint8_t *frame, ropeway_connector_t *owner,
                            const ropeway_operation_t *operation, uint8_t flags, uint64_t digest) {
-    rw_request_t request = {.hello = owner->links->first.hello,
-                            .hello_length = owner->links->first.hello_length,
-                            .token = stranger};
+    rw_request_t request = {.token = stranger};
     rw_message_t message = {.type = RW_REQUEST, .version = RW_PROTOCOL_VERSION, .flags = flags};
     uint8_t payload[FRAME_MAX];
-    size_t length = rw_request_length(&request);
+    size_t length;
 
+    rw_lock(&owner->lock);
+    request.hello = owner->links->first.hello; /* stays as it is */
+    request.hello_length = owner->links->first.hello_length;
+    rw_unlock(&owner->lock);
+    length = rw_request_length(&request);
     assert_true(length <= sizeof payload);
     rw_request_encode(&request, payload);
     memcpy(message.from, stranger, RW_ID_BYTES);
@@ -172,6 +179,9 @@ static int fork_while_one_is_made(unsigned microseconds) {
 /* Has to come before all that make connectors in this process. */
 static void a_fork_while_the_first_connector_is_made_hangs_nobody(void **state) {
     (void)state;
+    if (ts_sanitized()) { /* their allocators' locks are not handed to a child */
+        skip();
+    }
     for (unsigned i = 0; i < FORKS; i++) {
         pid_t fresh = fork();
         int status;
@@ -206,9 +216,10 @@ static void answers_that_nobody_reads_are_not_kept_without_end(void **state) {
     say(fd, all, QUESTIONS * length);
     say(fd, frame, pack_request(frame, owner, NULL, RW_FLAG_READ, 0));
     while (!over) { /* until the last one has been read, or the stranger was sent away */
-        const rw_node_t *links = &rw_stream_of(owner)->links;
+        const rw_node_t *links;
 
         rw_lock(&owner->lock);
+        links = &rw_stream_of(owner)->links;
         over = rw_list_is_empty(links) || owner->stats.requests_rejected > 0;
         if (!rw_list_is_empty(links)) {
             size_t count = RW_CONTAINER(links->next, rw_stream_link_t, node)->out.count;
