@@ -103,7 +103,7 @@ static ucs_status_t on_message(void *argument, const void *header, size_t header
         return UCS_OK;
     }
     if (lent && rw_ucx_port_make_fillable(receiver->port, frame.place) != ROPEWAY_OK) {
-        return_flight(frame.place, UCS_ERR_NO_MEMORY);
+        frame.place->done(frame.place, ROPEWAY_ERR_NO_MEMORY, "out of memory");
         return UCS_OK; /* UCX tells the sender that nobody wants the bytes */
     }
     place_bytes(receiver, data, frame.place);

@@ -54,6 +54,7 @@ typedef struct rw_side {
     bool has_digest;
     bool integrity;          /* either side asked for it */
     bool asking;             /* active: RW_WAY is waited for; passive: it was given */
+    unsigned vain;           /* passive: how often it was asked for a way that there is not */
     bool pulled;             /* some bytes are lent: the sender has the last word */
     bool posting;            /* a message is being handed to the link */
     rw_sums_t *sums;         /* with integrity, once bytes move */
@@ -177,9 +178,11 @@ rw_message_t rw_native_message(const ropeway_operation_t *operation, rw_message_
  * ERR_TRANSPORT. */
 ropeway_error_t rw_native_send(rw_link_t *link, const rw_message_t *message, const void *payload,
                                size_t length) RW_LOCKED;
-/* The same to whom the frame came from; dropped when there are too many of these. */
+/* The same to whom the frame came from; dropped when there are too many of these, unless it is owed
+ * to its link. */
 void rw_native_answer(ropeway_connector_t *connector, const rw_frame_t *frame,
-                      const rw_message_t *message, const void *payload, size_t length) RW_LOCKED;
+                      const rw_message_t *message, const void *payload, size_t length,
+                      bool is_owed) RW_LOCKED;
 /* A message of this type from the operation to its counterpart; nothing is sent to a failed peer.
  */
 void rw_native_tell(ropeway_operation_t *operation, rw_message_type_t type) RW_LOCKED;

@@ -12,6 +12,9 @@
 
 /* How long a carrier that could not start is not tried again for peers. */
 #define START_AGAIN ((uint64_t)10000 * RW_NANOSECONDS_PER_MS)
+/* How often an offer's readers and writers surely hear that there is no other way: they wait for
+ * that, and have many offers at a time. */
+#define OWED_MAX 16
 
 void rw_native_reject(ropeway_connector_t *connector, const rw_frame_t *frame,
                       const rw_message_t *message, ropeway_error_t error, const char *format, ...) {
@@ -28,7 +31,7 @@ void rw_native_reject(ropeway_connector_t *connector, const rw_frame_t *frame,
     answer.fin.error = error;
     rw_log(connector, ROPEWAY_LOG_INFO, "a request was refused: %s", text);
     connector->stats.requests_rejected++;
-    rw_native_answer(connector, frame, &answer, text, strlen(text));
+    rw_native_answer(connector, frame, &answer, text, strlen(text), false);
 }
 
 static bool check_integrity(ropeway_operation_t *operation, const rw_frame_t *frame,
@@ -330,7 +333,10 @@ static void tell_way(ropeway_operation_t *operation, const rw_frame_t *frame,
     memcpy(answer.to, message->from, RW_ID_BYTES);
     memcpy(answer.token, peer->token, RW_ID_BYTES);
     if (!told) { /* the offer is as it was: it can be asked for any number of times */
-        rw_native_answer(operation->connector, frame, &answer, NULL, 0);
+        bool is_owed = rw_side(operation)->vain < OWED_MAX;
+
+        rw_side(operation)->vain += is_owed;
+        rw_native_answer(operation->connector, frame, &answer, NULL, 0, is_owed);
         return;
     }
     peer->heard = true;

@@ -107,7 +107,8 @@ ropeway_error_t rw_native_send(rw_link_t *link, const rw_message_t *message, con
 }
 
 void rw_native_answer(ropeway_connector_t *connector, const rw_frame_t *frame,
-                      const rw_message_t *message, const void *payload, size_t length) {
+                      const rw_message_t *message, const void *payload, size_t length,
+                      bool is_owed) {
     rw_link_t *link = frame->link;
     rw_flight_t *flight;
     ropeway_error_t error;
@@ -115,7 +116,7 @@ void rw_native_answer(ropeway_connector_t *connector, const rw_frame_t *frame,
     if (link != NULL) {
         link->tired = true;
     }
-    if (link != NULL ? link->refusals >= RW_LINK_REJECTS_MAX
+    if (link != NULL ? link->refusals >= RW_LINK_REJECTS_MAX && !is_owed
                      : frame->reply == NULL || connector->native->rejects >= RW_REJECTS_MAX) {
         return;
     }

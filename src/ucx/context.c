@@ -243,7 +243,8 @@ ropeway_error_t rw_ucx_map(ucp_context_h context, const ropeway_descriptor_t *me
                        "devices take no such memory; offer a copy of them",
                        memory->size);
     }
-    if (status != UCS_OK && memory->device.kind == ROPEWAY_DEVICE_HOST && is_of_file(memory->ptr)) {
+    if (status != UCS_OK && memory->device.kind == ROPEWAY_DEVICE_HOST && is_of_file(memory->ptr) &&
+        !rw_ucx_can_map(context, memory->ptr)) { /* else the limit is too small for all of it */
         return rw_fail(ROPEWAY_ERR_TRANSPORT,
                        "UCX can't register %zu bytes of a file: since Linux 6.5 RDMA devices take "
                        "those of files in memory only, as under /dev/shm; offer a copy of them",

@@ -93,6 +93,17 @@ static size_t pack(uint8_t *frame, rw_frame_class_t class, const rw_message_t *m
     return RW_HEAD_BYTES + (payload != NULL ? length : 0);
 }
 
+/* So many frames in a row; to be freed. */
+static uint8_t *repeat(const uint8_t *frame, size_t length, size_t count) {
+    uint8_t *all = malloc(count * length);
+
+    assert_non_null(all);
+    for (size_t i = 0; i < count; i++) {
+        memcpy(all + i * length, frame, length);
+    }
+    return all;
+}
+
 /* A request for an operation; NULL: for one that nobody has. */
 static size_t pack_request(uint8_t *frame, ropeway_connector_t *owner,
                            const ropeway_operation_t *operation, uint8_t flags, uint64_t digest) {
@@ -205,14 +216,11 @@ static void answers_that_nobody_reads_are_not_kept_without_end(void **state) {
     uint8_t frame[FRAME_MAX];
     size_t length =
         pack_request(frame, owner, operation, RW_FLAG_READ | RW_FLAG_ASK, digest_of(operation));
-    uint8_t *all = malloc(QUESTIONS * length);
+    uint8_t *all = repeat(frame, length, QUESTIONS);
     int fd = call(owner, false);
     size_t most = 0;
     bool over = false;
 
-    for (size_t i = 0; i < QUESTIONS; i++) {
-        memcpy(all + i * length, frame, length);
-    }
     say(fd, all, QUESTIONS * length);
     say(fd, frame, pack_request(frame, owner, NULL, RW_FLAG_READ, 0));
     while (!over) { /* until the last one has been read, or the stranger was sent away */
@@ -233,6 +241,70 @@ static void answers_that_nobody_reads_are_not_kept_without_end(void **state) {
     free(all);
     close(fd);
     close_owner(owner, operation);
+}
+
+#define OFFERS (2 * RW_LINK_REJECTS_MAX)
+
+/* Makes the owner's socket full of refusals that are not read. */
+static void block(ropeway_connector_t *owner, int fd) {
+    uint8_t frame[FRAME_MAX];
+    size_t length = pack_request(frame, owner, NULL, RW_FLAG_READ, 0);
+    bool blocked = false;
+
+    rw_lock(&owner->lock);
+    while (!blocked) { /* no thread but this one polls */
+        rw_stream_link_t *link =
+            RW_CONTAINER(rw_stream_of(owner)->links.next, rw_stream_link_t, node);
+
+        setsockopt(link->wire.fd, SOL_SOCKET, SO_SNDBUF, &(int){4096}, sizeof(int));
+        say(fd, frame, length);
+        for (int i = 0; i < RW_LOOK_EVERY; i++) {
+            rw_progress_step(owner);
+            rw_events_look(&rw_stream_of(owner)->events);
+        }
+        blocked = link->blocked && link->base.refusals == RW_LINK_REJECTS_MAX;
+    }
+    rw_unlock(&owner->lock);
+}
+
+/* Reads the next frame, which is a message. Returns its type. */
+static rw_message_type_t hear(int fd) {
+    uint8_t bytes[RW_HEAD_BYTES], payload[FRAME_MAX];
+    rw_message_t message;
+    rw_head_t head;
+
+    assert_int_equal(recv(fd, bytes, sizeof bytes, MSG_WAITALL), sizeof bytes);
+    assert_null(rw_head_decode(bytes, &head));
+    assert_true(head.length <= sizeof payload);
+    assert_int_equal(recv(fd, payload, head.length, MSG_WAITALL), head.length);
+    assert_accepted(rw_message_decode(head.header, head.header_length, head.length, &message));
+    return message.type;
+}
+
+/* A reader of many offers asks about each of them and waits for the answers: however many wait to
+ * go out, none may be missing. */
+static void who_asks_about_many_offers_is_answered_for_each(void **state) {
+    (void)state;
+    ropeway_connector_t *owner = open_owner(NULL);
+    ropeway_operation_t *offers[OFFERS];
+    uint8_t frame[FRAME_MAX];
+    int fd = call(owner, false);
+
+    block(owner, fd);
+    for (size_t i = 0; i < OFFERS; i++) {
+        offers[i] = offer(owner, true);
+        say(fd, frame,
+            pack_request(frame, owner, offers[i], RW_FLAG_READ | RW_FLAG_ASK,
+                         digest_of(offers[i])));
+    }
+    for (size_t answers = 0; answers < OFFERS;) {
+        answers += hear(fd) == RW_WAY;
+    }
+    close(fd);
+    for (size_t i = 0; i < OFFERS; i++) {
+        ropeway_operation_release(offers[i]);
+    }
+    ropeway_connector_destroy(owner);
 }
 
 static void who_uses_no_key_up_stays_a_stranger(void **state) {
@@ -268,13 +340,10 @@ static void of_requests_that_are_refused_a_turn_has_one(void **state) {
     ropeway_operation_t *operation = offer(owner, true);
     uint8_t frame[FRAME_MAX];
     size_t length = pack_request(frame, owner, operation, RW_FLAG_READ, digest_of(operation) + 1);
-    uint8_t *all = malloc(REQUESTS * length);
+    uint8_t *all = repeat(frame, length, REQUESTS);
     int fd = call(owner, false);
     uint64_t seen = 0;
 
-    for (size_t i = 0; i < REQUESTS; i++) {
-        memcpy(all + i * length, frame, length);
-    }
     rw_lock(&owner->lock); /* no thread but this one polls */
     say(fd, all, REQUESTS * length);
     while (seen < REQUESTS) {
@@ -367,6 +436,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_fork_while_the_first_connector_is_made_hangs_nobody),
         cmocka_unit_test(answers_that_nobody_reads_are_not_kept_without_end),
+        cmocka_unit_test(who_asks_about_many_offers_is_answered_for_each),
         cmocka_unit_test(who_uses_no_key_up_stays_a_stranger),
         cmocka_unit_test(of_requests_that_are_refused_a_turn_has_one),
         cmocka_unit_test(an_operation_has_one_frame_that_is_given_up),
