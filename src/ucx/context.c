@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "text/hello.h"
 #include "ucx/ucx.h"
+#include "ucx/verbs.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -111,6 +112,7 @@ ropeway_error_t rw_ucx_open_context(const rw_ucx_wish_t *wish, ucp_context_h *co
         *context = NULL;
         return cannot_start(wish, status, why);
     }
+    rw_ucx_verbs_done(); /* it has loaded its modules */
     error = check_devices(wish, why);
     if (error != ROPEWAY_OK) {
         ucp_cleanup(*context);

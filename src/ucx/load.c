@@ -4,10 +4,12 @@
 
 #include "base/env.h"
 #include "base/error.h"
+#include "base/rdma.h"
 #include "ucx/calls.h"
 #include "ucx/find.h"
 #include "ucx/peek.h"
 #include "ucx/ucx.h"
+#include "ucx/verbs.h"
 
 #include <dlfcn.h>
 #include <link.h>
@@ -27,7 +29,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static atomic_bool loaded; /* what follows is written before, once */
 static const char *version = "";
 static char library[PATH_MAX];
-static const char *why = "";
+static char why[96];
 
 /* What was tried, and why each can't be used. */
 typedef struct tried {
@@ -114,18 +116,17 @@ static bool take(handles_t *handles, const char *path) {
 /* Opens libucp, the last of the handles, after the ones beside it that it needs: those are not to
  * be searched for elsewhere. (libucm can't be opened by itself: it needs libucs without saying so.)
  */
-static bool open_all(const rw_ucx_place_t *place, handles_t *handles) {
+static bool open_all(const char *libucp, handles_t *handles) {
     static const char *const needed[] = {"libucs.so.0", "libuct.so.0"};
     char path[PATH_MAX];
     struct stat status;
 
     for (size_t i = 0; i < sizeof needed / sizeof *needed; i++) {
-        if (beside(place->path, needed[i], path) && stat(path, &status) == 0 &&
-            !take(handles, path)) {
+        if (beside(libucp, needed[i], path) && stat(path, &status) == 0 && !take(handles, path)) {
             return false;
         }
     }
-    return take(handles, place->path);
+    return take(handles, libucp);
 }
 
 /* Whether the release will do. */
@@ -162,9 +163,11 @@ static bool suits(void *ucp, tried_t *tried) {
     return true;
 }
 
-static void adopt(const rw_ucx_place_t *place, void *ucp, bool was_there) {
-    snprintf(library, sizeof library, "%s", path_of(ucp));
-    why = place->why;
+/* is_led: see verbs.h. */
+static void adopt(const rw_ucx_place_t *place, void *ucp, bool was_there, bool is_led) {
+    snprintf(library, sizeof library, "%s", is_led ? place->path : path_of(ucp));
+    snprintf(why, sizeof why, "%s%s", place->why,
+             is_led ? ", and was given this system's libibverbs" : "");
     version = ucp_get_version_string();
     atomic_store_explicit(&loaded, true, memory_order_release);
     if (!was_there) {
@@ -177,7 +180,8 @@ static bool try_place(const rw_ucx_place_t *place, tried_t *tried) {
     rw_ucx_release_t release;
     handles_t handles = {0};
     sigset_t before;
-    bool was_there, good = false;
+    bool was_there, is_led, good = false;
+    char led[PATH_MAX];
     void *ucp;
 
     if (!is_alone(place, tried) ||
@@ -189,8 +193,9 @@ static bool try_place(const rw_ucx_place_t *place, tried_t *tried) {
     if (was_there) {
         dlclose(ucp);
     }
+    is_led = !was_there && rw_rdma_is_here(RW_RDMA_FOLDER) && rw_ucx_verbs_lead(place->path, led);
     rw_signals_block(&before); /* for the threads that a library may start */
-    if (open_all(place, &handles)) {
+    if (open_all(is_led ? led : place->path, &handles)) {
         ucp = handles.list[handles.count - 1];
         if (!was_there) {
             rw_ucx_return_signals(ucp);
@@ -201,9 +206,10 @@ static bool try_place(const rw_ucx_place_t *place, tried_t *tried) {
     }
     rw_signals_restore(&before);
     if (good) {
-        adopt(place, ucp, was_there);
+        adopt(place, ucp, was_there, is_led);
         return true;
     }
+    rw_ucx_verbs_done();
     while (handles.count > 0) {
         dlclose(handles.list[--handles.count]);
     }

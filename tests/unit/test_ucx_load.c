@@ -4,6 +4,7 @@
 #include "ucx/find.h"
 #include "ucx/peek.h"
 #include "ucx/ucx.h"
+#include "ucx/verbs.h"
 #include "unit.h"
 
 #include <dlfcn.h>
@@ -41,6 +42,19 @@ static void put(const char *target, const char *path) {
     assert_int_equal(symlink(target, full), 0);
 }
 
+/* A wheel as those of nixl are, and what a system has; any library will do. */
+static void put_wheel_with_verbs(void) {
+    put(UNIT_POOR_UCX, "wheel/libucp-0a1b2c3d.so.0.0.0");
+    put(UNIT_OLD_UCX, "wheel/libibverbs-1de1263b.so.1.14.48.0");
+    put(UNIT_OLD_UCX, "wheel/libmlx5-79ef1d27.so.1.24.48.0");
+    put(UNIT_OLD_UCX, "wheel/libnl-route-3-3ad497a3.so.200.26.0");
+    put(UNIT_OLD_UCX, "wheel/ucx/libuct_ib.so.0.0.0");
+    put(UNIT_SILENT_UCX, "system/libibverbs.so.1");
+    put(UNIT_SILENT_UCX, "system/libnl-route-3.so.200");
+    put("/etc/passwd", "broken/libibverbs.so.1");
+    put(UNIT_POOR_UCX, "plain/libucp.so.0");
+}
+
 static int make_folder(void **state) {
     (void)state;
     unsetenv("ROPEWAY_UCX");
@@ -53,6 +67,7 @@ static int make_folder(void **state) {
     put(UNIT_OLD_UCX, "site-old/libucx/lib/libucp.so.0");
     put(UNIT_UCX, "site-good/libucx/lib");
     put(UNIT_POOR_UCX, "site-nixl/nixl_cu12.libs/libucp-0a1b2c3d.so.0.0.0");
+    put_wheel_with_verbs();
     return 0;
 }
 
@@ -268,6 +283,88 @@ static void one_that_the_process_has_is_taken_and_none_put_beside_it(void **stat
     assert_says(said, "old/lib/libucp.so.0 can't be used beside ");
 }
 
+/* ---- a wheel with verbs libraries of its own ---- */
+
+#define LEAD "lead" /* the first argument of a process that shows what becomes of one */
+
+/* The files of a folder, one a line with what it leads to, as the shell sorts them. */
+static void list(const char *path) {
+    char command[PATH_MAX + 64];
+
+    snprintf(command, sizeof command, "cd '%s' && for f in */* *; do echo $f $(readlink $f); done",
+             path);
+    assert_int_equal(system(command), 0);
+}
+
+static int lead(const char *path) {
+    char led[PATH_MAX], *slash;
+
+    if (!rw_ucx_verbs_lead(path, led)) {
+        puts("not led");
+        return 0;
+    }
+    slash = strrchr(led, '/');
+    *slash = '\0';
+    printf("%s\n", slash + 1);
+    fflush(stdout);
+    list(led);
+    rw_ucx_verbs_done();
+    puts(access(led, F_OK) == 0 ? "there" : "gone");
+    return 0;
+}
+
+/* With the system's libraries in this folder. */
+static void try_lead(const char *folder_of_system, const char *libucp, said_t said) {
+    char command[4 * PATH_MAX];
+    size_t length;
+    FILE *output;
+
+    snprintf(command, sizeof command,
+             "LD_LIBRARY_PATH='%s' TMPDIR='%s' '/proc/%d/exe' " LEAD " '%s'",
+             below(folder_of_system), below("temporary"), (int)getpid(), below(libucp));
+    mkdir(below("temporary"), 0700);
+    output = popen(command, "r");
+    assert_non_null(output);
+    length = fread(said, 1, sizeof(said_t) - 1, output);
+    said[length] = '\0';
+    assert_int_equal(pclose(output), 0);
+}
+
+static void assert_leads(const char *said, const char *name, const char *target) {
+    char line[PATH_MAX];
+
+    snprintf(line, sizeof line, "\n%s %s\n", name, target);
+    assert_says(said, line);
+}
+
+static void verbs_of_a_wheel_lead_to_the_systems(void **state) {
+    said_t said;
+
+    (void)state;
+    try_lead("system", "wheel/libucp-0a1b2c3d.so.0.0.0", said);
+    assert_ptr_equal(strstr(said, "libucp-0a1b2c3d.so.0.0.0\n"), said);
+    assert_leads(said, "libibverbs-1de1263b.so.1.14.48.0", below("system/libibverbs.so.1"));
+    assert_leads(said, "libnl-route-3-3ad497a3.so.200.26.0", below("system/libnl-route-3.so.200"));
+    assert_leads(said, "libucp-0a1b2c3d.so.0.0.0", below("wheel/libucp-0a1b2c3d.so.0.0.0"));
+    assert_leads(said, "ucx/libuct_ib.so.0.0.0", below("wheel/ucx/libuct_ib.so.0.0.0"));
+    assert_says(said, "\ngone\n");
+    assert_int_equal(rmdir(below("temporary")), 0); /* nothing is left in it */
+}
+
+static void nothing_is_led_without_copies_or_a_system_that_has_them(void **state) {
+    said_t said;
+
+    (void)state;
+    try_lead("system", "plain/libucp.so.0", said);
+    assert_string_equal(said, "not led\n");
+    try_lead("system", "nowhere/libucp.so.0", said);
+    assert_string_equal(said, "not led\n");
+    if (access("/usr/lib/x86_64-linux-gnu/libibverbs.so.1", F_OK) != 0) {
+        try_lead("broken", "wheel/libucp-0a1b2c3d.so.0.0.0", said);
+        assert_string_equal(said, "not led\n");
+    }
+}
+
 /* ---- a connector without ---- */
 
 static void take_warning(void *arg, ropeway_log_level_t level, const char *text) {
@@ -357,7 +454,7 @@ static void threads_may_load_at_once(void **state) {
     assert_int_equal(status, 0);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_is_loaded_before_it_is_needed),
         cmocka_unit_test(a_choice_that_leads_nowhere_is_named),
@@ -370,9 +467,14 @@ int main(void) {
         cmocka_unit_test(packages_come_first_in_a_python),
         cmocka_unit_test(what_can_not_be_used_is_passed_over),
         cmocka_unit_test(one_that_the_process_has_is_taken_and_none_put_beside_it),
+        cmocka_unit_test(verbs_of_a_wheel_lead_to_the_systems),
+        cmocka_unit_test(nothing_is_led_without_copies_or_a_system_that_has_them),
         cmocka_unit_test(interop_needs_a_ucx_only_if_it_was_asked_for),
         cmocka_unit_test(threads_may_load_at_once),
     };
 
+    if (argc == 3 && strcmp(argv[1], LEAD) == 0) {
+        return lead(argv[2]);
+    }
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
