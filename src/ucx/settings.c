@@ -90,8 +90,9 @@ static bool is_left_out(const char *key, const char *transports, bool for_stock)
 static const char *const stock_settings[][2] = {{"RNDV_THRESH", "inf"}, {"ADDRESS_VERSION", "v2"}};
 
 /* UCX would keep a registration for whoever uses the memory next, and with it the key: a peer that
- * has it reaches the memory of an offer that has ended. The environment may choose the cache. */
-static const char *const stock_cache[][2] = {{"RCACHE_ENABLE", "n"}};
+ * has it reaches the memory of an operation that has ended. The environment may choose the cache.
+ */
+static const char *const cache[][2] = {{"RCACHE_ENABLE", "n"}};
 
 /* Stock peers receive in segments of UCX's default, 64 KiB. */
 static const char *const stock_segments[][2] = {{"TCP_TX_SEG_SIZE", "64k"},
@@ -182,7 +183,6 @@ static void prefer_stock(ucp_config_t *config) {
         prefer(config, stock_settings[i][0], stock_settings[i][1]);
     }
     prefer_list(config, stock_segments, COUNT(stock_segments));
-    prefer_list(config, stock_cache, COUNT(stock_cache));
 }
 
 static ropeway_error_t set_all(ucp_config_t *config, const rw_ucx_wish_t *wish) {
@@ -195,6 +195,9 @@ static ropeway_error_t set_all(ucp_config_t *config, const rw_ucx_wish_t *wish) 
         if (!is_left_out(settings[i][0], transports, for_stock)) {
             prefer_list(config, &settings[i], 1);
         }
+    }
+    if (for_stock || rw_ucx_may_register()) {
+        prefer_list(config, cache, COUNT(cache));
     }
     if (for_stock) {
         prefer_stock(config);
@@ -241,7 +244,8 @@ ropeway_error_t rw_ucx_read_config(const rw_ucx_wish_t *wish, ucp_config_t **con
 }
 
 bool rw_ucx_is_our_setting(const char *key) {
-    static const char *const optional[] = {"KEEPALIVE_INTERVAL", "TLS", "NET_DEVICES"};
+    static const char *const optional[] = {"KEEPALIVE_INTERVAL", "TLS", "NET_DEVICES",
+                                           "RCACHE_ENABLE"};
 
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
         if (strcmp(settings[i][0], key) == 0) {

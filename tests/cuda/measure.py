@@ -22,6 +22,7 @@ VARIANTS = (
     {"UCX_TLS": "^cuda_ipc"},
     {"UCX_RNDV_FRAG_MEM_TYPES": "host,cuda"},
     {"UCX_CUDA_COPY_ASYNC_MEM_TYPE": "cuda"},
+    {"UCX_RCACHE_ENABLE": "n"},  # as on hosts with an RDMA network
 )
 
 
