@@ -106,6 +106,7 @@ typedef struct rw_stream_link {
     rw_out_t out RW_GUARDED;
     rw_in_t in RW_GUARDED;
     rw_dial_t dial RW_GUARDED; /* not accepted */
+    uint64_t patient_until;    /* not accepted: when it must be open; written once */
     rw_encryption_t wanted;    /* not accepted: the stricter side's wish; written once */
     uint8_t fingerprint[RW_FINGERPRINT_BYTES]; /* not accepted: the other side's; written once */
     rw_place_t place RW_GUARDED;               /* of the other side, once connected */
@@ -146,8 +147,6 @@ static inline rw_stream_t *rw_stream_of(const ropeway_connector_t *connector) RW
 /* ---- stream_link.c ---- */
 
 /* As rw_link_kind_t's members of these names. */
-ropeway_error_t rw_stream_open(rw_peer_t *peer, const rw_hello_t *hello,
-                               rw_link_t **link) RW_LOCKED;
 ropeway_error_t rw_stream_send(rw_link_t *link, rw_flight_t *flight) RW_LOCKED;
 void rw_stream_abandon(rw_link_t *link, void *tag) RW_LOCKED;
 void rw_stream_close(rw_link_t *link, rw_close_t how) RW_LOCKED;

@@ -18,6 +18,9 @@
 #define STRANGER_PATIENCE_MANY ((uint64_t)2000 * RW_NANOSECONDS_PER_MS)
 #define MANY_STRANGERS 32
 #define CONNECT_PATIENCE ((uint64_t)10000 * RW_NANOSECONDS_PER_MS) /* until we are let in */
+/* Until a place greets, where there is another one to try: something may listen there that waits
+ * for more than we say. */
+#define SILENCE_MAX ((uint64_t)2000 * RW_NANOSECONDS_PER_MS)
 
 /* ---- greetings and TLS ---- */
 
@@ -31,6 +34,7 @@ static void reject_place(rw_stream_link_t *link, const char *why) RW_LOCKED {
     link->state = RW_STREAM_DIALING;
     link->blocked = false;
     link->pid = 0;
+    rw_stream_set_timer(link, link->patient_until);
     rw_dial_reject(&link->dial, text);
 }
 
@@ -126,6 +130,9 @@ static void on_connected(rw_dial_t *dial, int fd) RW_LOCKED {
         reject_place(link, "no greeting could be sent");
         return;
     }
+    if (rw_dial_has_more(dial) && rw_now() + SILENCE_MAX < link->patient_until) {
+        rw_stream_set_timer(link, rw_now() + SILENCE_MAX);
+    }
     rw_stream_watch(link);
     link->stream->moved = true;
 }
@@ -158,6 +165,7 @@ static void take_answer(rw_stream_link_t *link) RW_LOCKED {
                             ? judge_answer(link, &answer)
                             : "what listens there is no Ropeway connector";
 
+    rw_stream_set_timer(link, link->patient_until);
     if (wrong != NULL) {
         reject_place(link, wrong);
     } else if (link->wire.ssl != NULL) {
@@ -239,6 +247,10 @@ void rw_stream_give_up(rw_stream_link_t *link) {
 
     if (link->accepted) {
         rw_stream_lose(link, ROPEWAY_ERR_UNREACHABLE, "it took too long to greet");
+        return;
+    }
+    if (link->state == RW_STREAM_GREETING && rw_now() < link->patient_until) {
+        reject_place(link, "what listens there does not greet");
         return;
     }
     rw_place_write(&link->dial.places[link->dial.current], place);
@@ -365,7 +377,8 @@ ropeway_error_t rw_stream_open(rw_peer_t *peer, const rw_hello_t *hello, rw_link
         address.encryption > stream->encryption ? address.encryption : stream->encryption;
     memcpy(link->fingerprint, address.fingerprint, RW_FINGERPRINT_BYTES);
     rw_link_init(&link->base, &rw_stream_kind, peer);
-    rw_stream_set_timer(link, rw_now() + CONNECT_PATIENCE);
+    link->patient_until = rw_now() + CONNECT_PATIENCE;
+    rw_stream_set_timer(link, link->patient_until);
     rw_dial_next(&link->dial);
     *result = &link->base;
     return ROPEWAY_OK;

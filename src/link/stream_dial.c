@@ -47,6 +47,15 @@ static int take_socket(rw_dial_t *dial, rw_try_t *try) RW_LOCKED {
     return fd;
 }
 
+bool rw_dial_has_more(const rw_dial_t *dial) {
+    for (size_t i = 0; i < dial->count; i++) {
+        if (!dial->tries[i].tried) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool is_under_way(const rw_dial_t *dial) {
     for (size_t i = 0; i < dial->count; i++) {
         if (dial->tries[i].watcher.fd >= 0) {

@@ -40,6 +40,8 @@ typedef struct rw_dial {
 /* places: in the order in which to try them. The callbacks are set. false: out of memory. */
 bool rw_dial_init(rw_dial_t *dial, rw_timers_t *timers, rw_events_t *events,
                   const rw_place_t *places, size_t count) RW_LOCKED;
+/* Whether there is an address that has not been tried, or whose attempt was ended. */
+bool rw_dial_has_more(const rw_dial_t *dial) RW_LOCKED;
 /* Tries the next address. */
 void rw_dial_next(rw_dial_t *dial) RW_LOCKED;
 /* The same, as the place that answered last was of no use. why: a phrase. */

@@ -122,19 +122,33 @@ static void what_the_options_name_and_does_not_exist_is_refused(void **state) {
     }
 }
 
-/* The first address leads to nobody, and the second one to a connector that was not meant. */
+/* Where the kernel connects whoever comes, and nobody says a word. */
+static int listen_silently(unsigned *port) {
+    struct sockaddr_in place = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof place;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&place, size), 0);
+    assert_int_equal(listen(fd, 8), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&place, &size), 0);
+    *port = ntohs(place.sin_port);
+    return fd;
+}
+
+/* The first address leads to nobody, the second one to something that waits, and the third one to a
+ * connector that was not meant. */
 static void the_next_address_is_tried(void **state) {
     (void)state;
     if (!about_streams()) {
         return;
     }
-    unsigned port = find_two_ports();
+    unsigned port = find_two_ports(), silent;
     char own[32], other[32], all[128];
     ropeway_connector_options_t options = of_stream(), wrong = of_stream();
     ropeway_connector_t *owner, *third;
+    int listener = listen_silently(&silent);
     snprintf(own, sizeof own, "127.0.0.1:%u", port);
     snprintf(other, sizeof other, "127.0.0.1:%u", port + 1);
-    snprintf(all, sizeof all, "127.0.0.1:1,%s,%s", other, own);
+    snprintf(all, sizeof all, "127.0.0.1:1,127.0.0.1:%u,%s,%s", silent, other, own);
     options.listen = own;
     options.advertise = all;
     wrong.listen = other;
@@ -143,6 +157,7 @@ static void the_next_address_is_tried(void **state) {
     assert_non_null(strstr(move_between(owner, ts_connect("")), own));
     assert_ok(ropeway_connector_destroy(third));
     assert_ok(ropeway_connector_destroy(owner));
+    close(listener);
 }
 
 static void a_peer_of_another_transport_has_no_path(void **state) {
