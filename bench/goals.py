@@ -104,8 +104,8 @@ LOCK = (
     "time has futexes on top"
 )
 LATE = (
-    "Operations of up to 64 KiB go with the answer to their request; larger ones wait for the owner's word in addition, "
-    "and TCP opens its window from the first byte on for both"
+    "Most of it is the round trip and TCP's window, which opens from the first byte on for all; what is left differs "
+    "less between the peers than between the rounds"
 )
 
 

@@ -42,6 +42,9 @@
 #include "link/stream_pull.h"
 
 #define RW_STREAM_SLICE ((size_t)256 << 10)
+/* Operations of up to so many bytes are not lent: with a ring they take a quarter of the time, and
+ * without one no longer. */
+#define RW_STREAM_WHOLE_MAX ((size_t)128 << 10)
 
 struct rw_stream;
 

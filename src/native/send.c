@@ -55,11 +55,14 @@ static bool load(ropeway_operation_t *operation, rw_flight_t *flight) RW_LOCKED 
     rw_side_t *side = rw_side(operation);
     const rw_layout_t *layout = &operation->layout;
     rw_cursor_t *cursor = &side->out.cursor;
+    const rw_link_kind_t *kind = operation->link->kind;
     bool lends = operation->link->lends;
     rw_situation_t situation = {.layout = layout,
                                 .chunk_size = operation->connector->options.chunk_size,
-                                .frame_max = lends ? 0 : operation->link->kind->frame_max,
-                                .pushes = operation->link->kind->pushes && !lends,
+                                .frame_max = lends ? 0 : kind->frame_max,
+                                .pushes = kind->pushes && !lends,
+                                .eager_total =
+                                    kind->whole_max > 0 ? kind->whole_max : RW_EAGER_TOTAL,
                                 .remote_device = side->out.remote_device,
                                 .remote_grain = side->out.remote_grain};
     rw_cut_t cut;
@@ -80,8 +83,7 @@ static bool load(ropeway_operation_t *operation, rw_flight_t *flight) RW_LOCKED 
     } else {
         data = (char *)layout->pieces[cursor->piece].ptr + cursor->within;
         flight->device = layout->pieces[cursor->piece].device;
-        flight->registration =
-            rw_memory_registration(&operation->memories, cursor->piece, operation->link->kind);
+        flight->registration = rw_memory_registration(&operation->memories, cursor->piece, kind);
     }
     rw_flight_lend(flight, data, cut.length);
     flight->lends = cut.lend;

@@ -46,7 +46,7 @@ static bool lend(const rw_situation_t *situation, size_t length) {
     bool by_host = !layout->any_device && !situation->remote_device;
 
     return !situation->pushes && length > RW_EAGER_MAX &&
-           (layout->total > RW_EAGER_TOTAL || !by_host);
+           (layout->total > situation->eager_total || !by_host);
 }
 
 static rw_cut_t cut(const rw_layout_t *layout, const rw_cursor_t *cursor, size_t gathered,

@@ -11,7 +11,7 @@
 
 /* Messages up to this size travel eagerly (copied by the link at once), larger ones are lent. */
 #define RW_EAGER_MAX ((size_t)16 << 10)
-/* All of an operation of up to this size does, between host memories. */
+/* All of an operation of up to this size does, between host memories, if the link has no other. */
 #define RW_EAGER_TOTAL ((size_t)64 << 10)
 /* Small neighbouring pieces are gathered into messages of up to this size. */
 #define RW_GATHER_MAX ((size_t)512 << 10)
@@ -29,6 +29,7 @@ typedef struct rw_situation {
     size_t chunk_size;     /* the connector's option */
     size_t frame_max;      /* the link's: the longest message; 0: any */
     bool pushes;           /* the link lends nothing */
+    size_t eager_total;    /* operations of up to this size between host memories are not lent */
     bool remote_device;    /* the receiver's memory is not all host memory */
     uint64_t remote_grain; /* how the receiver would like messages to be cut; 0: no wish */
 } rw_situation_t;

@@ -103,7 +103,7 @@ static rw_cut_t expected(const rw_situation_t *situation, size_t at) {
 
     cut.length = (small > 0 ? small : rest < limit ? rest : limit) * QUANTUM;
     cut.lend = cut.length > RW_EAGER_MAX;
-    if (situation->layout->total <= RW_EAGER_TOTAL && host) {
+    if (situation->layout->total <= situation->eager_total && host) {
         cut.lend = false;
     }
     return cut;
@@ -124,6 +124,7 @@ static void cuts_are_those_of_the_model(void **state) {
         rw_cursor_t cursor = {0};
         rw_situation_t situation = {.layout = &layout,
                                     .chunk_size = (size_t)65536 << unit_below(5),
+                                    .eager_total = RW_EAGER_TOTAL << unit_below(3),
                                     .remote_device = unit_below(8) == 0,
                                     .remote_grain = grains[unit_below(UNIT_COUNT(grains))]};
         bool device = unit_below(8) == 0;
