@@ -2,7 +2,8 @@
 /*
  * What a READ of 4 KiB takes from an owner in another process: alone; beside large transfers from
  * the same owner; with many idle peers connected to that owner and many operations of it pending.
- * And what the release of a READ takes when its owner has been stopped.
+ * What a call that only takes the connector's lock takes beside large transfers: as long as
+ * somebody else holds it. And what the release of a READ takes when its owner has been stopped.
  *
  * Usage: crowd TRANSPORTS ENCRYPTION IDLE PENDING SECONDS (any: the default transports); prints one
  * JSON object, times in microseconds.
@@ -27,6 +28,8 @@
 #define BATCH 500 /* operations offered at a time */
 #define SAMPLES_MAX 2000000
 #define RELEASES 2000
+#define LOOKS_MAX 200000
+#define LOOK_PAUSE_US 100
 #define PROCESSES 8 /* that the idle peers are in */
 #define WAIT_MS 60000
 
@@ -198,15 +201,39 @@ static void *move_much(void *unused) {
     return NULL;
 }
 
+static double looks[LOOKS_MAX];
+static size_t look_count;
+
+/* The statistics are copied under the lock, and take no time to speak of. */
+static void *look(void *unused) {
+    const struct timespec pause = {.tv_nsec = LOOK_PAUSE_US * 1000};
+    ropeway_stats_t stats;
+
+    (void)unused;
+    while (!atomic_load(&stopping) && look_count < LOOKS_MAX) {
+        double begun;
+
+        nanosleep(&pause, NULL);
+        begun = now();
+        check(ropeway_connector_stats(connector, &stats, sizeof stats), "the statistics");
+        looks[look_count++] = now() - begun;
+    }
+    return NULL;
+}
+
 static void measure_beside(double seconds) {
     double begun = now();
-    pthread_t thread;
+    pthread_t threads[2];
 
-    pthread_create(&thread, NULL, move_much, NULL);
+    pthread_create(&threads[0], NULL, move_much, NULL);
+    pthread_create(&threads[1], NULL, look, NULL);
     measure_small("beside_large", seconds);
     atomic_store(&stopping, true);
-    pthread_join(thread, NULL);
+    pthread_join(threads[0], NULL);
+    pthread_join(threads[1], NULL);
     printf(", \"large_mb_per_s\": %.0f, ", (double)large_bytes / (now() - begun));
+    print("lock_beside_large", looks, look_count);
+    printf(", ");
 }
 
 static void gather_crowd(child_t *children, size_t idle, size_t pending) {
