@@ -111,23 +111,25 @@ lint: deps-lint build/fuzz/build.ninja ## clang's warnings, clang-tidy, clang-fo
 	tools/lint build/fuzz
 
 .PHONY: asan
-asan: deps-lint build/asan/build.ninja ## run the tests under AddressSanitizer and UBSan
+asan: deps-lint build/asan/build.ninja ## run the tests under AddressSanitizer and UBSan (QUICK=yes: without variants)
 	tools/openapi-env || [ $$? -eq 77 ]
 	ninja -C build/asan
 	ASAN_OPTIONS=$(ASAN) LSAN_OPTIONS=suppressions=$(SANITIZER)/lsan.supp:print_suppressions=0 \
-	$(MESON_TEST) -C build/asan --no-suite package --no-suite interop --no-suite bench --timeout-multiplier 4
+	$(MESON_TEST) -C build/asan --no-suite package --no-suite interop --no-suite bench --timeout-multiplier 4 \
+	    $(if $(QUICK),--no-suite variant)
 
 build/asan/build.ninja:
 	CC=clang CXX=clang++ meson setup build/asan $(SETUP) -Db_lundef=false \
 	    -Db_sanitize=address,undefined
 
 .PHONY: tsan
-tsan: deps-lint build/tsan/build.ninja ## run the library's tests under ThreadSanitizer
+tsan: deps-lint build/tsan/build.ninja ## run the library's tests under ThreadSanitizer (QUICK=yes: without variants)
 	ninja -C build/tsan
 	TSAN_OPTIONS=$(TSAN) \
 	$(MESON_TEST) -C build/tsan --timeout-multiplier 8 --suite unit --suite fuzz
 	TSAN_OPTIONS=$(TSAN) $(MESON_TEST) -C build/tsan --timeout-multiplier 8 --logbase testlog-behaviour \
-	    conformance-default conformance-host conformance-stream conformance-tcp faults-host faults-netns faults-default soak-host
+	    conformance-default conformance-stream conformance-tcp faults-default \
+	    $(if $(QUICK),,conformance-host faults-host faults-netns soak-host)
 
 build/tsan/build.ninja:
 	CC=clang CXX=clang++ meson setup build/tsan $(SETUP) -Db_lundef=false -Db_sanitize=thread
