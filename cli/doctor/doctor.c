@@ -15,6 +15,7 @@
 #include "facts.h"
 #include "peer.h"
 #include "perf/perf.h"
+#include "ports.h"
 
 static const char help[] =
     "Usage: ropeway doctor [OPTION]...\n"
@@ -79,14 +80,32 @@ void cli_doctor_fail(struct cli_doctor *doctor, const char *name, const char *re
     va_end(arguments);
 }
 
+static void check_port(const struct cli_port *port, void *doctor) {
+    cli_doctor_check_port(doctor, port);
+}
+
+struct transfer {
+    struct cli_doctor *doctor;
+    const struct cli_perf_child *server;
+};
+
+static void check_transfer_by(const struct cli_port *port, void *argument) {
+    const struct transfer *transfer = argument;
+    if (port->active) {
+        cli_doctor_check_transfer(transfer->doctor, transfer->server->address, "rc+self",
+                                  port->name);
+    }
+}
+
 static void check_transfers(struct cli_doctor *doctor, const struct cli_perf_child *server) {
-    cli_doctor_check_transfer(doctor, server->address, "any");
-    cli_doctor_check_transfer(doctor, server->address, "stream");
+    struct transfer transfer = {doctor, server};
+    cli_doctor_check_transfer(doctor, server->address, "any", NULL);
+    cli_doctor_check_transfer(doctor, server->address, "stream", NULL);
     if (cli_facts_have_ucx(doctor->facts)) {
-        cli_doctor_check_transfer(doctor, server->address, "tcp");
+        cli_doctor_check_transfer(doctor, server->address, "tcp", NULL);
     }
     if (cli_facts_have(doctor->facts, cli_facts_infiniband)) {
-        cli_doctor_check_transfer(doctor, server->address, "rc+self");
+        cli_ports_each(check_transfer_by, &transfer);
     }
 }
 
@@ -109,6 +128,7 @@ static void check_all(struct cli_doctor *doctor, const char *listen) {
     cli_doctor_check_listen(doctor, listen);
     if (cli_facts_have_ucx(facts)) {
         cli_doctor_check_infiniband(doctor);
+        cli_ports_each(check_port, doctor);
         cli_doctor_check_cuda(doctor);
     }
     if (!started) {

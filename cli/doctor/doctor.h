@@ -24,13 +24,17 @@ void cli_doctor_warn(struct cli_doctor *doctor, const char *name, const char *re
 void cli_doctor_fail(struct cli_doctor *doctor, const char *name, const char *remedy,
                      const char *format, ...) __attribute__((format(printf, 4, 5)));
 
-/* doctor_ucx.c: what the loaded UCX can do here. */
+struct cli_port;
+
+/* ucx.c: what the loaded UCX can do here. */
 void cli_doctor_check_release(struct cli_doctor *doctor);
 void cli_doctor_check_settings(struct cli_doctor *doctor);
 void cli_doctor_check_infiniband(struct cli_doctor *doctor);
+/* A port of an RDMA device. */
+void cli_doctor_check_port(struct cli_doctor *doctor, const struct cli_port *port);
 void cli_doctor_check_cuda(struct cli_doctor *doctor);
 
-/* doctor_system.c: what the operating system allows. */
+/* system.c: what the operating system allows. */
 void cli_doctor_check_cma(struct cli_doctor *doctor);
 void cli_doctor_check_shared_memory(struct cli_doctor *doctor);
 void cli_doctor_check_locked_memory(struct cli_doctor *doctor);
@@ -38,9 +42,9 @@ void cli_doctor_check_open_files(struct cli_doctor *doctor);
 void cli_doctor_check_interfaces(struct cli_doctor *doctor);
 void cli_doctor_check_listen(struct cli_doctor *doctor, const char *address);
 
-/* doctor_transfer.c: moves bytes to a second process and back, over one set of transports.
- * server: the address of a perf server. */
+/* transfer.c: moves bytes to a second process and back, over one set of transports and these
+ * devices on both sides; NULL: all. server: the address of a perf server. */
 void cli_doctor_check_transfer(struct cli_doctor *doctor, const char *server,
-                               const char *transports);
+                               const char *transports, const char *net_devices);
 
 #endif

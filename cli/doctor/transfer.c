@@ -10,29 +10,30 @@
 
 #define SIZE ((size_t)16 << 20)
 #define COUNT 4
+#define COUNT_BY_DEVICE 1 /* there may be many devices, and slow ones in software */
 
 /* Moves and compares; returns bytes a second, or a negative number with a sentence in the
  * session. */
-static double move(struct cli_perf_session *session, ropeway_operation_kind_t kind, char *path,
-                   size_t path_size) {
+static double move(struct cli_perf_session *session, ropeway_operation_kind_t kind, size_t count,
+                   char *path, size_t path_size) {
     struct cli_perf_batch batch = {.kind = kind,
                                    .size = SIZE,
                                    .slots = 1,
-                                   .count = COUNT,
+                                   .count = count,
                                    .verify = true,
                                    .path = path,
                                    .path_size = path_size};
     if (!cli_perf_batch_run(session, &batch)) {
         return -1;
     }
-    return (double)(SIZE * COUNT) / (double)batch.wall_ns * 1e9;
+    return (double)(SIZE * count) / (double)batch.wall_ns * 1e9;
 }
 
 static void move_both_ways(struct cli_doctor *doctor, struct cli_perf_session *session,
-                           const char *name, bool on_this_host) {
+                           const char *name, size_t count, bool on_this_host) {
     char path[256] = "";
-    double read = move(session, ROPEWAY_OPERATION_READ, path, sizeof path);
-    double write = read > 0 ? move(session, ROPEWAY_OPERATION_WRITE, NULL, 0) : -1;
+    double read = move(session, ROPEWAY_OPERATION_READ, count, path, sizeof path);
+    double write = read > 0 ? move(session, ROPEWAY_OPERATION_WRITE, count, NULL, 0) : -1;
     if (write < 0) {
         cli_doctor_fail(
             doctor, name,
@@ -49,17 +50,18 @@ static void move_both_ways(struct cli_doctor *doctor, struct cli_perf_session *s
 }
 
 void cli_doctor_check_transfer(struct cli_doctor *doctor, const char *server,
-                               const char *transports) {
+                               const char *transports, const char *net_devices) {
     struct cli_perf_session session;
-    char name[64];
+    char name[256];
     bool any = strcmp(transports, "any") == 0;
-    snprintf(name, sizeof name, "transfer%s%s", any ? " on this host" : " over ",
-             any ? "" : transports);
-    if (!cli_perf_session_open(&session, server, transports, ROPEWAY_INHERIT)) {
+    snprintf(name, sizeof name, "transfer%s%s%s%s", any ? " on this host" : " over ",
+             any ? "" : transports, net_devices != NULL ? " by " : "",
+             net_devices != NULL ? net_devices : "");
+    if (!cli_perf_session_open(&session, server, transports, net_devices, ROPEWAY_INHERIT)) {
         cli_doctor_fail(doctor, name, "'ropeway info' shows the transports that are there", "%s",
                         session.error);
     } else {
-        move_both_ways(doctor, &session, name, any);
+        move_both_ways(doctor, &session, name, net_devices != NULL ? COUNT_BY_DEVICE : COUNT, any);
     }
     cli_perf_session_close(&session);
 }

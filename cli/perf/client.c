@@ -16,7 +16,7 @@
 #define SEED 0x726f7065776179u
 
 bool cli_perf_session_open(struct cli_perf_session *session, const char *address,
-                           const char *transports, uint32_t spin_us) {
+                           const char *transports, const char *net_devices, uint32_t spin_us) {
     ropeway_connector_options_t options;
     char buffer[256];
     const char *list = cli_perf_transports(transports, buffer, sizeof buffer);
@@ -27,7 +27,9 @@ bool cli_perf_session_open(struct cli_perf_session *session, const char *address
     }
     ropeway_connector_options_init(&options, sizeof options);
     options.transports = list;
-    json_t *hello = json_pack("{s:s,s:s?}", "do", "hello", "transports", list);
+    options.net_devices = net_devices;
+    json_t *hello =
+        json_pack("{s:s,s:s?,s:s?}", "do", "hello", "transports", list, "net_devices", net_devices);
     if (spin_us != ROPEWAY_INHERIT) {
         options.spin_us = spin_us;
         json_object_set_new(hello, "spin_us", json_integer(spin_us));

@@ -312,7 +312,8 @@ static int measure(const struct options *options, const char *address) {
     }
     for (size_t i = 0; options->transports[i] != NULL && done; i++) {
         struct cli_perf_session session;
-        done = cli_perf_session_open(&session, address, options->transports[i], options->spin_us);
+        done = cli_perf_session_open(&session, address, options->transports[i], NULL,
+                                     options->spin_us);
         session.operation_flags = options->flags;
         done = done && measure_session(&session, options, options->transports[i], report);
         if (!done) {

@@ -129,11 +129,12 @@ struct cli_perf_session {
     char error[CLI_SENTENCE_SIZE];
 };
 
-/* Connects, and makes a connector on both sides. transports as in cli_perf_transports(); spin_us:
- * ROPEWAY_INHERIT takes the library's default. False: a sentence is in session->error.
+/* Connects, and makes a connector on both sides. transports as in cli_perf_transports();
+ * net_devices: the connectors' option, the same on both; NULL: none; spin_us: ROPEWAY_INHERIT takes
+ * the library's default. False: a sentence is in session->error.
  * cli_perf_session_close() must follow in both cases. */
 bool cli_perf_session_open(struct cli_perf_session *session, const char *address,
-                           const char *transports, uint32_t spin_us);
+                           const char *transports, const char *net_devices, uint32_t spin_us);
 void cli_perf_session_close(struct cli_perf_session *session);
 
 /* A batch of operations, and what it cost. */

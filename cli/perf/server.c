@@ -57,6 +57,7 @@ static json_t *do_hello(struct session *session, const json_t *request) {
     }
     ropeway_connector_options_init(&options, sizeof options);
     options.transports = transports;
+    options.net_devices = json_string_value(json_object_get(request, "net_devices"));
     if (json_is_integer(spin)) {
         options.spin_us = (uint32_t)json_integer_value(spin);
     }
