@@ -128,8 +128,8 @@ tsan: deps-lint build/tsan/build.ninja ## run the library's tests under ThreadSa
 	TSAN_OPTIONS=$(TSAN) \
 	$(MESON_TEST) -C build/tsan --timeout-multiplier 8 --suite unit --suite fuzz
 	TSAN_OPTIONS=$(TSAN) $(MESON_TEST) -C build/tsan --timeout-multiplier 8 --logbase testlog-behaviour \
-	    conformance-default conformance-stream conformance-tcp faults-default \
-	    $(if $(QUICK),,conformance-host faults-host faults-netns soak-host)
+	    conformance-default conformance-host conformance-stream faults-default faults-host \
+	    $(if $(QUICK),,conformance-tcp faults-netns soak-host)
 
 build/tsan/build.ninja:
 	CC=clang CXX=clang++ meson setup build/tsan $(SETUP) -Db_lundef=false -Db_sanitize=thread

@@ -320,8 +320,8 @@ def crowd(result):
             "",
             "READ of 4 KiB, one at a time, from begin to release: p50, p99 and p99.9 in µs; alone, beside transfers of 1 GiB "
             f"from the same owner, one after the other, and with {found[0]['idle']:,} idle peers of that owner and "
-            f"{found[0]['pending']:,} operations of it pending. What a call takes beside the large ones that only waits for "
-            "the connector's lock. And the release of a READ whose owner is stopped (`bench/crowd.c`).",
+            f"{found[0]['pending']:,} operations of it pending. Beside the large ones also what a call takes that only "
+            "waits for the connector's lock. And the release of a READ whose owner is stopped (`bench/crowd.c`).",
             "",
             *table(
                 [

@@ -85,8 +85,7 @@ typedef struct rw_link_kind {
     size_t pieces;    /* in one flight; at most RW_FLIGHT_PIECES */
     size_t frame_max; /* bytes of a bulk frame's payload; 0: any number */
     size_t word_max;  /* bytes of another frame's payload; 0: any number */
-    size_t whole_max; /* bytes of an operation that it carries as fast as it would lend them; 0: as
-                       * RW_EAGER_TOTAL */
+    size_t whole_max; /* bytes of the longest operation that is not lent; 0: RW_EAGER_TOTAL */
     bool is_private;  /* frames name their link */
     bool pushes;      /* bytes go in frames: none are lent, unless a link says so (lends) */
     bool host_only;   /* it moves host memory alone */

@@ -45,6 +45,7 @@
 /* Operations of up to so many bytes are not lent: with a ring they take a quarter of the time, and
  * without one no longer. */
 #define RW_STREAM_WHOLE_MAX ((size_t)128 << 10)
+_Static_assert(RW_STREAM_WHOLE_MAX <= RW_STREAM_BULK_MAX, "it is one frame where nothing is lent");
 
 struct rw_stream;
 

@@ -19,7 +19,7 @@
 #define MANY_STRANGERS 32
 #define CONNECT_PATIENCE ((uint64_t)10000 * RW_NANOSECONDS_PER_MS) /* until we are let in */
 /* Until a place greets, where there is another one to try: something may listen there that waits
- * for more than we say. */
+ * for more than we say. By a Unix socket it can only be the peer, who is busy. */
 #define SILENCE_MAX ((uint64_t)2000 * RW_NANOSECONDS_PER_MS)
 
 /* ---- greetings and TLS ---- */
@@ -130,7 +130,8 @@ static void on_connected(rw_dial_t *dial, int fd) RW_LOCKED {
         reject_place(link, "no greeting could be sent");
         return;
     }
-    if (rw_dial_has_more(dial) && rw_now() + SILENCE_MAX < link->patient_until) {
+    if (!rw_place_is_local(&link->place) && rw_dial_has_more(dial) &&
+        rw_now() + SILENCE_MAX < link->patient_until) {
         rw_stream_set_timer(link, rw_now() + SILENCE_MAX);
     }
     rw_stream_watch(link);
@@ -255,8 +256,10 @@ void rw_stream_give_up(rw_stream_link_t *link) {
     }
     rw_place_write(&link->dial.places[link->dial.current], place);
     rw_peer_fail(link->base.peer, RW_CLOSE_NOW, ROPEWAY_ERR_UNREACHABLE,
-                 "%s did not answer within %u s", place,
-                 (unsigned)(CONNECT_PATIENCE / RW_NANOSECONDS_PER_MS / 1000));
+                 "%s did not answer within %u s%s%s",
+                 link->state == RW_STREAM_DIALING ? "it" : place,
+                 (unsigned)(CONNECT_PATIENCE / RW_NANOSECONDS_PER_MS / 1000),
+                 link->dial.why[0] != '\0' ? "; " : "", link->dial.why);
 }
 
 /* ---- making ---- */

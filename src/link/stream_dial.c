@@ -49,7 +49,7 @@ static int take_socket(rw_dial_t *dial, rw_try_t *try) RW_LOCKED {
 
 bool rw_dial_has_more(const rw_dial_t *dial) {
     for (size_t i = 0; i < dial->count; i++) {
-        if (!dial->tries[i].tried) {
+        if (!dial->tries[i].begun) {
             return true;
         }
     }
@@ -104,7 +104,7 @@ static bool begin(rw_dial_t *dial, size_t index) RW_LOCKED {
 void rw_dial_next(rw_dial_t *dial) {
     for (size_t i = 0; i < dial->count; i++) {
         if (!dial->tries[i].tried) {
-            dial->tries[i].tried = true;
+            dial->tries[i].tried = dial->tries[i].begun = true;
             if (begin(dial, i)) {
                 rw_timer_set(dial->timers, &dial->timer, rw_now() + DELAY);
                 return;

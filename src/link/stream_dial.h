@@ -17,7 +17,8 @@ struct rw_dial;
 typedef struct rw_try {
     rw_watcher_t watcher; /* fd -1: not under way */
     struct rw_dial *dial;
-    bool tried;
+    bool tried; /* and not ended for the sake of another one */
+    bool begun; /* ever */
 } rw_try_t;
 
 typedef struct rw_dial {
@@ -40,7 +41,7 @@ typedef struct rw_dial {
 /* places: in the order in which to try them. The callbacks are set. false: out of memory. */
 bool rw_dial_init(rw_dial_t *dial, rw_timers_t *timers, rw_events_t *events,
                   const rw_place_t *places, size_t count) RW_LOCKED;
-/* Whether there is an address that has not been tried, or whose attempt was ended. */
+/* Whether there is an address that has never been tried. */
 bool rw_dial_has_more(const rw_dial_t *dial) RW_LOCKED;
 /* Tries the next address. */
 void rw_dial_next(rw_dial_t *dial) RW_LOCKED;

@@ -11,7 +11,8 @@
 
 /* Messages up to this size travel eagerly (copied by the link at once), larger ones are lent. */
 #define RW_EAGER_MAX ((size_t)16 << 10)
-/* All of an operation of up to this size does, between host memories, if the link has no other. */
+/* All of an operation of up to this size does, between host memories, unless the link has a limit
+ * of its own. */
 #define RW_EAGER_TOTAL ((size_t)64 << 10)
 /* Small neighbouring pieces are gathered into messages of up to this size. */
 #define RW_GATHER_MAX ((size_t)512 << 10)

@@ -113,6 +113,12 @@ static bool take(handles_t *handles, const char *path) {
     return handle != NULL;
 }
 
+static void let_go(handles_t *handles) {
+    while (handles->count > 0) {
+        dlclose(handles->list[--handles->count]);
+    }
+}
+
 /* Opens libucp, the last of the handles, after the ones beside it that it needs: those are not to
  * be searched for elsewhere. (libucm can't be opened by itself: it needs libucs without saying so.)
  */
@@ -167,7 +173,7 @@ static bool suits(void *ucp, tried_t *tried) {
 static void adopt(const rw_ucx_place_t *place, void *ucp, bool was_there, bool is_led) {
     snprintf(library, sizeof library, "%s", is_led ? place->path : path_of(ucp));
     snprintf(why, sizeof why, "%s%s", place->why,
-             is_led ? ", and was given this system's libibverbs" : "");
+             is_led ? "; it was given this system's libibverbs" : "");
     version = ucp_get_version_string();
     atomic_store_explicit(&loaded, true, memory_order_release);
     if (!was_there) {
@@ -195,7 +201,12 @@ static bool try_place(const rw_ucx_place_t *place, tried_t *tried) {
     }
     is_led = !was_there && rw_rdma_is_here(RW_RDMA_FOLDER) && rw_ucx_verbs_lead(place->path, led);
     rw_signals_block(&before); /* for the threads that a library may start */
-    if (open_all(is_led ? led : place->path, &handles)) {
+    if (is_led && !open_all(led, &handles)) {
+        let_go(&handles);
+        rw_ucx_verbs_undo();
+        is_led = false;
+    }
+    if (is_led || open_all(place->path, &handles)) {
         ucp = handles.list[handles.count - 1];
         if (!was_there) {
             rw_ucx_return_signals(ucp);
@@ -209,10 +220,8 @@ static bool try_place(const rw_ucx_place_t *place, tried_t *tried) {
         adopt(place, ucp, was_there, is_led);
         return true;
     }
-    rw_ucx_verbs_done();
-    while (handles.count > 0) {
-        dlclose(handles.list[--handles.count]);
-    }
+    let_go(&handles);
+    rw_ucx_verbs_undo();
     return false;
 }
 

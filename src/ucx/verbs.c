@@ -8,17 +8,13 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#define MODULES "ucx" /* the folder beside libucs in which it looks for them */
-
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static char folder[PATH_MAX]; /* guarded by lock; "": there is none */
 
 /* ---- the names ---- */
 
@@ -46,20 +42,24 @@ static bool has_system_name(const char *copy, char *name, size_t size) {
 }
 
 static bool take_first(const char *path, void *argument) {
-    bool good = rw_ucx_is_library(path);
+    char *target = argument;
 
-    if (good) {
-        snprintf(argument, PATH_MAX, "%s", path);
+    if (rw_ucx_is_library(path) && realpath(path, target) != NULL) {
+        return false;
     }
-    return !good;
+    target[0] = '\0';
+    return true;
 }
 
 /* false: the path is too long. */
 static bool join(const char *path, const char *file, char joined[PATH_MAX]) {
     int length = snprintf(joined, PATH_MAX, "%s/%s", path, file);
 
+    if (length < PATH_MAX) {
+        return true;
+    }
     errno = ENAMETOOLONG;
-    return length > 0 && length < PATH_MAX;
+    return false;
 }
 
 /* Where a link of this name shall lead to. */
@@ -71,61 +71,6 @@ static bool choose_target(const char *from, const char *file, char target[PATH_M
         rw_ucx_search_system(name, take_first, target);
     }
     return target[0] != '\0' || join(from, file, target);
-}
-
-/* ---- the folder ---- */
-
-/* Fills `to` with links to the files of `from`. Returns how many lead to the system's; -1: it could
- * not be done, with errno. */
-static int link_files(const char *from, const char *to) {
-    DIR *files = opendir(from);
-    int led = 0;
-
-    if (files == NULL) {
-        return -1;
-    }
-    for (const struct dirent *file; led >= 0 && (file = readdir(files)) != NULL;) {
-        char target[PATH_MAX], path[PATH_MAX];
-
-        if (file->d_name[0] == '.' || strcmp(file->d_name, MODULES) == 0) {
-            continue;
-        }
-        if (!choose_target(from, file->d_name, target) || !join(to, file->d_name, path) ||
-            symlink(target, path) != 0) {
-            led = -1;
-        } else {
-            led += strncmp(target, from, strlen(from)) != 0;
-        }
-    }
-    closedir(files);
-    return led;
-}
-
-static void remove_files(const char *path) {
-    DIR *files = opendir(path);
-
-    if (files == NULL) {
-        return;
-    }
-    for (const struct dirent *file; (file = readdir(files)) != NULL;) {
-        if (file->d_name[0] != '.') {
-            unlinkat(dirfd(files), file->d_name, 0);
-        }
-    }
-    closedir(files);
-    rmdir(path);
-}
-
-static void remove_folder(void) {
-    char modules[PATH_MAX];
-
-    if (folder[0] != '\0') {
-        if (join(folder, MODULES, modules)) {
-            remove_files(modules);
-        }
-        remove_files(folder);
-        folder[0] = '\0';
-    }
 }
 
 /* Whether a file of a folder is the one of this path. */
@@ -157,26 +102,111 @@ static bool has_copies(const char *from) {
     return any;
 }
 
-/* Makes it, and fills it. false: with errno. */
+/* ---- the folder ---- */
+
+#define LIBRARIES "lib"
+#define MODULES "ucx"  /* the folder beside libucs in which it looks for them */
+#define SETTINGS "etc" /* the one beside that folder in which it looks for its configuration */
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static char folder[PATH_MAX]; /* its name; guarded by lock; "": there is none */
+static int root = -1;         /* the folder; it stays open; guarded by lock */
+static pid_t maker;           /* guarded by lock */
+
+/* Fills a folder with links to the files of `from`. */
+static bool link_files(const char *from, int to) {
+    DIR *files = opendir(from);
+    bool good = files != NULL;
+
+    for (const struct dirent *file; good && (file = readdir(files)) != NULL;) {
+        char target[PATH_MAX];
+
+        if (file->d_name[0] != '.' && strcmp(file->d_name, MODULES) != 0) {
+            good = choose_target(from, file->d_name, target) &&
+                   symlinkat(target, to, file->d_name) == 0;
+        }
+    }
+    if (files != NULL) {
+        closedir(files);
+    }
+    return good;
+}
+
+/* Makes a folder in a folder, with links to the files of `from`. */
+static bool make_links(const char *from, int in, const char *name) {
+    int fd =
+        mkdirat(in, name, 0700) == 0 ? openat(in, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    char modules[PATH_MAX];
+    bool good = fd >= 0 && link_files(from, fd) && join(from, MODULES, modules);
+
+    if (good && access(modules, F_OK) == 0) {
+        good = make_links(modules, fd, MODULES);
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    return good;
+}
+
+/* Its configuration counts as before, if it has one. */
+static bool link_settings(const char *from) {
+    char settings[PATH_MAX];
+
+    return join(from, "../" SETTINGS, settings) &&
+           (access(settings, F_OK) != 0 || symlinkat(settings, root, SETTINGS) == 0);
+}
+
 static bool make_folder(const char *from) {
     const char *base = secure_getenv("TMPDIR");
-    char modules[PATH_MAX], original[PATH_MAX];
 
     if (!join(base != NULL && base[0] == '/' ? base : "/tmp", "ropeway-ucx-XXXXXX", folder) ||
         mkdtemp(folder) == NULL) {
         folder[0] = '\0';
         return false;
     }
-    return link_files(from, folder) > 0 && join(folder, MODULES, modules) &&
-           join(from, MODULES, original) &&
-           (access(original, F_OK) != 0 ||
-            (mkdir(modules, 0700) == 0 && link_files(original, modules) >= 0));
+    maker = getpid();
+    root = open(folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return root >= 0 && make_links(from, root, LIBRARIES) && link_settings(from);
+}
+
+static void remove_files(int in, const char *name) {
+    int fd = openat(in, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *files = fd >= 0 ? fdopendir(fd) : NULL;
+
+    for (const struct dirent *file; files != NULL && (file = readdir(files)) != NULL;) {
+        if (file->d_name[0] != '.' && unlinkat(fd, file->d_name, 0) != 0) {
+            remove_files(fd, file->d_name);
+        }
+    }
+    if (files != NULL) {
+        closedir(files);
+    } else if (fd >= 0) {
+        close(fd);
+    }
+    unlinkat(in, name, AT_REMOVEDIR);
+}
+
+/* A forked child leaves it to its parent. */
+static void remove_folder(void) {
+    if (folder[0] != '\0' && root >= 0 && maker == getpid()) {
+        remove_files(root, LIBRARIES);
+        unlinkat(root, SETTINGS, 0);
+    }
+    if (folder[0] != '\0' && maker == getpid()) {
+        rmdir(folder);
+    }
+    folder[0] = '\0';
+}
+
+__attribute__((destructor)) static void remove_at_exit(void) {
+    remove_folder(); /* without the lock: nobody else is here, or never gives it back */
 }
 
 bool rw_ucx_verbs_lead(const char *path, char led[PATH_MAX]) {
     const char *slash = strrchr(path, '/');
-    char beside[PATH_MAX], from[PATH_MAX];
-    bool made = false;
+    char beside[PATH_MAX], from[PATH_MAX], lib[64];
+    bool made;
+    int error;
 
     if (slash == NULL || slash - path >= PATH_MAX) {
         return false;
@@ -186,22 +216,36 @@ bool rw_ucx_verbs_lead(const char *path, char led[PATH_MAX]) {
         return false;
     }
     pthread_mutex_lock(&lock);
-    remove_folder();
-    if (make_folder(from)) {
-        made = join(folder, slash + 1, led);
-    } else {
+    made = make_folder(from);
+    error = errno;
+    snprintf(lib, sizeof lib, "/proc/self/fd/%d/" LIBRARIES, root);
+    made = made && join(lib, slash + 1, led) && access(led, F_OK) == 0;
+    pthread_mutex_unlock(&lock);
+    if (!made) {
+        rw_ucx_verbs_undo();
         rw_ucx_say(ROPEWAY_LOG_WARN,
                    "the libibverbs that %s brings finds no driver here, and no folder of links in "
                    "which that name leads to the system's can be made: %s; TMPDIR names another "
                    "folder for temporary files",
-                   path, strerror(errno));
-        remove_folder();
+                   path, strerror(error));
     }
-    pthread_mutex_unlock(&lock);
     return made;
 }
 
+void rw_ucx_verbs_undo(void) {
+    pthread_mutex_lock(&lock);
+    remove_folder();
+    if (root >= 0) {
+        close(root);
+        root = -1;
+    }
+    pthread_mutex_unlock(&lock);
+}
+
 void rw_ucx_verbs_done(void) {
+    if (access("/dev/nvidiactl", F_OK) == 0) {
+        return;
+    }
     pthread_mutex_lock(&lock);
     remove_folder();
     pthread_mutex_unlock(&lock);

@@ -8,6 +8,11 @@
  * So such a UCX is loaded from a folder of links to its libraries and modules, in which the names
  * of those copies lead to the system's libraries: they know each other by name, and are searched
  * for in the folder that the path of the one that needs them names.
+ *
+ * UCX looks for modules in that folder, and for a configuration beside it, whenever it likes, and
+ * either can make it run foreign code. Folders for temporary files are everybody's, and are cleaned
+ * up: so the folder is reached through a descriptor, /proc/self/fd/N/lib, and never by its name.
+ * Who makes one of that name later has no part in it; what was removed is simply not there.
  */
 #ifndef RW_UCX_VERBS_H
 #define RW_UCX_VERBS_H
@@ -19,8 +24,11 @@
  * libraries of its own, or the system has none (nothing is said), or the folder can't be made (a
  * warning). With rw_ucx_load()'s lock held. */
 bool rw_ucx_verbs_lead(const char *path, char led[PATH_MAX]);
-/* Removes the folder: the modules are loaded, or nothing has come of it. One of a process that ends
- * before that stays in the folder for temporary files. Any thread may call it. */
+/* Nothing has come of it. */
+void rw_ucx_verbs_undo(void);
+/* UCX has loaded its modules; on a host with a GPU it may load one more when it first meets memory
+ * of that, and the folder stays until the process ends. One that ends by _exit() or a signal leaves
+ * it behind. */
 void rw_ucx_verbs_done(void);
 
 #endif

@@ -169,13 +169,13 @@ static void rule4_a_peer_whose_connector_is_gone_is_reported_by_begin_or_outcome
                                                      ROPEWAY_OPERATION_WRITE};
     char *metadata[2];
     for (int i = 0; i < 2; i++) {
-        ts_peer_ask(peer, "%s %d 70000 5", ts_verb(ts_other(kinds[i])), i);
+        ts_peer_ask(peer, "%s %d 140000 5", ts_verb(ts_other(kinds[i])), i);
         metadata[i] = ts_peer_metadata(peer, i, NULL);
     }
     ts_assert_works(connector, peer);
     ts_peer_ask(peer, "destroy");
     for (int i = 0; i < 2; i++) {
-        ts_region_t *region = ts_region_new("70000", 0);
+        ts_region_t *region = ts_region_new("140000", 0);
         ropeway_operation_t *operation = NULL;
         ropeway_error_t error = (i == 0 ? ropeway_begin_read : ropeway_begin_write)(
             connector, metadata[i], strlen(metadata[i]), region->descriptors, 1, NULL, &operation);

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static uint8_t memory[70000];
+static uint8_t memory[140000];
 static const ropeway_descriptor_t descriptor = {memory, sizeof memory, {ROPEWAY_DEVICE_HOST, 0}};
 
 typedef struct calls {
@@ -64,7 +64,7 @@ static void rule2_the_callback_runs_once_for_each_outcome(void **state) {
     };
     const char *metadata;
     assert_ok(ropeway_operation_metadata(operations[0], &metadata));
-    assert_int_equal(ts_peer_begin(peer, "read", 0, "70000", 0, "", metadata, strlen(metadata)),
+    assert_int_equal(ts_peer_begin(peer, "read", 0, "140000", 0, "", metadata, strlen(metadata)),
                      ROPEWAY_OK);
     assert_ok(ropeway_operation_cancel(operations[1]));
     assert_called_once(&complete, ROPEWAY_STATUS_COMPLETE);
@@ -109,7 +109,7 @@ static void look_into_place(ropeway_operation_t *operation, void *arg) {
 static void rule2_a_callback_finds_the_operation_where_its_maker_put_it(void **state) {
     (void)state;
     ropeway_connector_t *connector = ts_connect(""), *gone = ts_connect("");
-    ropeway_operation_t *offer = ts_create(gone, ROPEWAY_OPERATION_READABLE, "70000", 3, "");
+    ropeway_operation_t *offer = ts_create(gone, ROPEWAY_OPERATION_READABLE, "140000", 3, "");
     const char *text;
     assert_ok(ropeway_operation_metadata(offer, &text));
     char *metadata = strdup(text);
@@ -153,7 +153,7 @@ static void rule2_a_callback_may_release_and_begin_but_not_destroy(void **state)
     ropeway_connector_t *connector = ts_connect("");
     ts_peer_t *peer = ts_new_peer("");
     calls_t calls = {.connector = connector};
-    ts_peer_ask(peer, "readable 0 70000 3");
+    ts_peer_ask(peer, "readable 0 140000 3");
     calls.metadata = ts_peer_metadata(peer, 0, NULL);
     ropeway_operation_t *first = readable(connector, 0, 0, release_and_go_on, &calls);
     assert_ok(ropeway_operation_cancel(first));
@@ -257,7 +257,7 @@ static void rule2_a_wait_that_times_out_changes_nothing(void **state) {
     ropeway_connector_t *connector = ts_connect("");
     ts_peer_t *peer = ts_new_peer("");
     ropeway_operation_t *operation =
-        ts_create(connector, ROPEWAY_OPERATION_READABLE, "70000", 6, "");
+        ts_create(connector, ROPEWAY_OPERATION_READABLE, "140000", 6, "");
     assert_fails(ropeway_operation_wait(operation, 0), ROPEWAY_ERR_TIMEOUT);
     double start = ts_now();
     assert_fails(ropeway_operation_wait(operation, 50), ROPEWAY_ERR_TIMEOUT);
@@ -265,7 +265,7 @@ static void rule2_a_wait_that_times_out_changes_nothing(void **state) {
     assert_status(operation, ROPEWAY_STATUS_INITIALIZED);
     const char *metadata;
     assert_ok(ropeway_operation_metadata(operation, &metadata));
-    assert_int_equal(ts_peer_begin(peer, "read", 0, "70000", 6, "", metadata, strlen(metadata)),
+    assert_int_equal(ts_peer_begin(peer, "read", 0, "140000", 6, "", metadata, strlen(metadata)),
                      ROPEWAY_OK);
     assert_ok(ropeway_operation_wait(operation, -1));
     assert_ok(ropeway_operation_wait(operation, 0));

@@ -131,7 +131,7 @@ static void forge_size(json_t *object) {
 /* The same total, shared out in another way. */
 static void forge_sizes(json_t *object) {
     json_t *list = json_object_get(object, "descriptors");
-    json_object_set_new(json_array_get(list, 0), "size", json_integer(69999));
+    json_object_set_new(json_array_get(list, 0), "size", json_integer(139999));
     json_object_set_new(json_array_get(list, 1), "size", json_integer(101));
 }
 
@@ -167,13 +167,13 @@ static void rule6_the_owner_refuses_what_it_did_not_offer(void **state) {
         ropeway_error_t error;
         const char *spec; /* what the forger brings */
     } cases[] = {
-        {forge_kind, ROPEWAY_ERR_KIND_MISMATCH, "70000,100"},
-        {forge_count, ROPEWAY_ERR_COUNT_MISMATCH, "70000,100,70000"},
-        {forge_fewer, ROPEWAY_ERR_COUNT_MISMATCH, "70000"},
+        {forge_kind, ROPEWAY_ERR_KIND_MISMATCH, "140000,100"},
+        {forge_count, ROPEWAY_ERR_COUNT_MISMATCH, "140000,100,140000"},
+        {forge_fewer, ROPEWAY_ERR_COUNT_MISMATCH, "140000"},
         {forge_size, ROPEWAY_ERR_SIZE_MISMATCH, "70001,100"},
-        {forge_sizes, ROPEWAY_ERR_SIZE_MISMATCH, "69999,101"},
-        {forge_key, ROPEWAY_ERR_KEY_UNKNOWN, "70000,100"},
-        {forge_key_that_is_no_uuid, ROPEWAY_ERR_METADATA, "70000,100"},
+        {forge_sizes, ROPEWAY_ERR_SIZE_MISMATCH, "139999,101"},
+        {forge_key, ROPEWAY_ERR_KEY_UNKNOWN, "140000,100"},
+        {forge_key_that_is_no_uuid, ROPEWAY_ERR_METADATA, "140000,100"},
     };
     ropeway_connector_t *connector = ts_connect("");
     ts_peer_t *peer = ts_new_peer("");
@@ -181,7 +181,7 @@ static void rule6_the_owner_refuses_what_it_did_not_offer(void **state) {
     for (size_t i = 0; i < 2 * sizeof cases / sizeof *cases; i++) {
         bool readable = i % 2 == 0;
         forge_fn forge = cases[i / 2].forge;
-        ts_peer_ask(peer, "%s 0 70000,100 55", readable ? "readable" : "writable");
+        ts_peer_ask(peer, "%s 0 140000,100 55", readable ? "readable" : "writable");
         char *metadata = forged(peer, 0, forge);
         bool read = readable != (forge == forge_kind);
         ts_region_t *region = ts_region_new(cases[i / 2].spec, 0);
@@ -217,9 +217,9 @@ static void rule6_addresses_in_the_metadata_mean_nothing(void **state) {
     (void)state;
     ropeway_connector_t *connector = ts_connect("");
     ts_peer_t *peer = ts_new_peer("");
-    ts_peer_ask(peer, "readable 0 70000,100 55");
+    ts_peer_ask(peer, "readable 0 140000,100 55");
     char *metadata = forged(peer, 0, forge_address);
-    ropeway_operation_t *read = ts_begin(connector, ROPEWAY_OPERATION_READ, "70000,100", 55, "",
+    ropeway_operation_t *read = ts_begin(connector, ROPEWAY_OPERATION_READ, "140000,100", 55, "",
                                          metadata, strlen(metadata));
     assert_complete(ts_wait(read));
     assert_true(ts_region_matches(ts_region(read), 55));
@@ -230,7 +230,7 @@ static void rule6_addresses_in_the_metadata_mean_nothing(void **state) {
 static void assert_key_fails(ropeway_connector_t *connector, ropeway_operation_kind_t kind,
                              const char *metadata, ropeway_error_t error) {
     ropeway_operation_t *operation =
-        ts_begin(connector, kind, "70000", 99, "", metadata, strlen(metadata));
+        ts_begin(connector, kind, "140000", 99, "", metadata, strlen(metadata));
     assert_ended(ts_wait(operation), ROPEWAY_STATUS_ERRORED, error);
     assert_true(!ts_receives(kind) || ts_region_is(ts_region(operation), TS_CANARY));
     ts_release(operation);
@@ -243,10 +243,10 @@ static void rule6_a_key_works_once(void **state) {
     static const ropeway_operation_kind_t kinds[] = {ROPEWAY_OPERATION_READ,
                                                      ROPEWAY_OPERATION_WRITE};
     for (size_t i = 0; i < 2; i++) {
-        ts_peer_ask(peer, "%s 0 70000 55", ts_verb(ts_other(kinds[i])));
+        ts_peer_ask(peer, "%s 0 140000 55", ts_verb(ts_other(kinds[i])));
         char *metadata = ts_peer_metadata(peer, 0, NULL);
         ropeway_operation_t *first =
-            ts_begin(connector, kinds[i], "70000", 55, "", metadata, strlen(metadata));
+            ts_begin(connector, kinds[i], "140000", 55, "", metadata, strlen(metadata));
         assert_complete(ts_wait(first));
         assert_complete(ts_peer_wait(peer, 0));
         assert_key_fails(connector, kinds[i], metadata, ROPEWAY_ERR_KEY_USED);
@@ -262,9 +262,9 @@ static void rule6_the_key_of_a_released_or_cancelled_operation_is_finished(void 
     (void)state;
     ropeway_connector_t *connector = ts_connect("");
     ts_peer_t *peer = ts_new_peer("");
-    ts_peer_ask(peer, "readable 0 70000 55");
-    ts_peer_ask(peer, "writable 1 70000 55");
-    ts_peer_ask(peer, "readable 2 70000 55 deadline_ms=1");
+    ts_peer_ask(peer, "readable 0 140000 55");
+    ts_peer_ask(peer, "writable 1 140000 55");
+    ts_peer_ask(peer, "readable 2 140000 55 deadline_ms=1");
     char *released = ts_peer_metadata(peer, 0, NULL);
     char *cancelled = ts_peer_metadata(peer, 1, NULL);
     char *late = ts_peer_metadata(peer, 2, NULL);

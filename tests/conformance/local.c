@@ -86,6 +86,24 @@ static void a_peer_on_this_host_comes_by_the_unix_socket(void **state) {
     }
 }
 
+static void up_to_128_kib_go_through_the_socket_and_more_is_fetched(void **state) {
+    (void)state;
+    if (!about_pulls()) {
+        return;
+    }
+    static const char *const sizes[] = {"131072", "131073"};
+    ropeway_connector_t *connector = ts_connect(ALL);
+    ts_peer_t *peer = ts_new_peer(ALL);
+    await_pulls(connector, peer);
+    for (size_t i = 0; i < 2; i++) {
+        uint64_t fetched = ts_stats(connector).bytes_fetched;
+        ts_pair_t pair = ts_pair_make(connector, peer, 0, ROPEWAY_OPERATION_READ, sizes[i], "");
+        assert_complete(ts_wait(pair.operation));
+        ts_pair_finish(&pair);
+        assert_int_equal(ts_stats(connector).bytes_fetched - fetched, i == 0 ? 0 : 131073);
+    }
+}
+
 static void without_a_way_in_common_there_is_no_path(void **state) {
     (void)state;
     if (!about_pulls()) {
@@ -258,6 +276,7 @@ static void a_connector_may_close_while_it_connects(void **state) {
 
 static const struct CMUnitTest tests[] = {
     TS_TEST(a_peer_on_this_host_comes_by_the_unix_socket),
+    TS_TEST(up_to_128_kib_go_through_the_socket_and_more_is_fetched),
     TS_TEST(without_a_way_in_common_there_is_no_path),
     TS_TEST(lists_that_can_not_be_are_refused),
     TS_TEST(rule10_encryption_that_is_required_goes_by_no_unix_socket),

@@ -108,12 +108,12 @@ static void rule4_the_deadline_ends_a_transfer_that_hangs(void **state) {
                                                      ROPEWAY_OPERATION_WRITE};
     for (size_t i = 0; i < 2; i++) {
         ts_assert_works(connector, peer);
-        ts_peer_ask(peer, "%s 0 70000 5", ts_verb(ts_other(kinds[i])));
+        ts_peer_ask(peer, "%s 0 140000 5", ts_verb(ts_other(kinds[i])));
         char *metadata = ts_peer_metadata(peer, 0, NULL);
         ts_peer_stop(peer);
         double start = ts_now();
         ropeway_operation_t *operation =
-            ts_begin(connector, kinds[i], "70000", 5, "deadline_ms=250 stall_ms=0", metadata,
+            ts_begin(connector, kinds[i], "140000", 5, "deadline_ms=250 stall_ms=0", metadata,
                      strlen(metadata));
         ts_outcome_t mine = ts_wait(operation);
         assert_true(ts_now() - start >= 0.25);

@@ -17,8 +17,9 @@ static void move(const char *spec, const char *options) {
 
 static void every_kind_moves_every_size(void **state) {
     (void)state;
-    static const char *const sizes[] = {"0",     "1",     "4095",    "4096",    "65535",
-                                        "65536", "65537", "1048576", "1048579", "8388609"};
+    static const char *const sizes[] = {"0",      "1",       "4095",    "4096",
+                                        "65535",  "65536",   "65537",   "131072",
+                                        "131073", "1048576", "1048579", "8388609"};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         move(sizes[i], "");
     }

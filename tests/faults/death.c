@@ -116,10 +116,10 @@ static void die_before(ropeway_operation_kind_t kind, death_t death, bool known)
     if (known) {
         ts_assert_works(connector, peer);
     }
-    ts_peer_ask(peer, "%s 0 70000 7", ts_verb(ts_other(kind)));
+    ts_peer_ask(peer, "%s 0 140000 7", ts_verb(ts_other(kind)));
     char *metadata = ts_peer_metadata(peer, 0, NULL);
     die(peer, death);
-    ts_region_t *region = ts_region_new("70000", 0);
+    ts_region_t *region = ts_region_new("140000", 0);
     ropeway_operation_options_t options;
     ropeway_operation_t *operation = NULL;
     ts_operation_options(limit_of(death), &options);
@@ -222,7 +222,7 @@ static void rule4_an_offer_outlives_peers_that_never_took_it(void **state) {
     (void)state;
     ropeway_connector_t *connector = ts_connect("");
     ropeway_operation_t *operation =
-        ts_create(connector, ROPEWAY_OPERATION_READABLE, "70000", 3, "");
+        ts_create(connector, ROPEWAY_OPERATION_READABLE, "140000", 3, "");
     const char *metadata;
     assert_ok(ropeway_operation_metadata(operation, &metadata));
     for (int death = KILL; death <= QUIT; death++) {
@@ -233,7 +233,7 @@ static void rule4_an_offer_outlives_peers_that_never_took_it(void **state) {
     }
     assert_status(operation, ROPEWAY_STATUS_INITIALIZED);
     ts_peer_t *peer = ts_new_peer("");
-    ts_peer_begin(peer, "read", 0, "70000", 3, "", metadata, strlen(metadata));
+    ts_peer_begin(peer, "read", 0, "140000", 3, "", metadata, strlen(metadata));
     assert_complete(ts_wait(operation));
     assert_complete(ts_peer_wait(peer, 0));
     assert_int_equal(ts_peer_number(peer, "matches 0 3"), 1);

@@ -16,7 +16,7 @@ import test_files
 SITE = Path(__file__).resolve().parents[2] / "build/interop-site"
 LIMIT = 100  # seconds
 LIBRARY = "nixl_cu12.libs/libucp-"
-WHY = "it is in the nixl wheel, and was given this system's libibverbs"
+WHY = "it is in the nixl wheel; it was given this system's libibverbs"
 
 PROGRAM = """
 import asyncio, os, sys, ropeway
