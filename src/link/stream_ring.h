@@ -17,7 +17,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-#define RW_RING_BYTES ((uint32_t)256 << 10) /* each way */
+#define RW_RING_BYTES ((uint32_t)512 << 10) /* each way */
 #define RW_RING_BROKEN (-1)                 /* the other side's counts can't be */
 
 struct rw_ring_memory;
