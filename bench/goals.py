@@ -99,9 +99,13 @@ INTERPRETER = (
     "Most of it is the interpreter's, in tasks, JSON and pydantic, and the wake-ups of processes that sleep between "
     "operations; stock nixl_connect polls"
 )
-LOCK = (
-    "The thread that begins operations and the one that moves bytes wait for each other's lock: a profile of 256 at a "
-    "time has futexes on top"
+STEPS = (
+    "One at a time moves nothing while its request and its outcome are on their way. With hundreds the thread that begins "
+    "operations and the one that moves bytes wait for each other's lock"
+)
+CACHES = (
+    "The best point is one reader, whose 1 MiB and the owner's stay in the processors' caches; with more the readers and "
+    "the owner share two cores, and their memory is copied from far away"
 )
 LATE = (
     "Most of it is the round trip and TCP's window, which opens from the first byte on for all; what is left differs "
@@ -184,7 +188,9 @@ GOALS = [
         ours="ropeway-python",
         key="each_us",
     ),
-    SteadyGoal("1 to 256 readers of one owner", "", "its best point", 0.8, part="readers", group="readers"),
+    SteadyGoal(
+        "1 to 256 readers of one owner", "", "its best point", 0.8, part="readers", group="readers", why=CACHES
+    ),
     *(
         SteadyGoal(
             f"1 to 1,024 operations at a time, {where}",
@@ -193,7 +199,7 @@ GOALS = [
             0.8,
             part=part,
             group="concurrency",
-            why=LOCK,
+            why=STEPS,
         )
         for part, where in (("tcp", "TCP"), ("shm", "one host"))
     ),

@@ -85,7 +85,6 @@ typedef struct rw_link_kind {
     size_t pieces;    /* in one flight; at most RW_FLIGHT_PIECES */
     size_t frame_max; /* bytes of a bulk frame's payload; 0: any number */
     size_t word_max;  /* bytes of another frame's payload; 0: any number */
-    size_t whole_max; /* bytes of the longest operation that is not lent; 0: RW_EAGER_TOTAL */
     bool is_private;  /* frames name their link */
     bool pushes;      /* bytes go in frames: none are lent, unless a link says so (lends) */
     bool host_only;   /* it moves host memory alone */
@@ -143,9 +142,11 @@ struct rw_link {
     const rw_link_kind_t *kind; /* written once */
     struct rw_peer *peer;       /* with a reference; written once */
     unsigned references
-        RW_GUARDED;             /* operations that use it, and 1 of the kind until it is closed */
-    bool is_local RW_GUARDED;   /* the other side is a process of our user on this host, for sure */
-    bool lends RW_GUARDED;      /* the other side can fetch bytes: any number in one flight */
+        RW_GUARDED;           /* operations that use it, and 1 of the kind until it is closed */
+    bool is_local RW_GUARDED; /* the other side is a process of our user on this host, for sure */
+    bool lends RW_GUARDED;    /* the other side can fetch bytes: any number in one flight */
+    /* Bytes of the longest operation between host memories that is not lent; 0: RW_EAGER_TOTAL. */
+    size_t whole_max RW_GUARDED;
     size_t refusals RW_GUARDED; /* on their way; the protocol counts them */
     bool tired RW_GUARDED;      /* it has had a refusal: what else has come waits for a turn */
     char path[128] RW_GUARDED;  /* see rw_link_path() */

@@ -18,23 +18,27 @@
 #define STRANGER_PATIENCE_MANY ((uint64_t)2000 * RW_NANOSECONDS_PER_MS)
 #define MANY_STRANGERS 32
 #define CONNECT_PATIENCE ((uint64_t)10000 * RW_NANOSECONDS_PER_MS) /* until we are let in */
-/* Until a place greets, where there is another one to try: something may listen there that waits
- * for more than we say. By a Unix socket it can only be the peer, who is busy. */
+/* Until a place greets, where there is another one to try first: something may listen there that
+ * waits for more than we say. By a Unix socket it can only be the peer, who is busy. */
 #define SILENCE_MAX ((uint64_t)2000 * RW_NANOSECONDS_PER_MS)
 
 /* ---- greetings and TLS ---- */
 
-/* The place that was reached is of no use: tries the next. */
-static void reject_place(rw_stream_link_t *link, const char *why) RW_LOCKED {
-    char text[128];
-
-    snprintf(text, sizeof text, "%s", why);
+static void leave_place(rw_stream_link_t *link) RW_LOCKED {
     rw_events_forget(&link->stream->events, &link->watcher);
     rw_wire_close(&link->wire);
     link->state = RW_STREAM_DIALING;
     link->blocked = false;
     link->pid = 0;
     rw_stream_set_timer(link, link->patient_until);
+}
+
+/* The place that was reached is of no use: tries the next. */
+static void reject_place(rw_stream_link_t *link, const char *why) RW_LOCKED {
+    char text[128];
+
+    snprintf(text, sizeof text, "%s", why);
+    leave_place(link);
     rw_dial_reject(&link->dial, text);
 }
 
@@ -77,6 +81,7 @@ static void open_now(rw_stream_link_t *link) RW_LOCKED {
                          link->base.path, sizeof link->base.path);
     if (rw_place_is_local(&link->place)) {
         link->base.is_local = true;
+        link->base.whole_max = RW_STREAM_WHOLE_BY_SOCKET;
         rw_pull_ask(link);
     }
     rw_stream_call(link);
@@ -251,7 +256,8 @@ void rw_stream_give_up(rw_stream_link_t *link) {
         return;
     }
     if (link->state == RW_STREAM_GREETING && rw_now() < link->patient_until) {
-        reject_place(link, "what listens there does not greet");
+        leave_place(link);
+        rw_dial_postpone(&link->dial, "what listens there does not greet");
         return;
     }
     rw_place_write(&link->dial.places[link->dial.current], place);

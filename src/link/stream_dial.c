@@ -101,6 +101,20 @@ static bool begin(rw_dial_t *dial, size_t index) RW_LOCKED {
     return false;
 }
 
+/* Those that were put off. false: there is none any more. */
+static bool begin_again(rw_dial_t *dial) RW_LOCKED {
+    for (size_t i = 0; i < dial->count; i++) {
+        if (dial->tries[i].postponed) {
+            dial->tries[i].postponed = false;
+            if (begin(dial, i)) {
+                return true;
+            }
+            note(dial, i, strerror(errno));
+        }
+    }
+    return false;
+}
+
 void rw_dial_next(rw_dial_t *dial) {
     for (size_t i = 0; i < dial->count; i++) {
         if (!dial->tries[i].tried) {
@@ -113,7 +127,7 @@ void rw_dial_next(rw_dial_t *dial) {
         }
     }
     rw_timer_set(dial->timers, &dial->timer, RW_NEVER);
-    if (!is_under_way(dial)) {
+    if (!is_under_way(dial) && !begin_again(dial)) {
         dial->on_failed(dial);
     }
 }
@@ -121,6 +135,12 @@ void rw_dial_next(rw_dial_t *dial) {
 void rw_dial_reject(rw_dial_t *dial, const char *why) {
     note(dial, dial->current, why);
     dial->answered = true;
+    rw_dial_next(dial);
+}
+
+void rw_dial_postpone(rw_dial_t *dial, const char *why) {
+    dial->tries[dial->current].postponed = true;
+    note(dial, dial->current, why);
     rw_dial_next(dial);
 }
 

@@ -17,8 +17,9 @@ struct rw_dial;
 typedef struct rw_try {
     rw_watcher_t watcher; /* fd -1: not under way */
     struct rw_dial *dial;
-    bool tried; /* and not ended for the sake of another one */
-    bool begun; /* ever */
+    bool tried;     /* and not ended for the sake of another one */
+    bool begun;     /* ever */
+    bool postponed; /* it is tried once more when nothing else is left */
 } rw_try_t;
 
 typedef struct rw_dial {
@@ -47,6 +48,8 @@ bool rw_dial_has_more(const rw_dial_t *dial) RW_LOCKED;
 void rw_dial_next(rw_dial_t *dial) RW_LOCKED;
 /* The same, as the place that answered last was of no use. why: a phrase. */
 void rw_dial_reject(rw_dial_t *dial, const char *why) RW_LOCKED;
+/* The same, but it is tried once more when nothing else is left. At most once for each. */
+void rw_dial_postpone(rw_dial_t *dial, const char *why) RW_LOCKED;
 /* Ends what is under way. Also on zeroes. */
 void rw_dial_stop(rw_dial_t *dial) RW_LOCKED;
 

@@ -210,7 +210,6 @@ const rw_link_kind_t rw_stream_kind = {
     .pieces = 1,
     .frame_max = RW_STREAM_BULK_MAX,
     .word_max = RW_STREAM_CONTROL_MAX,
-    .whole_max = RW_STREAM_WHOLE_MAX,
     .is_private = true,
     .pushes = true,
     .host_only = true,

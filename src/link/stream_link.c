@@ -215,6 +215,7 @@ static const char *take_ring(rw_stream_link_t *link) RW_LOCKED {
     } else if (received >= 0 && rw_ring_take(&link->wire.ring, received)) {
         if (rw_out_say(&link->out, RW_FRAME_RING_TAKEN, NULL, 0)) {
             link->has_ring = true;
+            link->base.whole_max = RW_STREAM_WHOLE_BY_RING;
             stream->rings_taken++;
             rw_list_append(&stream->rings, &link->ringing);
         } else {
@@ -230,6 +231,7 @@ static const char *read_ring(rw_stream_link_t *link, bool is_answer) RW_LOCKED {
         return "a ring that was not given";
     }
     link->wire.reads_ring = true;
+    link->base.whole_max = RW_STREAM_WHOLE_BY_RING;
     link->in.from = link->in.to;
     if (is_answer && rw_out_say(&link->out, RW_FRAME_RING_BEGUN, NULL, 0)) {
         rw_list_append(&link->stream->rings, &link->ringing);

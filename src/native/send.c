@@ -55,16 +55,16 @@ static bool load(ropeway_operation_t *operation, rw_flight_t *flight) RW_LOCKED 
     rw_side_t *side = rw_side(operation);
     const rw_layout_t *layout = &operation->layout;
     rw_cursor_t *cursor = &side->out.cursor;
-    const rw_link_kind_t *kind = operation->link->kind;
-    bool lends = operation->link->lends;
-    rw_situation_t situation = {.layout = layout,
-                                .chunk_size = operation->connector->options.chunk_size,
-                                .frame_max = lends ? 0 : kind->frame_max,
-                                .pushes = kind->pushes && !lends,
-                                .eager_total =
-                                    kind->whole_max > 0 ? kind->whole_max : RW_EAGER_TOTAL,
-                                .remote_device = side->out.remote_device,
-                                .remote_grain = side->out.remote_grain};
+    const rw_link_t *link = operation->link;
+    size_t whole = link->whole_max > 0 ? link->whole_max : RW_EAGER_TOTAL;
+    rw_situation_t situation = {
+        .layout = layout,
+        .chunk_size = operation->connector->options.chunk_size,
+        .frame_max = link->lends && layout->total > whole ? 0 : link->kind->frame_max,
+        .pushes = link->kind->pushes && !link->lends,
+        .eager_total = whole,
+        .remote_device = side->out.remote_device,
+        .remote_grain = side->out.remote_grain};
     rw_cut_t cut;
     void *data;
 
@@ -83,7 +83,8 @@ static bool load(ropeway_operation_t *operation, rw_flight_t *flight) RW_LOCKED 
     } else {
         data = (char *)layout->pieces[cursor->piece].ptr + cursor->within;
         flight->device = layout->pieces[cursor->piece].device;
-        flight->registration = rw_memory_registration(&operation->memories, cursor->piece, kind);
+        flight->registration =
+            rw_memory_registration(&operation->memories, cursor->piece, link->kind);
     }
     rw_flight_lend(flight, data, cut.length);
     flight->lends = cut.lend;

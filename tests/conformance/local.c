@@ -9,6 +9,7 @@
 
 #define BIG "8388608"
 #define ALL "transports=stream,local,pull net_devices=lo "
+#define ALL_AND_RING "transports=stream,local,pull,ring net_devices=lo "
 
 static bool about_pulls(void) {
     if (!ts_transport_is("default")) {
@@ -86,22 +87,41 @@ static void a_peer_on_this_host_comes_by_the_unix_socket(void **state) {
     }
 }
 
+/* How many bytes of a READ of this size are fetched. */
+static uint64_t fetched_of(ropeway_connector_t *connector, ts_peer_t *peer, const char *size) {
+    uint64_t before = ts_stats(connector).bytes_fetched;
+    ts_pair_t pair = ts_pair_make(connector, peer, 0, ROPEWAY_OPERATION_READ, size, "");
+    assert_complete(ts_wait(pair.operation));
+    ts_pair_finish(&pair);
+    return ts_stats(connector).bytes_fetched - before;
+}
+
 static void up_to_128_kib_go_through_the_socket_and_more_is_fetched(void **state) {
     (void)state;
     if (!about_pulls()) {
         return;
     }
-    static const char *const sizes[] = {"131072", "131073"};
     ropeway_connector_t *connector = ts_connect(ALL);
     ts_peer_t *peer = ts_new_peer(ALL);
     await_pulls(connector, peer);
-    for (size_t i = 0; i < 2; i++) {
-        uint64_t fetched = ts_stats(connector).bytes_fetched;
-        ts_pair_t pair = ts_pair_make(connector, peer, 0, ROPEWAY_OPERATION_READ, sizes[i], "");
-        assert_complete(ts_wait(pair.operation));
-        ts_pair_finish(&pair);
-        assert_int_equal(ts_stats(connector).bytes_fetched - fetched, i == 0 ? 0 : 131073);
+    assert_int_equal(fetched_of(connector, peer, "131072"), 0);
+    assert_int_equal(fetched_of(connector, peer, "131073"), 131073);
+}
+
+/* It is there once the two have talked for a while. */
+static void up_to_1_mib_go_through_the_ring_and_more_is_fetched(void **state) {
+    (void)state;
+    if (!about_pulls()) {
+        return;
     }
+    ropeway_connector_t *connector = ts_connect(ALL_AND_RING);
+    ts_peer_t *peer = ts_new_peer(ALL_AND_RING);
+    double end = ts_now() + TS_BOUND_MS / 1000.0;
+    await_pulls(connector, peer);
+    while (fetched_of(connector, peer, "1048576") != 0) {
+        assert_true(ts_now() < end);
+    }
+    assert_int_equal(fetched_of(connector, peer, "1048577"), 1048577);
 }
 
 static void without_a_way_in_common_there_is_no_path(void **state) {
@@ -277,6 +297,7 @@ static void a_connector_may_close_while_it_connects(void **state) {
 static const struct CMUnitTest tests[] = {
     TS_TEST(a_peer_on_this_host_comes_by_the_unix_socket),
     TS_TEST(up_to_128_kib_go_through_the_socket_and_more_is_fetched),
+    TS_TEST(up_to_1_mib_go_through_the_ring_and_more_is_fetched),
     TS_TEST(without_a_way_in_common_there_is_no_path),
     TS_TEST(lists_that_can_not_be_are_refused),
     TS_TEST(rule10_encryption_that_is_required_goes_by_no_unix_socket),

@@ -3,6 +3,8 @@
 #include "lists.h"
 
 #include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -160,6 +162,64 @@ static void the_next_address_is_tried(void **state) {
     close(listener);
 }
 
+/* Leaves the first connection without a word, and hands the second one on to the connector of this
+ * port. */
+typedef struct relay {
+    int listener;
+    unsigned port;
+} relay_t;
+
+static void *relay(void *argument) {
+    const relay_t *about = argument;
+    struct sockaddr_in place = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    static char buffer[65536];
+    int silent = accept4(about->listener, NULL, NULL, SOCK_CLOEXEC);
+    int ends[2] = {accept4(about->listener, NULL, NULL, SOCK_CLOEXEC),
+                   socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    place.sin_port = htons((uint16_t)about->port);
+    ssize_t got = connect(ends[1], (struct sockaddr *)&place, sizeof place) == 0 ? 1 : 0;
+    while (got > 0) {
+        struct pollfd polled[2] = {{ends[0], POLLIN, 0}, {ends[1], POLLIN, 0}};
+        poll(polled, 2, -1);
+        for (int i = 0; i < 2 && got > 0; i++) {
+            if (polled[i].revents != 0) {
+                got = recv(ends[i], buffer, sizeof buffer, 0);
+                got = got > 0 ? send(ends[1 - i], buffer, (size_t)got, MSG_NOSIGNAL) : got;
+            }
+        }
+    }
+    close(silent);
+    close(ends[0]);
+    close(ends[1]);
+    return NULL;
+}
+
+/* It did not greet in time, and nothing else is left: lost packets take longer. */
+static void an_address_that_was_silent_is_tried_once_more(void **state) {
+    (void)state;
+    if (!about_streams()) {
+        return;
+    }
+    relay_t about = {.port = find_two_ports()};
+    ropeway_connector_options_t options = of_stream();
+    ropeway_connector_t *owner;
+    unsigned port;
+    char own[32], all[64], expected[32];
+    pthread_t thread;
+    about.listener = listen_silently(&port);
+    snprintf(own, sizeof own, "127.0.0.1:%u", about.port);
+    snprintf(expected, sizeof expected, "127.0.0.1:%u", port);
+    snprintf(all, sizeof all, "%s,127.0.0.1:1", expected);
+    options.listen = own;
+    options.advertise = all;
+    assert_ok(ropeway_connector_create(&options, &owner));
+    assert_int_equal(pthread_create(&thread, NULL, relay, &about), 0);
+    assert_non_null(strstr(move_between(owner, ts_connect("")), expected));
+    assert_ok(ropeway_connector_destroy(owner));
+    pthread_join(thread, NULL);
+    close(about.listener);
+}
+
 static void a_peer_of_another_transport_has_no_path(void **state) {
     (void)state;
     if (!about_streams()) {
@@ -235,6 +295,7 @@ static const struct CMUnitTest tests[] = {
     TS_TEST(rule8_a_range_of_ports_that_is_used_up_is_named),
     TS_TEST(what_the_options_name_and_does_not_exist_is_refused),
     TS_TEST(the_next_address_is_tried),
+    TS_TEST(an_address_that_was_silent_is_tried_once_more),
     TS_TEST(a_peer_of_another_transport_has_no_path),
     TS_TEST(who_names_no_transport_reaches_a_stream),
     TS_TEST(device_memory_is_refused),
