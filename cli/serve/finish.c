@@ -107,8 +107,11 @@ static bool finish_upload(struct cli_transfer *transfer) {
             return false;
         }
     }
-    errno = EIO;
-    bool stored = !cli_map_faulted(&transfer->map) && publish(transfer);
+    if (cli_map_faulted(&transfer->map)) { /* the bytes came, and there was no room for them */
+        cli_sentence(transfer->error, CLI_NOT_STORED, transfer->name);
+        return false;
+    }
+    bool stored = publish(transfer);
     if (!stored) {
         cli_sentence(transfer->error, "the server can't store '%s': %s", transfer->name,
                      cli_errno_text(errno));

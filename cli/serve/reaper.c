@@ -101,7 +101,7 @@ static void explain(const struct cli_transfers *transfers, struct cli_transfer *
     if (cli_map_faulted(&transfer->map) ||
         (!complete && transfer->upload && disk_is_full(transfer))) {
         cli_sentence(transfer->error,
-                     transfer->upload ? "the server can't store '%s': its disk is full, or failed"
+                     transfer->upload ? CLI_NOT_STORED
                                       : "'%s' was truncated on the server during the transfer",
                      transfer->name);
         return;

@@ -49,6 +49,9 @@ enum cli_cut {
     CLI_CUT_LONG /* its deadline has passed */
 };
 
+/* Of an upload whose memory could not be written to. */
+#define CLI_NOT_STORED "the server can't store '%s': its disk is full, or failed"
+
 struct cli_transfer {
     struct cli_transfer *next;
     char id[CLI_TRANSFER_ID_SIZE];

@@ -260,10 +260,9 @@ void rw_stream_give_up(rw_stream_link_t *link) {
         rw_dial_postpone(&link->dial, "what listens there does not greet");
         return;
     }
-    rw_place_write(&link->dial.places[link->dial.current], place);
+    rw_place_write(rw_dial_place(&link->dial), place);
     rw_peer_fail(link->base.peer, RW_CLOSE_NOW, ROPEWAY_ERR_UNREACHABLE,
-                 "%s did not answer within %u s%s%s",
-                 link->state == RW_STREAM_DIALING ? "it" : place,
+                 "%s did not answer within %u s%s%s", place,
                  (unsigned)(CONNECT_PATIENCE / RW_NANOSECONDS_PER_MS / 1000),
                  link->dial.why[0] != '\0' ? "; " : "", link->dial.why);
 }

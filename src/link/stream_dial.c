@@ -56,6 +56,15 @@ bool rw_dial_has_more(const rw_dial_t *dial) {
     return false;
 }
 
+const rw_place_t *rw_dial_place(const rw_dial_t *dial) {
+    for (size_t i = 0; i < dial->count; i++) {
+        if (dial->tries[i].watcher.fd >= 0) {
+            return &dial->places[i];
+        }
+    }
+    return &dial->places[dial->current];
+}
+
 static bool is_under_way(const rw_dial_t *dial) {
     for (size_t i = 0; i < dial->count; i++) {
         if (dial->tries[i].watcher.fd >= 0) {

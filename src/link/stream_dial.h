@@ -44,6 +44,8 @@ bool rw_dial_init(rw_dial_t *dial, rw_timers_t *timers, rw_events_t *events,
                   const rw_place_t *places, size_t count) RW_LOCKED;
 /* Whether there is an address that has never been tried. */
 bool rw_dial_has_more(const rw_dial_t *dial) RW_LOCKED;
+/* The address that is waited for, or else the one that answered last. */
+const rw_place_t *rw_dial_place(const rw_dial_t *dial) RW_LOCKED;
 /* Tries the next address. */
 void rw_dial_next(rw_dial_t *dial) RW_LOCKED;
 /* The same, as the place that answered last was of no use. why: a phrase. */

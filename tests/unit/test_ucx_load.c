@@ -7,6 +7,7 @@
 #include "ucx/verbs.h"
 #include "unit.h"
 
+#include <dirent.h>
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -287,16 +288,24 @@ static void one_that_the_process_has_is_taken_and_none_put_beside_it(void **stat
 
 #define LEAD "lead" /* the first argument of a process that shows what becomes of one */
 
-/* The files of a folder, one a line with what it leads to, as the shell sorts them. */
-static void list(const char *path) {
-    char command[PATH_MAX + 64];
+/* The links of a folder and of the one in it, one a line with what it leads to. */
+static void list(const char *path, const char *prefix) {
+    DIR *files = opendir(path);
 
-    /* The shell has descriptors of its own. */
-    assert_ptr_equal(strstr(path, "/proc/self/"), path);
-    snprintf(command, sizeof command,
-             "cd '/proc/%d/%s' && for f in */* *; do echo $f $(readlink $f); done", (int)getpid(),
-             path + strlen("/proc/self/"));
-    assert_int_equal(system(command), 0);
+    for (const struct dirent *file; files != NULL && (file = readdir(files)) != NULL;) {
+        char target[PATH_MAX], below_it[PATH_MAX];
+        ssize_t length = readlinkat(dirfd(files), file->d_name, target, sizeof target - 1);
+
+        if (length > 0) {
+            printf("%s%s %.*s\n", prefix, file->d_name, (int)length, target);
+        } else if (file->d_name[0] != '.') {
+            snprintf(below_it, sizeof below_it, "%.2000s/%s", path, file->d_name);
+            list(below_it, "ucx/");
+        }
+    }
+    if (files != NULL) {
+        closedir(files);
+    }
 }
 
 static int lead(const char *path) {
@@ -309,8 +318,7 @@ static int lead(const char *path) {
     slash = strrchr(led, '/');
     *slash = '\0';
     printf("%s\n", slash + 1);
-    fflush(stdout);
-    list(led);
+    list(led, "");
     /* Where UCX looks for its configuration. */
     snprintf(beside, sizeof beside, "%s/../etc/ucx/ucx.conf", led);
     puts(access(beside, F_OK) == 0 ? "a configuration" : "no configuration");
@@ -319,22 +327,27 @@ static int lead(const char *path) {
     return 0;
 }
 
+/* In a program of its own: the dynamic linker reads its variables at the start. */
+static void exec_lead(const try_t *try, int out) {
+    setenv("LD_LIBRARY_PATH", try->mapped, 1);
+    setenv("TMPDIR", below("temporary"), 1);
+    unsetenv("ROPEWAY_UCX");
+    dup2(out, STDOUT_FILENO);
+    execl("/proc/self/exe", "unit_ucx_load", LEAD, try->choice, NULL);
+    _exit(1);
+}
+
 /* With the system's libraries in this folder. */
 static void try_lead(const char *folder_of_system, const char *libucp, said_t said) {
-    char command[4 * PATH_MAX];
-    size_t length;
-    FILE *output;
+    char choice[PATH_MAX], mapped[PATH_MAX];
+    const try_t try = {.choice = choice, .mapped = mapped};
 
-    snprintf(command, sizeof command,
-             "LD_LIBRARY_PATH='%s' TMPDIR='%s' '/proc/%d/exe' " LEAD " '%s'",
-             below(folder_of_system), below("temporary"), (int)getpid(), below(libucp));
+    snprintf(choice, sizeof choice, "%s", below(libucp));
+    snprintf(mapped, sizeof mapped, "%s", below(folder_of_system));
+    mkdir(below("temporary"), 0700);
     /* What anybody can put into a folder for temporary files. */
     put("/etc/passwd", "temporary/etc/ucx/ucx.conf");
-    output = popen(command, "r");
-    assert_non_null(output);
-    length = fread(said, 1, sizeof(said_t) - 1, output);
-    said[length] = '\0';
-    assert_int_equal(pclose(output), 0);
+    apart(exec_lead, &try, said);
     unlink(below("temporary/etc/ucx/ucx.conf"));
     rmdir(below("temporary/etc/ucx"));
     rmdir(below("temporary/etc"));
