@@ -5,6 +5,7 @@
 #include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <ropeway.h>
@@ -104,7 +105,12 @@ static void check_transfers(struct cli_doctor *doctor, const struct cli_perf_chi
     if (cli_facts_have_ucx(doctor->facts)) {
         cli_doctor_check_transfer(doctor, server->address, "tcp", NULL);
     }
-    if (cli_facts_have(doctor->facts, cli_facts_infiniband)) {
+    if (!cli_facts_have(doctor->facts, cli_facts_infiniband)) {
+        return;
+    }
+    if (getenv("UCX_NET_DEVICES") != NULL) { /* the user has chosen */
+        cli_doctor_check_transfer(doctor, server->address, "rc+self", NULL);
+    } else {
         cli_ports_each(check_transfer_by, &transfer);
     }
 }
