@@ -134,9 +134,9 @@ static void check_all(struct cli_doctor *doctor, const char *listen) {
     cli_doctor_check_listen(doctor, listen);
     if (cli_facts_have_ucx(facts)) {
         cli_doctor_check_infiniband(doctor);
-        cli_ports_each(check_port, doctor);
         cli_doctor_check_cuda(doctor);
     }
+    cli_ports_each(check_port, doctor);
     if (!started) {
         cli_doctor_fail(doctor, "transfers", "see the checks above", "%s", error);
     } else if (facts != NULL) {

@@ -30,8 +30,6 @@ struct cli_port;
 void cli_doctor_check_release(struct cli_doctor *doctor);
 void cli_doctor_check_settings(struct cli_doctor *doctor);
 void cli_doctor_check_infiniband(struct cli_doctor *doctor);
-/* A port of an RDMA device. */
-void cli_doctor_check_port(struct cli_doctor *doctor, const struct cli_port *port);
 void cli_doctor_check_cuda(struct cli_doctor *doctor);
 
 /* system.c: what the operating system allows. */
@@ -41,6 +39,8 @@ void cli_doctor_check_locked_memory(struct cli_doctor *doctor);
 void cli_doctor_check_open_files(struct cli_doctor *doctor);
 void cli_doctor_check_interfaces(struct cli_doctor *doctor);
 void cli_doctor_check_listen(struct cli_doctor *doctor, const char *address);
+/* A port of an RDMA device. */
+void cli_doctor_check_port(struct cli_doctor *doctor, const struct cli_port *port);
 
 /* transfer.c: moves bytes to a second process and back, over one set of transports and these
  * devices on both sides; NULL: all. server: the address of a perf server. */

@@ -7,9 +7,7 @@
 
 #include <ropeway.h>
 
-#include "common/text.h"
 #include "facts.h"
-#include "ports.h"
 
 /* Whether this host has devices that only UCX moves bytes with. */
 static bool host_needs_one(void) {
@@ -73,48 +71,6 @@ void cli_doctor_check_infiniband(struct cli_doctor *doctor) {
         cli_doctor_ok(doctor, name, "no such device on this host");
     }
     json_decref(hardware);
-}
-
-/* "ACTIVE, 100 Gb/sec (4X EDR), eth2 with MTU 4200, address 3 (RoCE v2) ..." */
-static void describe_port(const struct cli_port *port, char *text, size_t size) {
-    size_t used = (size_t)snprintf(text, size, "%s", port->state);
-    if (port->rate[0] != '\0' && used < size) {
-        used += (size_t)snprintf(text + used, size - used, ", %s", port->rate);
-    }
-    if (port->interface[0] != '\0' && used < size) {
-        used += (size_t)snprintf(text + used, size - used, ", %s with MTU %ld", port->interface,
-                                 port->mtu);
-    }
-    if (port->gid_index >= 0 && used < size) {
-        snprintf(text + used, size - used, ", GID %d is %s%s%s", port->gid_index, port->gid,
-                 port->gid_type[0] != '\0' ? ", " : "", port->gid_type);
-    }
-}
-
-/* What keeps a port from carrying bytes, with what to do about it; a port that is down may be one
- * that nobody uses. */
-void cli_doctor_check_port(struct cli_doctor *doctor, const struct cli_port *port) {
-    char name[160], text[512];
-    snprintf(name, sizeof name, "port %s", port->name);
-    describe_port(port, text, sizeof text);
-    if (!port->active) {
-        cli_doctor_warn(doctor, name,
-                        port->ethernet ? "set its interface up ('ip link set dev INTERFACE up'), "
-                                         "and look at cable and switch"
-                                       : "look at cable and switch, and at the subnet manager",
-                        "%s: it carries nothing", text);
-    } else if (port->gid_index < 0) {
-        cli_doctor_warn(doctor, name, "give its interface an address, of which the GID is made",
-                        "%s, no GID: peers can't reach it", text);
-    } else if (port->file[0] == '\0' || port->file_error != 0) {
-        cli_doctor_warn(doctor, name,
-                        "load the module ib_uverbs; give a container the device, as by "
-                        "--device=/dev/infiniband, and this user the right to read and write it",
-                        "%s, but %s: %s", text, port->file[0] != '\0' ? port->file : "its file",
-                        port->file[0] != '\0' ? cli_errno_text(port->file_error) : "there is none");
-    } else {
-        cli_doctor_ok(doctor, name, "%s", text);
-    }
 }
 
 void cli_doctor_check_cuda(struct cli_doctor *doctor) {

@@ -56,22 +56,20 @@ bool rw_dial_has_more(const rw_dial_t *dial) {
     return false;
 }
 
-const rw_place_t *rw_dial_place(const rw_dial_t *dial) {
-    for (size_t i = 0; i < dial->count; i++) {
-        if (dial->tries[i].watcher.fd >= 0) {
-            return &dial->places[i];
-        }
+/* An attempt that is; dial->count: none. */
+static size_t find_under_way(const rw_dial_t *dial) {
+    size_t i = 0;
+
+    while (i < dial->count && dial->tries[i].watcher.fd < 0) {
+        i++;
     }
-    return &dial->places[dial->current];
+    return i;
 }
 
-static bool is_under_way(const rw_dial_t *dial) {
-    for (size_t i = 0; i < dial->count; i++) {
-        if (dial->tries[i].watcher.fd >= 0) {
-            return true;
-        }
-    }
-    return false;
+const rw_place_t *rw_dial_place(const rw_dial_t *dial) {
+    size_t index = find_under_way(dial);
+
+    return &dial->places[index < dial->count ? index : dial->current];
 }
 
 void rw_dial_stop(rw_dial_t *dial) {
@@ -136,7 +134,7 @@ void rw_dial_next(rw_dial_t *dial) {
         }
     }
     rw_timer_set(dial->timers, &dial->timer, RW_NEVER);
-    if (!is_under_way(dial) && !begin_again(dial)) {
+    if (find_under_way(dial) == dial->count && !begin_again(dial)) {
         dial->on_failed(dial);
     }
 }

@@ -86,11 +86,8 @@ static bool add_mapped(list_t *list) {
 /* ---- where the dynamic linker searches ---- */
 
 static bool is_listed(const list_t *list, const char *path) {
-    struct stat one, other;
-
     for (size_t i = 0; i < list->count; i++) {
-        if (stat(list->places[i].path, &one) == 0 && stat(path, &other) == 0 &&
-            one.st_dev == other.st_dev && one.st_ino == other.st_ino) {
+        if (rw_ucx_are_same(list->places[i].path, path)) {
             return true;
         }
     }

@@ -68,13 +68,6 @@ static bool beside(const char *path, const char *name, char result[PATH_MAX]) {
            snprintf(result, PATH_MAX, "%.*s/%s", (int)(slash - path), path, name) < PATH_MAX;
 }
 
-static bool are_same(const char *one, const char *other) {
-    struct stat a, b;
-
-    return stat(one, &a) == 0 && stat(other, &b) == 0 && a.st_dev == b.st_dev &&
-           a.st_ino == b.st_ino;
-}
-
 /* Libraries know each other by name. Where the process has those of another UCX under the plain
  * names, one with the same names would run on a mix of both. */
 static bool is_alone(const rw_ucx_place_t *place, tried_t *tried) {
@@ -90,7 +83,7 @@ static bool is_alone(const rw_ucx_place_t *place, tried_t *tried) {
     if (other == NULL) {
         return true;
     }
-    alone = beside(place->path, "libucs.so.0", mine) && are_same(mine, path_of(other));
+    alone = beside(place->path, "libucs.so.0", mine) && rw_ucx_are_same(mine, path_of(other));
     if (!alone) {
         note(tried, "%s can't be used beside %s, which the process has already", place->path,
              path_of(other));

@@ -123,3 +123,10 @@ bool rw_ucx_is_library(const char *path) {
     munmap((void *)file.bytes, file.size);
     return is;
 }
+
+bool rw_ucx_are_same(const char *one, const char *other) {
+    struct stat a, b;
+
+    return stat(one, &a) == 0 && stat(other, &b) == 0 && a.st_dev == b.st_dev &&
+           a.st_ino == b.st_ino;
+}

@@ -17,5 +17,7 @@ typedef struct rw_ucx_release {
 bool rw_ucx_peek(const char *path, rw_ucx_release_t *release);
 /* Whether the file is a library for this kind of processor and process. */
 bool rw_ucx_is_library(const char *path);
+/* Whether both paths lead to one file. */
+bool rw_ucx_are_same(const char *one, const char *other);
 
 #endif

@@ -26,15 +26,16 @@ static bool has_system_name(const char *copy, char *name, size_t size) {
 
     for (size_t i = 0; i < sizeof stems / sizeof *stems; i++) {
         size_t stem = strlen(stems[i]), hash, version;
-        const char *at = copy + stem + 1;
+        const char *end;
 
         if (strncmp(copy, stems[i], stem) != 0 || copy[stem] != '-') {
             continue;
         }
-        hash = strspn(at, "0123456789abcdef");
-        version = strspn(at + hash + (strncmp(at + hash, ".so.", 4) == 0 ? 4 : 0), "0123456789");
-        if (hash > 0 && version > 0 && strncmp(at + hash, ".so.", 4) == 0) {
-            snprintf(name, size, "%s.so.%.*s", stems[i], (int)version, at + hash + 4);
+        hash = strspn(copy + stem + 1, "0123456789abcdef");
+        end = copy + stem + 1 + hash;
+        version = strncmp(end, ".so.", 4) == 0 ? strspn(end + 4, "0123456789") : 0;
+        if (hash > 0 && version > 0) {
+            snprintf(name, size, "%s.so.%.*s", stems[i], (int)version, end + 4);
             return true;
         }
     }
@@ -73,14 +74,6 @@ static bool choose_target(const char *from, const char *file, char target[PATH_M
     return target[0] != '\0' || join(from, file, target);
 }
 
-/* Whether a file of a folder is the one of this path. */
-static bool is_file(DIR *files, const char *file, const char *path) {
-    struct stat a, b;
-
-    return fstatat(dirfd(files), file, &a, 0) == 0 && stat(path, &b) == 0 && a.st_dev == b.st_dev &&
-           a.st_ino == b.st_ino;
-}
-
 /* Whether any of these files is a copy of a libibverbs that the system has. */
 static bool has_copies(const char *from) {
     DIR *files = opendir(from);
@@ -90,12 +83,12 @@ static bool has_copies(const char *from) {
         return false;
     }
     for (const struct dirent *file; !any && (file = readdir(files)) != NULL;) {
-        char name[NAME_MAX + 1], target[PATH_MAX] = "";
+        char name[NAME_MAX + 1], copy[PATH_MAX], target[PATH_MAX] = "";
 
         if (has_system_name(file->d_name, name, sizeof name) &&
-            strncmp(name, "libibverbs.", 11) == 0) {
+            strncmp(name, "libibverbs.", 11) == 0 && join(from, file->d_name, copy)) {
             rw_ucx_search_system(name, take_first, target);
-            any = target[0] != '\0' && !is_file(files, file->d_name, target);
+            any = target[0] != '\0' && !rw_ucx_are_same(copy, target);
         }
     }
     closedir(files);

@@ -200,7 +200,8 @@ static void no_registration_of_an_operations_memory_outlives_it(void **state) {
     (void)state;
     side_t owner = open_side(SIDE " net_devices=rxe0:1", false);
     side_t user = open_side(SIDE " net_devices=rxe1:1", false);
-    move(&owner, &user, true, 3);
+    move(&owner, &user, true, 2);
+    move(&owner, &user, false, 3);
     char *before = registrations();
     side_t *const sides[] = {&owner, &user};
     for (uint32_t i = 0; i < 2; i++) { /* other memory, which was never seen */
