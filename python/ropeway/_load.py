@@ -2,6 +2,9 @@
 """Loads the extension when it is first used. UCX is loaded later still, when a connector needs it: that takes up to
 half a second on some machines. The environment's ROPEWAY_UCX chooses it, else it is the one of the libucx wheel, of the
 nixl wheel, or of the system, whichever is there and will do.
+
+Half of what a short program takes until its first bytes are there goes into imports. So this package imports what every
+program needs, and the rest where it is used; typing is for checkers only, who take the name TYPE_CHECKING for true.
 """
 
 from __future__ import annotations
@@ -10,9 +13,12 @@ import atexit
 import importlib
 import os
 import sys
-import threading
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from _thread import RLock  # threading's
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+    from typing import Any
 
 __all__ = ["core"]
 
@@ -32,11 +38,11 @@ class _Core:
     """Stands for ropeway._core, and has its names from the first use on."""
 
     # A signal's handler may come upon its own thread in here, and use this, too.
-    _lock = threading.RLock()
+    _lock = RLock()
 
     def renew_lock(self) -> None:
         """In the child of a fork, where the thread that held it is not."""
-        type(self)._lock = threading.RLock()
+        type(self)._lock = RLock()
 
     def __getattr__(self, name: str) -> Any:
         with self._lock:

@@ -13,12 +13,13 @@ pending lets go of both, and of the eventfd, even if the operations live on.
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Optional
 
 from ._load import core as _core
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
+    from typing import Optional
 
 
 class _Awaits:

@@ -5,14 +5,20 @@ from __future__ import annotations
 
 import math
 import operator
-import re
 import sys
-from collections.abc import Sequence
+from collections import namedtuple
 from functools import lru_cache
-from typing import Any, NamedTuple, Optional
 
 from ._load import core as _core
 from .errors import ArgumentError, ErrorCode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any, NamedTuple, Optional
+
+    # Pieces, what keeps their memory alive, and what is to be written back.
+    Prepared = tuple[Sequence[_core._Piece], list[Any], Optional[list[_core._Strided]]]
 
 HOST, CUDA, XPU = 1, 2, 3
 RUN_MIN = 1024  # bytes of a run; from here on moving runs is no slower than a dense copy, and mostly faster
@@ -25,21 +31,25 @@ def refuse(sentence: str) -> ArgumentError:
     return ArgumentError(ErrorCode.INVALID_ARGUMENT, sentence)
 
 
-class View(NamedTuple):
-    """Memory, as its owner describes it. strides: in bytes; None when its elements lie in order without gaps. source: who
-    can give its memory another address though owner is held, and is asked again when an operation begins; or None. core.h
-    numbers the fields."""
+# Memory, as its owner describes it. strides: in bytes; None when its elements lie in order without gaps. source: who can give
+# its memory another address though owner is held, and is asked again when an operation begins; or None. core.h numbers the
+# fields.
+if TYPE_CHECKING:
 
-    ptr: int
-    nbytes: int
-    shape: tuple[int, ...]
-    strides: Optional[tuple[int, ...]]
-    itemsize: int
-    readonly: bool
-    kind: int
-    device: int
-    owner: Any
-    source: Any = None
+    class View(NamedTuple):
+        ptr: int
+        nbytes: int
+        shape: tuple[int, ...]
+        strides: Optional[tuple[int, ...]]
+        itemsize: int
+        readonly: bool
+        kind: int
+        device: int
+        owner: Any
+        source: Any = None
+
+else:
+    View = namedtuple("View", "ptr nbytes shape strides itemsize readonly kind device owner source", defaults=(None,))
 
 
 def is_dense(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> bool:
@@ -169,6 +179,8 @@ def _interface_of(owner: Any) -> str:
 @lru_cache(maxsize=64)
 def _itemsize(typestr: str) -> tuple[str, int]:
     """The letter of a type, and its bytes; -1: there is no such type."""
+    import re
+
     found = re.fullmatch(r"[<>|=](O|[a-zA-Z](?=[0-9]))([0-9]{,18})(\[.*\])?", typestr)
     if found is None:
         return "", -1
@@ -344,10 +356,6 @@ def _staged(view: View) -> tuple[View, _core._Strided]:
 
 def _strided(view: View, dense: int = 0) -> _core._Strided:
     return (view.ptr, view.shape, view.strides or (), view.itemsize, dense)
-
-
-# Pieces, what keeps their memory alive, and what is to be written back.
-Prepared = tuple[Sequence["_core._Piece"], list[Any], Optional[list["_core._Strided"]]]
 
 
 def prepare(views: list[View], is_target: bool, max_pieces: int, is_offer: bool) -> Prepared:

@@ -4,17 +4,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NoReturn, Optional, TypeVar, Union
 
-from . import _log, tensors
+from . import _log
 from ._load import core as _core
 from ._loops import may_await, running_loop
 from ._views import View, prepare, refuse
 from .memory import Descriptor, Device, Registration, views_of
-from .operation import Operation, OperationKind, seconds_of
+from .operation import OFFER, Operation, OperationKind, seconds_of
 
-Data = TypeVar("Data")
-Metadata = Union[str, bytes, Mapping[str, Any]]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn, Optional, TypeVar, Union
+
+    from .tensors import Offer
+
+    Data = TypeVar("Data")
+    Metadata = Union[str, bytes, Mapping[str, Any]]
 
 _INHERIT = -1
 _LONGEST = 4_000_000  # seconds; milliseconds in 32 bits
@@ -60,6 +65,11 @@ def metadata_text(metadata: Metadata) -> str:
     return text
 
 
+def _is_offer(text: str) -> bool:
+    """Whether that is what offer() gave."""
+    return f'"{OFFER}"' in text
+
+
 def _is_text(metadata: Any) -> bool:
     """Whether that can be metadata, and can't be memory."""
     return isinstance(metadata, (str, Mapping)) or hasattr(metadata, "model_dump_json")
@@ -72,7 +82,7 @@ def _ordered(metadata: Any, data: Any, is_read: bool) -> tuple[str, Any]:
     if not is_certain and (_is_text(data) or (isinstance(data, bytes) and is_read)):
         metadata, data = data, metadata
     text = metadata_text(metadata)
-    if tensors.MARK in text:
+    if _is_offer(text):
         raise refuse("this is the metadata of offer(); the peer uses fetch() with it")
     return text, data
 
@@ -173,10 +183,12 @@ class Connector:
 
     # ---- tensors with their types and shapes ----
 
-    def offer(self, data: Any, *, deadline: Optional[float] = None, integrity: bool = False) -> tensors.Offer:
+    def offer(self, data: Any, *, deadline: Optional[float] = None, integrity: bool = False) -> Offer:
         """Offers tensors, arrays and buffers for one fetch: types and shapes travel in the metadata. data: one, or a list,
         tuple or dict of them and of None, bool, int, float and str, nested at will; it arrives as it left (an OrderedDict as a
         dict, a named tuple as a tuple). Raises ArgumentError, with its place in data, for what can't be offered."""
+        from . import tensors
+
         form, views = tensors.take_apart(data)
         core = self._start(OperationKind.READABLE, views, None, (_ms(deadline), _INHERIT), integrity)
         return tensors.Offer(core, data, form)
@@ -186,6 +198,8 @@ class Connector:
         """Fetches what offer() offered; `await` gives equal tensors, of the offering side's library when it is
         installed here, or of library ("torch" or "numpy"). max_bytes: refuses an offer of more; without it the
         peer decides how much memory is allocated here."""
+        from . import tensors
+
         plan = tensors.plan(metadata_text(metadata), max_bytes)
         items = tensors.allocate(plan, library, device)
         core = self._start(OperationKind.READ, views_of(items), plan.rdma, (_ms(deadline), _INHERIT), False)
@@ -210,8 +224,10 @@ class Connector:
         import json
 
         place, text = Device(device), metadata_text(metadata)
-        if tensors.MARK in text:
-            text = tensors.plan(text, None).rdma
+        if _is_offer(text):
+            from .tensors import plan
+
+            text = plan(text, None).rdma
         found: dict[str, Any] = json.loads(self._core.route(text, place.kind, place.id))
         return found
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import sys
 from enum import IntEnum
-from typing import Any, NoReturn, Optional, Union
 
 from ._load import core as _core
 from ._views import View, check_in_place, raw_view, refuse, view_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn, Optional, Union
 
 
 class DeviceKind(IntEnum):

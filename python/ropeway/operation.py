@@ -7,16 +7,32 @@ import math
 import os
 import sys
 import warnings
+from collections import namedtuple
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Generator, Generic, NamedTuple, NoReturn, Optional, TypeVar
+from types import GenericAlias
 
 from . import errors
 from ._loops import ended, may_await
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Generator
+    from typing import Any, Generic, NamedTuple, NoReturn, Optional, TypeVar
+
     from . import _core
 
-Result = TypeVar("Result")
+    Result = TypeVar("Result")
+else:
+    Result = None
+
+    class Generic:
+        """typing's, as far as programs need it: Operation[T] is one of its aliases."""
+
+        __slots__ = ()
+        __class_getitem__ = classmethod(GenericAlias)
+
+
+OFFER = "ropeway_offer"  # a name in the metadata of every offer(), and in no other
 
 
 class OperationKind(IntEnum):
@@ -35,11 +51,15 @@ class OperationStatus(IntEnum):
     ERRORED = 5
 
 
-class Progress(NamedTuple):
-    """Bytes moved so far, and in all."""
+if TYPE_CHECKING:
 
-    done: int
-    total: int
+    class Progress(NamedTuple):
+        done: int
+        total: int
+
+else:
+    Progress = namedtuple("Progress", "done total")
+    Progress.__doc__ = "Bytes moved so far, and in all."
 
 
 def seconds_of(what: str, seconds: Any) -> float:

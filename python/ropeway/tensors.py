@@ -10,17 +10,15 @@ import sys
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from ._views import View, refuse, view_of
-from .operation import Operation
+from .operation import OFFER, Operation
 
 if TYPE_CHECKING:
     from . import _core
 
-_FORMAT = "ropeway_offer"
 _WRITE = 2  # the operation kind in the metadata of create_writable()
 _VERSION = 2
 _MAX_DEPTH = 50
 _MAX_BITS = 13_000  # of an int; Python reads and writes no more than 4300 digits
-MARK = f'"{_FORMAT}"'  # stands in the metadata of every offer, and in no other
 _NUMPY_KINDS = "biufc"
 _LIBRARIES = ("numpy", "torch", "bytes")
 
@@ -36,7 +34,7 @@ class Offer(Operation[Any]):
 
     @property
     def metadata(self) -> str:
-        return json.dumps({_FORMAT: _VERSION, **self._form, "rdma": json.loads(self._core.metadata())})
+        return json.dumps({OFFER: _VERSION, **self._form, "rdma": json.loads(self._core.metadata())})
 
 
 class Plan(NamedTuple):
@@ -141,7 +139,7 @@ def _offer_in(text: str) -> dict[str, Any]:
         form = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise refuse(f"the metadata is not that of an offer, and no JSON ({error}); use what offer().metadata gave") from None
-    if isinstance(form, dict) and _FORMAT in form:
+    if isinstance(form, dict) and OFFER in form:
         return form
     if isinstance(form, dict) and "nixl_metadata" in form:
         made, used = ("writable", "write") if form.get("operation_kind") == _WRITE else ("readable", "read")
@@ -153,7 +151,7 @@ def plan(text: str, max_bytes: Optional[int]) -> Plan:
     """What the metadata promises, checked against the sizes of the operation itself."""
     form = _offer_in(text)
     try:
-        known = form.pop(_FORMAT) == _VERSION
+        known = form.pop(OFFER) == _VERSION
         rdma = form.pop("rdma")
         sizes = [int(descriptor["size"]) for descriptor in rdma["descriptors"]]
         tensors = [(str(t["library"]), str(t["dtype"]), [int(n) for n in t["shape"]]) for t in form["tensors"]]

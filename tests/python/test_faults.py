@@ -485,3 +485,21 @@ print([line[:2] for line in lines if line[2].startswith("UCX: ") and "UCX_NO_SUC
 def test_a_program_without_logging_sees_no_log():
     """Standard error stays empty, which run_program() checks."""
     run_program("import ropeway; one = ropeway.Connector(); one.create_readable(b'x').release()")
+    run_program("import ropeway; ropeway.Connector().close(); from ropeway import _log; _log.receive(1, 'a warning')")
+
+
+def test_a_program_that_sets_logging_up_late_sees_what_comes_then():
+    out = run_program(
+        """
+import sys, ropeway
+from ropeway import _log
+one = ropeway.Connector()
+assert "logging" not in sys.modules and _log.level() == 1
+import logging
+logging.basicConfig(level="DEBUG", stream=sys.stdout, format="%(levelname)s %(message)s")
+assert _log.level() == 3
+for number in range(5):
+    _log.receive(number, "100 %s")
+"""
+    )
+    assert out == "ERROR 100 %s\nWARNING 100 %s\nINFO 100 %s\nDEBUG 100 %s\nWARNING 100 %s\n"
