@@ -20,6 +20,7 @@ rw_flight_t *rw_flight_take(ropeway_connector_t *connector) {
     if (flight != NULL) {
         rw_list_init(&flight->node);
         flight->connector = connector;
+        flight->pieces = &flight->piece;
         flight->device.kind = ROPEWAY_DEVICE_HOST;
     }
     return flight;
@@ -28,7 +29,15 @@ rw_flight_t *rw_flight_take(ropeway_connector_t *connector) {
 void rw_flight_lend(rw_flight_t *flight, void *data, size_t length) {
     flight->count = 1;
     flight->length = length;
-    flight->pieces[0] = (struct iovec){.iov_base = data, .iov_len = length};
+    flight->piece = (struct iovec){.iov_base = data, .iov_len = length};
+    flight->pieces = &flight->piece;
+}
+
+void rw_flight_lend_list(rw_flight_t *flight, struct iovec *list, size_t count, size_t length) {
+    rw_assert(count <= RW_FLIGHT_PIECES);
+    flight->count = count;
+    flight->length = length;
+    flight->pieces = flight->list = list;
 }
 
 void rw_flight_give(rw_flight_t *flight) {
@@ -36,11 +45,16 @@ void rw_flight_give(rw_flight_t *flight) {
 
     rw_assert(rw_list_is_empty(&flight->node));
     free(flight->buffer);
+    free(flight->list);
     if (links->spare_count >= RW_FLIGHT_SPARES) {
         free(flight);
         return;
     }
     flight->buffer = flight->registration = flight->tag = NULL;
+    flight->list = NULL;
+    flight->loan = 0;
+    flight->piece = (struct iovec){0};
+    flight->pieces = &flight->piece;
     flight->done = NULL;
     flight->class = RW_CONTROL;
     flight->lends = flight->introduces = flight->to_device = flight->takes_room = false;

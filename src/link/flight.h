@@ -12,9 +12,9 @@
 
 #include <sys/uio.h>
 
-#define RW_HEADER_MAX 64     /* bytes of a frame's header */
-#define RW_FLIGHT_PIECES 16  /* of memory, in one flight */
-#define RW_FLIGHT_SPARES 256 /* unused ones that are kept */
+#define RW_HEADER_MAX 64      /* bytes of a frame's header */
+#define RW_FLIGHT_PIECES 1024 /* of memory, in one flight */
+#define RW_FLIGHT_SPARES 256  /* unused ones that are kept */
 
 typedef enum rw_class {
     RW_CONTROL, /* goes before everything else; the link keeps room for it */
@@ -39,9 +39,11 @@ typedef struct rw_flight {
     uint64_t offset;         /* for the owner: where in the operation the bytes belong */
     bool takes_room;         /* for the owner: they count against max_inflight */
     size_t length;           /* bytes of payload, in all pieces */
-    size_t count;            /* pieces; at most what the link says */
-    struct iovec pieces[RW_FLIGHT_PIECES];
-    void *buffer; /* freed with the flight; NULL: none */
+    size_t count;            /* pieces; more than one only where bytes are fetched */
+    const struct iovec *pieces;
+    struct iovec piece; /* where there is just one */
+    struct iovec *list; /* where there are several; freed with the flight; NULL: none */
+    void *buffer;       /* where the bytes were copied to; freed with the flight; NULL: none */
     size_t header_length;
     uint8_t header[RW_HEADER_MAX];
 } rw_flight_t;
@@ -50,6 +52,10 @@ typedef struct rw_flight {
 rw_flight_t *rw_flight_take(ropeway_connector_t *connector) RW_LOCKED;
 /* Its memory, in one piece. */
 void rw_flight_lend(rw_flight_t *flight, void *data, size_t length) RW_LOCKED;
+/* The same in several. list: from malloc(), of count pieces, and room for one more, which is the
+ * link's; the flight frees it. */
+void rw_flight_lend_list(rw_flight_t *flight, struct iovec *list, size_t count,
+                         size_t length) RW_LOCKED;
 /* Gives it back, with its buffer. */
 void rw_flight_give(rw_flight_t *flight) RW_LOCKED;
 

@@ -34,6 +34,7 @@ typedef struct rw_frame {
     const uint8_t *payload; /* the bytes, until the call returns; NULL: they are not here yet */
     size_t length;
     bool lent;       /* they lie in the sender's memory until the receiver fetches them */
+    bool scatters;   /* their place may be of many pieces */
     bool for_device; /* they were sent for device memory, and can be placed there */
     const struct rw_link_kind *kind; /* where link is NULL: it came by this one */
     void *reply; /* where link is NULL, for the kind's refuse(); NULL: no answer is possible */
@@ -82,7 +83,6 @@ typedef struct rw_routes {
 /* A kind of link. Those that take a carrier are given the connector's own of this kind. */
 typedef struct rw_link_kind {
     const char *name; /* "ucx", "stream", "memory" */
-    size_t pieces;    /* in one flight; at most RW_FLIGHT_PIECES */
     size_t frame_max; /* bytes of a bulk frame's payload; 0: any number */
     size_t word_max;  /* bytes of another frame's payload; 0: any number */
     bool is_private;  /* frames name their link */
@@ -144,7 +144,7 @@ struct rw_link {
     unsigned references
         RW_GUARDED;           /* operations that use it, and 1 of the kind until it is closed */
     bool is_local RW_GUARDED; /* the other side is a process of our user on this host, for sure */
-    bool lends RW_GUARDED;    /* the other side can fetch bytes: any number in one flight */
+    bool lends RW_GUARDED;    /* the other side can fetch any number of bytes in a flight */
     /* Bytes of the longest operation between host memories that is not lent; 0: RW_EAGER_TOTAL. */
     size_t whole_max RW_GUARDED;
     size_t refusals RW_GUARDED; /* on their way; the protocol counts them */

@@ -95,19 +95,21 @@ const char *rw_head_decode(const uint8_t bytes[RW_HEAD_BYTES], rw_head_t *head) 
 
 /* ---- payloads of the link's own ---- */
 
-/* Loan: id:8 address:8 length:8; fetched: id:8 failed:1; probe: address:8 nonce:32 */
-enum { AT_ADDRESS = 8, AT_LENGTH = 16, AT_FAILED = 8, AT_NONCE = 8 };
+/* Loan: id:8 address:8 length:8 pieces:4; fetched: id:8 failed:1; probe: address:8 nonce:32 */
+enum { AT_ADDRESS = 8, AT_LENGTH = 16, AT_PIECES = 24, AT_FAILED = 8, AT_NONCE = 8 };
 
 void rw_loan_encode(const rw_loan_t *loan, uint8_t bytes[RW_LOAN_BYTES]) {
     rw_put64(bytes, loan->id);
     rw_put64(bytes + AT_ADDRESS, loan->address);
     rw_put64(bytes + AT_LENGTH, loan->length);
+    rw_put32(bytes + AT_PIECES, loan->pieces);
 }
 
 void rw_loan_decode(const uint8_t bytes[RW_LOAN_BYTES], rw_loan_t *loan) {
     loan->id = rw_get64(bytes);
     loan->address = rw_get64(bytes + AT_ADDRESS);
     loan->length = rw_get64(bytes + AT_LENGTH);
+    loan->pieces = rw_get32(bytes + AT_PIECES);
 }
 
 void rw_fetched_encode(const rw_fetched_t *fetched, uint8_t bytes[RW_FETCHED_BYTES]) {

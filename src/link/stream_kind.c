@@ -207,7 +207,6 @@ static void end(rw_carrier_t *carrier) RW_UNCHECKED {
 
 const rw_link_kind_t rw_stream_kind = {
     .name = "stream",
-    .pieces = 1,
     .frame_max = RW_STREAM_BULK_MAX,
     .word_max = RW_STREAM_CONTROL_MAX,
     .is_private = true,

@@ -279,10 +279,15 @@ static const char *take_loan(rw_stream_link_t *link, const rw_head_t *head,
                         .header = head->header,
                         .header_length = head->header_length,
                         .length = (size_t)loan->length,
-                        .lent = true};
+                        .lent = true,
+                        .scatters = true};
 
     if (!link->fetches || loan->length < RW_LOAN_MIN) {
         return link->fetches ? "a loan of too few bytes" : "a loan that can't be fetched";
+    }
+    if (loan->pieces == 0 || loan->pieces > RW_LOAN_PIECES_MAX ||
+        loan->length / loan->pieces < RW_LOAN_PIECE_MIN) {
+        return "a loan in no pieces, or in too many";
     }
     if (connector->links->user->on_frame(connector, &frame) == RW_FRAME_TAKEN) {
         rw_pull_refuse(link, loan);

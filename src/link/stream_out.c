@@ -5,6 +5,7 @@
 #include "base/assert.h"
 #include "base/error.h"
 
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,6 +38,7 @@ bool rw_out_init(rw_out_t *out) {
     rw_list_init(&out->control);
     rw_list_init(&out->lanes);
     rw_list_init(&out->spare);
+    rw_random(&out->loans, sizeof out->loans);
     return rw_table_init(&out->by_tag);
 }
 
@@ -113,7 +115,8 @@ ropeway_error_t rw_out_add(rw_out_t *out, rw_flight_t *flight) {
     size_t most = flight->class == RW_BULK ? RW_STREAM_BULK_MAX : RW_STREAM_CONTROL_MAX;
     rw_lane_t *lane;
 
-    rw_assert(flight->count <= 1 && rw_list_is_empty(&flight->node));
+    rw_assert(flight->count <= (flight->lends ? RW_LOAN_PIECES_MAX : 1));
+    rw_assert(rw_list_is_empty(&flight->node));
     if ((flight->length > most && !flight->lends) || flight->header_length > RW_HEAD_HEADER) {
         return rw_fail(ROPEWAY_ERR_LIMIT, "a message of %zu bytes is longer than a stream's frame",
                        flight->length);
@@ -216,11 +219,17 @@ static bool begin_frame(rw_out_t *out) RW_LOCKED {
     memcpy(out->head.header, flight->header, flight->header_length);
     out->flight = flight;
     if (flight->lends) {
+        const void *at = flight->count > 1 ? flight->pieces : flight->pieces[0].iov_base;
         rw_loan_t loan = {.id = ++out->loans,
-                          .address = (uint64_t)(uintptr_t)flight->pieces[0].iov_base,
-                          .length = flight->length};
+                          .address = (uint64_t)(uintptr_t)at,
+                          .length = flight->length,
+                          .pieces = (uint32_t)flight->count};
 
         flight->loan = loan.id;
+        if (flight->count > 1) {
+            flight->list[flight->count] =
+                (struct iovec){.iov_base = (void *)(uintptr_t)loan.id, .iov_len = flight->length};
+        }
         rw_loan_encode(&loan, out->bytes + RW_HEAD_BYTES);
         write_head(out, RW_FRAME_LENT, RW_LOAN_BYTES, RW_LOAN_BYTES);
     } else {
@@ -323,9 +332,12 @@ static void give_back_begun(rw_out_t *out, ropeway_error_t error, const char *wh
     give_back(out, flight, error, why);
 }
 
-/* Takes it out of what is lent. */
+/* Takes it out of what is lent. A table that is read from now on is none. */
 static void take_back(rw_flight_t *flight, ropeway_error_t error, const char *why) RW_LOCKED {
     rw_list_remove(&flight->node);
+    if (flight->count > 1) {
+        sodium_memzero(&flight->list[flight->count], sizeof flight->list[0]);
+    }
     flight->done(flight, error, why);
 }
 

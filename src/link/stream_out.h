@@ -24,7 +24,7 @@ typedef struct rw_out {
     rw_node_t spare;     /* lanes without a tag */
     rw_table_t by_tag;   /* lanes */
     rw_node_t lent;      /* flights that the other side has been told of, in this order */
-    uint64_t loans;      /* made so far */
+    uint64_t loans;      /* the name of the last one; no other link's is likely to have it */
     size_t count;        /* flights and words in all, those that are lent left out */
     bool begun;          /* a frame is under way */
     rw_flight_t *flight; /* its flight; NULL: it was taken back */

@@ -18,8 +18,9 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#define PIECE                                                                                      \
-    ((size_t)1 << 20) /* bytes that are fetched in one call: what a release may wait for */
+/* Bytes and pieces that are fetched in one call: what a release may wait for. */
+#define CALL_BYTES ((size_t)1 << 20)
+#define CALL_PIECES 256
 
 /* Something to fetch. */
 typedef struct rw_pull {
@@ -30,12 +31,13 @@ typedef struct rw_pull {
     rw_flight_t *place;     /* NULL: to see whether it can be done */
     uint64_t loan;
     pid_t pid;
-    int process; /* see rw_process_open() */
-    uint64_t address;
-    size_t length;
-    uint8_t *into;
+    int process;                   /* see rw_process_open() */
+    struct iovec from;             /* the bytes, or a table of their pieces */
+    size_t rows;                   /* of the table; 0: none */
+    size_t length;                 /* of the bytes */
     uint8_t nonce[RW_NONCE_BYTES]; /* without a place: what should be there */
     uint8_t found[RW_NONCE_BYTES]; /* and what is */
+    struct iovec into;             /* where that is */
     atomic_bool unwanted;
     int error; /* errno; written by the thread */
 } rw_pull_t;
@@ -54,21 +56,97 @@ static bool give_up_ptrace(void) {
     return syscall(SYS_capset, &header, data) == 0;
 }
 
-/* errno; 0: it is there. */
-static int fetch(const rw_pull_t *pull) {
+/* A place in pieces of memory, here or there: so many bytes of the first one are behind it. */
+typedef struct walk {
+    const struct iovec *pieces;
+    size_t within;
+} walk_t;
+
+/* The next ones, in as many pieces as one call takes; there are so many bytes. */
+static unsigned long look_ahead(walk_t walk, size_t bytes, struct iovec call[CALL_PIECES]) {
+    unsigned long count = 0;
+
+    for (; bytes > 0 && count < CALL_PIECES; walk.pieces++, walk.within = 0) {
+        size_t left = walk.pieces->iov_len - walk.within, part = left < bytes ? left : bytes;
+
+        if (part > 0) {
+            call[count].iov_base = (void *)((uintptr_t)walk.pieces->iov_base + walk.within);
+            call[count++].iov_len = part;
+            bytes -= part;
+        }
+    }
+    return count;
+}
+
+static void walk_on(walk_t *walk, size_t bytes) {
+    walk->within += bytes;
+    while (walk->within > 0 && walk->within >= walk->pieces->iov_len) {
+        walk->within -= (walk->pieces++)->iov_len;
+    }
+}
+
+/* Pieces have the same number of bytes here and there. errno; 0: they are here. */
+static int fetch_all(const rw_pull_t *pull, const struct iovec *from, const struct iovec *into) {
+    walk_t source = {.pieces = from}, target = {.pieces = into};
+
     for (size_t at = 0; at < pull->length && !atomic_load(&pull->unwanted);) {
-        size_t part = pull->length - at < PIECE ? pull->length - at : PIECE;
-        struct iovec into = {.iov_base = pull->into + at, .iov_len = part};
-        struct iovec from = {.iov_base = (void *)(uintptr_t)(pull->address + at), .iov_len = part};
-        ssize_t got = process_vm_readv(pull->pid, &into, 1, &from, 1, 0);
+        size_t part = pull->length - at < CALL_BYTES ? pull->length - at : CALL_BYTES;
+        struct iovec there[CALL_PIECES], here[CALL_PIECES];
+        unsigned long sources = look_ahead(source, part, there);
+        ssize_t got =
+            process_vm_readv(pull->pid, here, look_ahead(target, part, here), there, sources, 0);
 
         if (got <= 0) {
             return got < 0 ? errno : EFAULT;
         }
         at += (size_t)got;
+        if (at < pull->length) {
+            walk_on(&source, (size_t)got);
+            walk_on(&target, (size_t)got);
+        }
     }
-    return rw_process_has_ended(pull->process) ? ESRCH
-                                               : 0; /* else its number was its own all the time */
+    return 0;
+}
+
+/* errno; 0: the table is here, and its pieces have as many bytes as are lent. */
+static int read_table(const rw_pull_t *pull, struct iovec table[RW_LOAN_PIECES_MAX + 1]) {
+    struct iovec into = {.iov_base = table, .iov_len = pull->from.iov_len};
+    ssize_t got = process_vm_readv(pull->pid, &into, 1, &pull->from, 1, 0);
+    const struct iovec *end = &table[pull->rows];
+    size_t left = pull->length;
+
+    if (got != (ssize_t)into.iov_len) {
+        return got < 0 ? errno : EFAULT;
+    }
+    if ((uint64_t)(uintptr_t)end->iov_base != pull->loan || end->iov_len != pull->length) {
+        return EINVAL;
+    }
+    for (size_t i = 0; i < pull->rows; i++) {
+        if (table[i].iov_len > left) {
+            return EINVAL;
+        }
+        left -= table[i].iov_len;
+    }
+    return left == 0 ? 0 : EINVAL;
+}
+
+/* The table is copied before it is looked at: its owner may change it at any time. */
+static int fetch_pieces(const rw_pull_t *pull) {
+    struct iovec table[RW_LOAN_PIECES_MAX + 1];
+    int error = read_table(pull, table);
+
+    return error != 0 ? error : fetch_all(pull, table, pull->place->pieces);
+}
+
+/* errno; 0: it is there. */
+static int fetch(const rw_pull_t *pull) {
+    const struct iovec *into = pull->place != NULL ? pull->place->pieces : &pull->into;
+    int error = pull->rows > 0 ? fetch_pieces(pull) : fetch_all(pull, &pull->from, into);
+
+    if (error == 0 && rw_process_has_ended(pull->process)) {
+        return ESRCH; /* else its number was its own all the time */
+    }
+    return error;
 }
 
 static void tell(rw_puller_t *puller) {
@@ -262,9 +340,9 @@ static rw_pull_t *make(rw_stream_link_t *link, uint64_t address, size_t length) 
         pull->link = link;
         pull->pid = link->pid;
         pull->process = link->process;
-        pull->address = address;
+        pull->from = (struct iovec){.iov_base = (void *)(uintptr_t)address, .iov_len = length};
         pull->length = length;
-        pull->into = pull->found;
+        pull->into = (struct iovec){.iov_base = pull->found, .iov_len = sizeof pull->found};
         link->base.references++;
         rw_list_init(&pull->node);
         rw_list_init(&pull->of_link);
@@ -337,7 +415,10 @@ bool rw_pull_fetch(rw_stream_link_t *link, const rw_loan_t *loan, rw_flight_t *p
     }
     pull->place = place;
     pull->loan = loan->id;
-    pull->into = place->pieces[0].iov_base;
+    if (loan->pieces > 1) {
+        pull->rows = loan->pieces;
+        pull->from.iov_len = (pull->rows + 1) * sizeof(struct iovec);
+    }
     enqueue(pull);
     return true;
 }

@@ -60,7 +60,7 @@ void rw_puller_collect(struct rw_stream *stream) RW_LOCKED;
 static inline bool rw_puller_has_any(const rw_puller_t *puller) {
     return atomic_load_explicit(&puller->any, memory_order_acquire);
 }
-/* Ends the threads, and waits for the piece that each is at. No link is left. */
+/* Ends the threads, and waits for the call that each is in. No link is left. */
 void rw_puller_stop(struct rw_stream *stream) RW_LOCKED;
 
 /* The link is open: asks the other side whether it can fetch from us. */
@@ -72,8 +72,8 @@ bool rw_pull_fetch(struct rw_stream_link *link, const rw_loan_t *loan,
                    rw_flight_t *place) RW_LOCKED;
 /* Nobody wants it: the lender may have it back. */
 void rw_pull_refuse(struct rw_stream_link *link, const rw_loan_t *loan) RW_LOCKED;
-/* Gives back the places of this tag, NULL: all; one that is being filled follows when the piece
- * that is under way is there. */
+/* Gives back the places of this tag, NULL: all; one that is being filled follows when the bytes
+ * that are under way are there. */
 void rw_pull_abandon(struct rw_stream_link *link, const void *tag) RW_LOCKED;
 /* Closes what the link needed for it, once nothing of it is under way. */
 void rw_pull_forget(struct rw_stream_link *link) RW_LOCKED;

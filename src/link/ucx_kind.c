@@ -130,7 +130,6 @@ static void end(rw_carrier_t *carrier) RW_UNCHECKED {
 
 const rw_link_kind_t rw_ucx_kind = {
     .name = "ucx",
-    .pieces = 1,
     .done_early = true,
     .load = rw_ucx_load,
     .start = start,

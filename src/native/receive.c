@@ -103,31 +103,49 @@ static void on_filled(rw_flight_t *flight, ropeway_error_t error, const char *wh
     rw_operation_settle(operation);
 }
 
-/* Lets the link put the bytes where they belong, or into a buffer when they span pieces. */
-static rw_verdict_t place_bytes(ropeway_operation_t *operation, rw_frame_t *frame,
-                                uint64_t offset) RW_LOCKED {
+/* Where the bytes belong, or a buffer where they span pieces that the link can't put them into.
+ * false: out of memory. */
+static bool find_place(const ropeway_operation_t *operation, const rw_frame_t *frame,
+                       uint64_t offset, rw_flight_t *flight) RW_LOCKED {
     const rw_layout_t *layout = &operation->layout;
-    size_t index = rw_layout_piece(layout, offset);
-    rw_flight_t *flight = rw_flight_take(operation->connector);
+    size_t first = rw_layout_piece(layout, offset), count;
+    size_t last = rw_layout_piece(layout, offset + frame->length - 1);
+    struct iovec *list;
     char *at;
 
-    if (flight == NULL) {
+    if (rw_layout_stretch(layout, first, offset, frame->length, &at) == frame->length) {
+        flight->device = layout->pieces[first].device;
+        flight->registration =
+            rw_memory_registration(&operation->memories, first, operation->link->kind);
+        rw_flight_lend(flight, at, frame->length);
+        return true;
+    }
+    if (frame->scatters && rw_decide_scatter(frame->length, last - first + 1)) {
+        list = rw_layout_list(layout, offset, frame->length, &count);
+        if (list != NULL) {
+            rw_flight_lend_list(flight, list, count, frame->length);
+        }
+        return list != NULL;
+    }
+    flight->buffer = malloc(frame->length);
+    if (flight->buffer != NULL) {
+        rw_flight_lend(flight, flight->buffer, frame->length);
+    }
+    return flight->buffer != NULL;
+}
+
+/* Lets the link put the bytes there. */
+static rw_verdict_t place_bytes(ropeway_operation_t *operation, rw_frame_t *frame,
+                                uint64_t offset) RW_LOCKED {
+    rw_flight_t *flight = rw_flight_take(operation->connector);
+
+    if (flight == NULL || !find_place(operation, frame, offset, flight)) {
+        if (flight != NULL) {
+            rw_flight_give(flight);
+        }
         rw_operation_run_out(operation, "a place for bytes");
         return RW_FRAME_TAKEN;
     }
-    if (rw_layout_stretch(layout, index, offset, frame->length, &at) == frame->length) {
-        flight->device = layout->pieces[index].device;
-        flight->registration =
-            rw_memory_registration(&operation->memories, index, operation->link->kind);
-    } else {
-        at = flight->buffer = malloc(frame->length);
-        if (at == NULL) {
-            rw_flight_give(flight);
-            rw_operation_run_out(operation, "a place for bytes");
-            return RW_FRAME_TAKEN;
-        }
-    }
-    rw_flight_lend(flight, at, frame->length);
     flight->offset = offset;
     flight->done = on_filled;
     rw_operation_lend(operation, flight);

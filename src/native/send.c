@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The sending side of a transfer. What to send next is decided by operation/decide.c; here it is
- * posted, straight from the user's memory where one message holds one piece of it.
+ * posted, straight from the user's memory where one message holds one piece of it or lends several.
  */
 #include "native/native.h"
 
@@ -50,6 +50,39 @@ static void on_data_sent(rw_flight_t *flight, ropeway_error_t error, const char 
     rw_operation_settle(operation);
 }
 
+/* Puts the next bytes into the flight, as it was decided. false: out of memory. */
+static bool fill(const ropeway_operation_t *operation, rw_cut_t cut,
+                 rw_flight_t *flight) RW_LOCKED {
+    const rw_layout_t *layout = &operation->layout;
+    const rw_cursor_t *cursor = &rw_side(operation)->out.cursor;
+    const ropeway_descriptor_t *piece = &layout->pieces[cursor->piece];
+    struct iovec *list;
+    size_t count;
+
+    flight->lends = cut.lend;
+    if (cut.list) {
+        list = rw_layout_list(layout, cursor->offset, cut.length, &count);
+        if (list != NULL) {
+            rw_flight_lend_list(flight, list, count, cut.length);
+        }
+        return list != NULL;
+    }
+    if (cut.gather) {
+        flight->buffer = malloc(cut.length);
+        if (flight->buffer == NULL) {
+            return false;
+        }
+        rw_layout_gather(layout, cursor->offset, flight->buffer, cut.length);
+        rw_flight_lend(flight, flight->buffer, cut.length);
+        return true;
+    }
+    flight->device = piece->device;
+    flight->registration =
+        rw_memory_registration(&operation->memories, cursor->piece, operation->link->kind);
+    rw_flight_lend(flight, (char *)piece->ptr + cursor->within, cut.length);
+    return true;
+}
+
 /* Puts the next bytes into the flight; the cursor moves past them. false: out of memory. */
 static bool load(ropeway_operation_t *operation, rw_flight_t *flight) RW_LOCKED {
     rw_side_t *side = rw_side(operation);
@@ -62,11 +95,11 @@ static bool load(ropeway_operation_t *operation, rw_flight_t *flight) RW_LOCKED 
         .chunk_size = operation->connector->options.chunk_size,
         .frame_max = link->lends && layout->total > whole ? 0 : link->kind->frame_max,
         .pushes = link->kind->pushes && !link->lends,
+        .lists = link->lends,
         .eager_total = whole,
         .remote_device = side->out.remote_device,
         .remote_grain = side->out.remote_grain};
     rw_cut_t cut;
-    void *data;
 
     rw_cursor_advance(cursor, layout, 0); /* past pieces without bytes */
     if (cursor->piece == layout->piece_count) {
@@ -74,20 +107,9 @@ static bool load(ropeway_operation_t *operation, rw_flight_t *flight) RW_LOCKED 
         return true;
     }
     cut = rw_decide_cut(&situation, cursor);
-    if (cut.gather) {
-        data = flight->buffer = malloc(cut.length);
-        if (data == NULL) {
-            return false;
-        }
-        rw_layout_gather(layout, cursor->offset, data, cut.length);
-    } else {
-        data = (char *)layout->pieces[cursor->piece].ptr + cursor->within;
-        flight->device = layout->pieces[cursor->piece].device;
-        flight->registration =
-            rw_memory_registration(&operation->memories, cursor->piece, link->kind);
+    if (!fill(operation, cut, flight)) {
+        return false;
     }
-    rw_flight_lend(flight, data, cut.length);
-    flight->lends = cut.lend;
     rw_cursor_advance(cursor, layout, cut.length);
     return true;
 }

@@ -87,7 +87,6 @@ static void abandon_nothing(rw_link_t *link, void *tag) {
 
 static const rw_link_kind_t agent_kind = {
     .name = "agent",
-    .pieces = 1,
     .open = open_agent_link,
     .abandon = abandon_nothing,
     .close = rw_ucx_link_close,

@@ -2,28 +2,55 @@
 /* What to send, and how; without side effects. */
 #include "operation/decide.h"
 
+#include "link/flight.h"
+
+_Static_assert(RW_SCATTER_MAX / RW_FETCH_MIN <= RW_FLIGHT_PIECES, "a flight has the pieces");
+
 static size_t least(uint64_t a, uint64_t b) {
     return (size_t)(a < b ? a : b);
 }
 
-/* How many bytes from the cursor on, up to limit and RW_GATHER_MAX, lie in pieces of at most
- * largest bytes; 0 when there is just one. */
-static size_t gatherable(const rw_layout_t *layout, const rw_cursor_t *cursor, uint64_t limit,
-                         size_t largest) {
-    size_t index = cursor->piece, total = 0, pieces = 0;
-    uint64_t within = cursor->within;
+/* Small pieces in a row. */
+typedef struct run {
+    size_t length; /* of them all */
+    size_t pieces; /* that are not empty */
+} run_t;
 
-    limit = least(limit, RW_GATHER_MAX);
-    for (; index < layout->piece_count && total < limit; index++, within = 0) {
+/* How many bytes from the cursor on, up to limit, lie in pieces of at most largest bytes. */
+static run_t run_at(const rw_layout_t *layout, const rw_cursor_t *cursor, uint64_t limit,
+                    size_t largest) {
+    size_t index = cursor->piece;
+    uint64_t within = cursor->within;
+    run_t run = {0};
+
+    for (; index < layout->piece_count && run.length < limit; index++, within = 0) {
         size_t piece = layout->pieces[index].size - within;
 
         if (piece > largest) {
             break;
         }
-        total += piece;
-        pieces += piece > 0;
+        run.length += piece;
+        run.pieces += piece > 0;
     }
-    return pieces > 1 ? least(total, limit) : 0;
+    run.length = least(run.length, limit);
+    return run;
+}
+
+/* The bytes to gather, up to limit; 0 when they lie in one piece. */
+static size_t gatherable(const rw_layout_t *layout, const rw_cursor_t *cursor, uint64_t limit,
+                         size_t largest) {
+    run_t run = run_at(layout, cursor, least(limit, RW_GATHER_MAX), largest);
+
+    return run.pieces > 1 ? run.length : 0;
+}
+
+/* The bytes to lend in a list; 0: there is none worth it. */
+static size_t listable(const rw_layout_t *layout, const rw_cursor_t *cursor, uint64_t limit) {
+    run_t run = run_at(layout, cursor, least(limit, RW_SCATTER_MAX), RW_GRAIN_MIN - 1);
+
+    return run.pieces > 1 && run.length > RW_EAGER_MAX && rw_decide_scatter(run.length, run.pieces)
+               ? run.length
+               : 0;
 }
 
 /* The longest message that may start at the cursor. */
@@ -41,12 +68,13 @@ static size_t longest(const rw_situation_t *situation, const rw_cursor_t *cursor
     return least(left, most);
 }
 
-static bool lend(const rw_situation_t *situation, size_t length) {
-    const rw_layout_t *layout = situation->layout;
-    bool by_host = !layout->any_device && !situation->remote_device;
+static bool is_by_host(const rw_situation_t *situation) {
+    return !situation->layout->any_device && !situation->remote_device;
+}
 
-    return !situation->pushes && length > RW_EAGER_MAX &&
-           (layout->total > situation->eager_total || !by_host);
+static bool may_lend(const rw_situation_t *situation) {
+    return !situation->pushes &&
+           (situation->layout->total > situation->eager_total || !is_by_host(situation));
 }
 
 static rw_cut_t cut(const rw_layout_t *layout, const rw_cursor_t *cursor, size_t gathered,
@@ -62,11 +90,18 @@ rw_cut_t rw_decide_cut(const rw_situation_t *situation, const rw_cursor_t *curso
     size_t limit = longest(situation, cursor), gathered = 0;
     rw_cut_t next;
 
-    if (!layout->any_device && !situation->remote_device) {
+    if (is_by_host(situation) && situation->lists && may_lend(situation)) {
+        size_t listed = listable(layout, cursor, limit);
+
+        if (listed > 0) {
+            return (rw_cut_t){.length = listed, .list = true, .lend = true};
+        }
+    }
+    if (is_by_host(situation)) {
         gathered = gatherable(layout, cursor, limit, RW_EAGER_MAX);
     }
     next = cut(layout, cursor, gathered, limit);
-    next.lend = lend(situation, next.length);
+    next.lend = next.length > RW_EAGER_MAX && may_lend(situation);
     return next;
 }
 

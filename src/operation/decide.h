@@ -18,10 +18,13 @@
 #define RW_GATHER_MAX ((size_t)512 << 10)
 /* A WRITE of up to this size sends its bytes inside the request. */
 #define RW_INLINE_MAX ((size_t)8 << 10)
-/* A lent message that spans several pieces of the receiver may have this size. */
+/* A lent message that spans several pieces of the sender or the receiver may have this size. */
 #define RW_SCATTER_MAX ((size_t)1 << 20)
-/* Pieces of at least this size get messages of their own; smaller ones are copied out of messages
- * of RW_GATHER_MAX. */
+/* Pieces of so many bytes or more, on average, are fetched from where they lie, and to where they
+ * belong, if the link can do that; smaller ones are copied together first. */
+#define RW_FETCH_MIN ((size_t)1 << 10)
+/* Pieces of at least this size get messages of their own; smaller ones go together, in messages of
+ * RW_GATHER_MAX or, where they are fetched, RW_SCATTER_MAX. */
 #define RW_GRAIN_MIN ((size_t)256 << 10)
 
 /* What a sender knows. */
@@ -30,6 +33,7 @@ typedef struct rw_situation {
     size_t chunk_size;     /* the connector's option */
     size_t frame_max;      /* the link's: the longest message; 0: any */
     bool pushes;           /* the link lends nothing */
+    bool lists;            /* it lends many pieces at a time */
     size_t eager_total;    /* operations of up to this size between host memories are not lent */
     bool remote_device;    /* the receiver's memory is not all host memory */
     uint64_t remote_grain; /* how the receiver would like messages to be cut; 0: no wish */
@@ -39,6 +43,7 @@ typedef struct rw_situation {
 typedef struct rw_cut {
     size_t length;
     bool gather; /* it holds several pieces: they are copied together */
+    bool list;   /* it holds several pieces, and lends them as they are */
     bool lend;   /* the receiver fetches it from our memory */
 } rw_cut_t;
 
@@ -59,5 +64,11 @@ uint64_t rw_decide_grain(const rw_layout_t *layout);
 
 /* Whether a message may span several of our pieces: lent, or here already. */
 bool rw_decide_may_span(const rw_layout_t *layout, size_t length, bool lent);
+
+/* Whether bytes that lie in count pieces, at most RW_SCATTER_MAX, are to be fetched into them; else
+ * into a buffer first. */
+static inline bool rw_decide_scatter(size_t length, size_t count) {
+    return length / count >= RW_FETCH_MIN;
+}
 
 #endif

@@ -42,6 +42,28 @@ size_t rw_layout_stretch(const rw_layout_t *layout, size_t piece, uint64_t offse
     return left < length ? left : (size_t)length;
 }
 
+struct iovec *rw_layout_list(const rw_layout_t *layout, uint64_t offset, size_t length,
+                             size_t *count) {
+    size_t first = rw_layout_piece(layout, offset);
+    size_t last = rw_layout_piece(layout, offset + length - 1);
+    struct iovec *list = calloc(last - first + 2, sizeof *list), *row = list;
+    char *end = NULL;
+
+    for (size_t done = 0, part; list != NULL && done < length; done += part) {
+        char *at;
+
+        part = rw_layout_stretch(layout, first++, offset + done, length - done, &at);
+        if (part > 0 && at == end) {
+            row[-1].iov_len += part;
+        } else if (part > 0) {
+            *row++ = (struct iovec){.iov_base = at, .iov_len = part};
+        }
+        end = part > 0 ? at + part : end;
+    }
+    *count = (size_t)(row - list);
+    return list;
+}
+
 /* inwards: data is only read. */
 static void copy(const rw_layout_t *layout, uint64_t offset, size_t length, char *data,
                  bool inwards) {

@@ -42,6 +42,10 @@ size_t rw_layout_piece(const rw_layout_t *layout, uint64_t offset);
  * at most length; and where. */
 size_t rw_layout_stretch(const rw_layout_t *layout, size_t piece, uint64_t offset, uint64_t length,
                          char **at);
+/* Where these bytes lie, in order: *count pieces of memory, none of them empty, and neighbours as
+ * one. There is room for one more. To be freed; NULL: out of memory. length > 0. */
+struct iovec *rw_layout_list(const rw_layout_t *layout, uint64_t offset, size_t length,
+                             size_t *count);
 /* Copy bytes to and from their places; host memory only. */
 void rw_layout_scatter(const rw_layout_t *layout, uint64_t offset, const void *data, size_t length);
 void rw_layout_gather(const rw_layout_t *layout, uint64_t offset, void *data, size_t length);

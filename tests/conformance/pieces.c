@@ -8,6 +8,7 @@
 
 static const char *const layouts[] = {"",
                                       "pieces=1000 shift=1",
+                                      "pieces=1024 shift=1",
                                       "pieces=4096",
                                       "pieces=16385 shift=3",
                                       "pieces=65536",

@@ -35,6 +35,9 @@ static void every_kind_moves_lists_of_descriptors(void **state) {
     move("2*4096", "");
     move("64*65537", "");
     move("1000*1", "");
+    move("600*4096", "");
+    move("3000*1024,2000*1023", "");
+    move("700*1500,3*200000,0,33*4097,2000000,12*30000", "shift=1");
 }
 
 static void every_kind_moves_65536_descriptors(void **state) {

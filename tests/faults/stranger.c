@@ -278,7 +278,7 @@ static void rule11_a_stranger_who_reads_nothing_keeps_nobody_from_an_answer(void
 
 /* ---- who lends ---- */
 
-enum { PROBE = 40, LOAN = 24, LEAST_LOAN = 4096, MOST_ANSWERS = 65536 };
+enum { PROBE = 40, LOAN = 28, LEAST_LOAN = 4096, MOST_PIECES = 1024, MOST_ANSWERS = 65536 };
 
 static void put64(uint8_t *at, uint64_t number) {
     memcpy(at, &number, sizeof number); /* little-endian, as all that this runs on */
@@ -303,30 +303,40 @@ static int become_lender(const door_t *door) {
 }
 
 /* Bytes of an operation that is none. */
-static bool lend(int fd, uint64_t length) {
+static bool lend(int fd, uint64_t length, uint32_t pieces) {
     uint8_t frame[HEAD + LOAN] = {LOAN, 0, 0, 0, 3, 64, 0, 0, 'R', 'W', 3, 2};
     put64(frame + HEAD + 8, (uint64_t)(uintptr_t)frame);
     put64(frame + HEAD + 16, length);
+    memcpy(frame + HEAD + 24, &pieces, sizeof pieces);
     return send(fd, frame, sizeof frame, MSG_NOSIGNAL) == sizeof frame;
 }
 
-static void rule10_who_lends_too_few_bytes_is_sent_away(void **state) {
+static void rule10_who_lends_too_few_bytes_or_pieces_is_sent_away(void **state) {
     (void)state;
     if (!ts_transport_is("default")) {
         skip(); /* nobody can lend */
     }
-    static const uint64_t lengths[] = {0, 1, LEAST_LOAN - 1};
+    static const struct {
+        uint64_t length;
+        uint32_t pieces;
+    } loans[] = {{0, 1},
+                 {1, 1},
+                 {LEAST_LOAN - 1, 1},
+                 {LEAST_LOAN, 0},
+                 {LEAST_LOAN, 5},
+                 {(uint64_t)1 << 40, MOST_PIECES + 1},
+                 {UINT64_MAX, UINT32_MAX}};
     ropeway_connector_t *connector = ts_connect("");
     door_t door = find_door_of(AF_UNIX);
     ts_peer_t *peer = ts_new_peer("");
-    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+    for (size_t i = 0; i < sizeof loans / sizeof *loans; i++) {
         uint8_t answer[HEAD + 9];
         int fd = become_lender(&door);
         /* As little as may be: done with, as nobody waits for it. */
-        assert_true(lend(fd, LEAST_LOAN));
+        assert_true(lend(fd, LEAST_LOAN, i % 2 == 0 ? 1 : LEAST_LOAN / 1024));
         assert_int_equal(recv(fd, answer, sizeof answer, MSG_WAITALL), sizeof answer);
         assert_int_equal(answer[4], 4);
-        assert_true(lend(fd, lengths[i]));
+        assert_true(lend(fd, loans[i].length, loans[i].pieces));
         errno = 0;
         assert_true(recv(fd, answer, 1, 0) <= 0 && errno != EAGAIN);
         close(fd);
@@ -346,7 +356,7 @@ static void rule10_who_lends_and_takes_no_answer_is_sent_away(void **state) {
     int fd = become_lender(&door);
     ts_usage_t before = ts_usage(0);
     size_t loans = 0;
-    while (loans < (size_t)4 * MOST_ANSWERS && lend(fd, LEAST_LOAN)) {
+    while (loans < (size_t)4 * MOST_ANSWERS && lend(fd, LEAST_LOAN, 1)) {
         loans++;
     }
     assert_true(loans >= MOST_ANSWERS && loans < (size_t)4 * MOST_ANSWERS);
@@ -489,7 +499,7 @@ static const struct CMUnitTest tests[] = {
     TS_TEST(rule10_strangers_who_say_nothing_hold_little_and_not_for_long),
     TS_TEST(rule10_a_strangers_frames_do_no_harm),
     TS_TEST(rule11_a_stranger_who_reads_nothing_keeps_nobody_from_an_answer),
-    TS_TEST(rule10_who_lends_too_few_bytes_is_sent_away),
+    TS_TEST(rule10_who_lends_too_few_bytes_or_pieces_is_sent_away),
     TS_TEST(rule10_who_lends_and_takes_no_answer_is_sent_away),
     TS_TEST(rule10_a_connector_that_was_out_of_descriptors_listens_again),
     TS_TEST(rule10_who_has_another_key_than_the_metadata_says_gets_no_secret),

@@ -65,12 +65,14 @@ static void begin_parcel(sim_end_t *end, rw_flight_t *flight) {
     parcel->to_device = flight->to_device;
     sim_sights->messages[flight->header[2] & 15]++; /* its type */
     if (flight->lends) {
-        sim_loan_t *loan = sim_take(sizeof *loan);
+        size_t pieces = flight->count * sizeof flight->pieces[0];
+        sim_loan_t *loan = sim_take(sizeof *loan + pieces);
 
         loan->references = 1;
         loan->owner = end->port->process;
         loan->is_buffer = flight->buffer != NULL;
-        loan->memory = flight->pieces[0];
+        loan->count = flight->count;
+        memcpy(loan->pieces, flight->pieces, pieces);
         loan->id = ++end->loans;
         parcel->loan = loan;
     }
@@ -346,6 +348,7 @@ static rw_frame_t describe(sim_end_t *end, sim_parcel_t *parcel, bool whole) {
                         .payload = whole && parcel->loan == NULL ? parcel->bytes : NULL,
                         .length = parcel->length,
                         .lent = parcel->loan != NULL,
+                        .scatters = parcel->loan != NULL && is_private(end),
                         .for_device = parcel->to_device && whole && parcel->loan == NULL,
                         .reply = !is_private(end) && parcel->introduces ? end : NULL};
 }

@@ -619,8 +619,8 @@ static void end(rw_carrier_t *carrier) RW_UNCHECKED {
 }
 
 #define MEMBERS                                                                                    \
-    .pieces = 1, .start = start, .send = send_frame, .refuse = refuse, .abandon = abandon,         \
-    .close = close_link, .path = path, .unlisten = unlisten, .settle = settle, .end = end
+    .start = start, .send = send_frame, .refuse = refuse, .abandon = abandon, .close = close_link, \
+    .path = path, .unlisten = unlisten, .settle = settle, .end = end
 #define SHARED                                                                                     \
     .open = open_shared, .came_from = came_from, .register_memory = register_memory,               \
     .unregister_memory = unregister_memory, MEMBERS

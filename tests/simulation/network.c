@@ -149,21 +149,41 @@ bool sim_network_is_busy(void) {
     return false;
 }
 
-static void copy_part(sim_pull_t *pull, size_t part) {
+/* Where this byte of what lies in these pieces is; at most *length follow it there. */
+static char *find_byte(const struct iovec *pieces, size_t at, size_t *length) {
+    while (at >= pieces->iov_len) {
+        at -= (pieces++)->iov_len;
+    }
+    *length = pieces->iov_len - at < *length ? pieces->iov_len - at : *length;
+    return (char *)sim_reach(pieces->iov_base) + at;
+}
+
+/* Returns how many bytes they were, which lie in one piece. */
+static size_t copy_piece(sim_pull_t *pull, size_t part) {
     const sim_loan_t *loan = pull->loan;
-    char *to = (char *)sim_reach(pull->place->pieces[0].iov_base) + pull->at;
+    char *to = find_byte(pull->place->pieces, pull->at, &part);
 
     if (loan == NULL) {
         memcpy(to, pull->parcel->bytes + pull->at, part);
-        return;
-    }
-    if (loan->given_back) {
-        sim_on_late(pull->place->tag);
-    }
-    if (loan->given_back && loan->is_buffer) {
+    } else if (loan->given_back && loan->is_buffer) {
         memset(to, 0xdb, part);
     } else {
-        memcpy(to, (const char *)sim_reach(loan->memory.iov_base) + pull->at, part);
+        const char *from = find_byte(loan->pieces, pull->at, &part);
+
+        memcpy(to, from, part);
+    }
+    return part;
+}
+
+static void copy_part(sim_pull_t *pull, size_t part) {
+    if (pull->loan != NULL && pull->loan->given_back) {
+        sim_on_late(pull->place->tag);
+    }
+    while (part > 0) {
+        size_t copied = copy_piece(pull, part);
+
+        pull->at += copied;
+        part -= copied;
     }
 }
 
@@ -180,10 +200,11 @@ bool sim_network_turn(void) {
         sim_befall(pull->port->process, SIM_REFUSALS, sim.now + 1);
         sim_note("a fetch is refused");
     }
-    pull->begun = true;
-    if (pull->loan != NULL && !pull->loan->owner->alive) {
-        pull->failed = true;
+    if (pull->loan != NULL && (!pull->loan->owner->alive ||
+                               (pull->loan->count > 1 && pull->loan->given_back && !pull->begun))) {
+        pull->failed = true; /* so is the table of its pieces */
     }
+    pull->begun = true;
     if (pull->failed || pull->unwanted) {
         pull->finished = true;
         return true;
@@ -193,8 +214,10 @@ bool sim_network_turn(void) {
         part = (size_t)sim_between(&sim.network, 1, part);
     }
     copy_part(pull, part);
-    pull->at += part;
     pull->finished = pull->at == pull->place->length;
+    if (pull->finished && pull->loan != NULL) {
+        sim_sights->fetches[pull->loan->count > 1][pull->place->count > 1]++;
+    }
     return true;
 }
 

@@ -24,8 +24,9 @@ typedef struct sim_loan {
     const sim_process_t *owner;
     bool given_back;
     bool is_buffer; /* of the library's; the user's stays mapped, whatever becomes of it */
-    struct iovec memory;
     uint64_t id;
+    size_t count; /* pieces */
+    struct iovec pieces[];
 } sim_loan_t;
 
 /* A frame on its way. */

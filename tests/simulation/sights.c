@@ -105,6 +105,10 @@ void sim_sights_print(void) {
     for (unsigned trait = 0; trait < 10; trait++) {
         printf(" %s %u,", traits[trait], sim_sights->traits[trait]);
     }
+    printf("\nFetched: from one piece into one %u, into several %u; from several into one %u, into "
+           "several %u",
+           sim_sights->fetches[0][0], sim_sights->fetches[0][1], sim_sights->fetches[1][0],
+           sim_sights->fetches[1][1]);
     printf("\nThe fabric:");
     for (unsigned way = 0; way < SIM_WAYS; way++) {
         printf(" %s %u,", ways[way], sim_sights->ways[way]);

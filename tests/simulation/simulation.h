@@ -346,6 +346,7 @@ typedef struct sim_sights {
     _Atomic uint32_t receivers[3][SIM_STATUSES];        /* a receiver's */
     _Atomic uint32_t messages[16];                      /* by type */
     _Atomic uint32_t traits[10];                        /* of what ended in COMPLETE */
+    _Atomic uint32_t fetches[2][2];                     /* from and into: one piece, several */
     _Atomic uint32_t askers[2][SIM_STATUSES];           /* who asked, or was asked, at the end */
     _Atomic uint32_t ways[SIM_WAYS];                    /* of second carriers */
 } sim_sights_t;

@@ -399,7 +399,6 @@ static void end(rw_carrier_t *carrier) RW_UNCHECKED {
 
 static const rw_link_kind_t memory_kind = {
     .name = "memory",
-    .pieces = RW_FLIGHT_PIECES,
     .done_early = true,
     .start = start,
     .address = address,

@@ -81,26 +81,42 @@ static size_t limit_at(const rw_situation_t *situation, size_t at) {
     return limit;
 }
 
-/* Small pieces in a row, from here on: as many quanta as may be gathered; 0: just one piece. */
-static size_t small_at(size_t at, size_t limit, size_t largest) {
-    size_t end = at, pieces = 0;
+/* Small pieces in a row, from here on: as many quanta as may go together; 0: just one piece. */
+static size_t small_at(size_t at, size_t limit, size_t most, size_t largest, size_t *pieces) {
+    size_t end = at;
 
-    limit = limit < RW_GATHER_MAX / QUANTUM ? limit : RW_GATHER_MAX / QUANTUM;
+    *pieces = 0;
+    limit = limit < most / QUANTUM ? limit : most / QUANTUM;
     while (end < model.quanta && end - at < limit &&
            (end_of_piece(end) - end) * QUANTUM <= largest) {
         end = end_of_piece(end);
-        pieces++;
+        ++*pieces;
     }
     end = end - at < limit ? end : at + limit;
-    return pieces > 1 ? end - at : 0;
+    return *pieces > 1 ? end - at : 0;
+}
+
+/* As many as are lent in a list: of pieces that are large enough to be fetched one by one, and too
+ * small to be lent one by one. 0: none. */
+static size_t list_at(const rw_situation_t *situation, size_t at, size_t limit) {
+    size_t pieces, listed = small_at(at, limit, RW_SCATTER_MAX, RW_GRAIN_MIN - 1, &pieces);
+
+    return situation->lists && situation->layout->total > situation->eager_total &&
+                   listed * QUANTUM > RW_EAGER_MAX && listed * QUANTUM / pieces >= RW_FETCH_MIN
+               ? listed
+               : 0;
 }
 
 static rw_cut_t expected(const rw_situation_t *situation, size_t at) {
     bool host = !situation->layout->any_device && !situation->remote_device;
     size_t limit = limit_at(situation, at), rest = end_of_piece(at) - at;
-    size_t small = host ? small_at(at, limit, RW_EAGER_MAX) : 0;
+    size_t pieces, list = host ? list_at(situation, at, limit) : 0;
+    size_t small = host ? small_at(at, limit, RW_GATHER_MAX, RW_EAGER_MAX, &pieces) : 0;
     rw_cut_t cut = {.gather = small > 0};
 
+    if (list > 0) {
+        return (rw_cut_t){.length = list * QUANTUM, .list = true, .lend = true};
+    }
     cut.length = (small > 0 ? small : rest < limit ? rest : limit) * QUANTUM;
     cut.lend = cut.length > RW_EAGER_MAX;
     if (situation->layout->total <= situation->eager_total && host) {
@@ -112,6 +128,7 @@ static rw_cut_t expected(const rw_situation_t *situation, size_t at) {
 static void assert_same(rw_cut_t got, rw_cut_t want) {
     assert_int_equal(got.length, want.length);
     assert_int_equal(got.gather, want.gather);
+    assert_int_equal(got.list, want.list);
     assert_int_equal(got.lend, want.lend);
 }
 
@@ -124,6 +141,7 @@ static void cuts_are_those_of_the_model(void **state) {
         rw_cursor_t cursor = {0};
         rw_situation_t situation = {.layout = &layout,
                                     .chunk_size = (size_t)65536 << unit_below(5),
+                                    .lists = unit_below(2) == 0,
                                     .eager_total = RW_EAGER_TOTAL << unit_below(3),
                                     .remote_device = unit_below(8) == 0,
                                     .remote_grain = grains[unit_below(UNIT_COUNT(grains))]};
@@ -220,12 +238,65 @@ static void small_writes_go_with_their_request(void **state) {
     rw_layout_free(&layout);
 }
 
+/* Where this byte of the layout lies, the slow way. */
+static const char *find_byte(const rw_layout_t *layout, uint64_t offset) {
+    size_t piece = 0;
+
+    while (offset >= layout->pieces[piece].size) {
+        offset -= layout->pieces[piece++].size;
+    }
+    return (const char *)layout->pieces[piece].ptr + offset;
+}
+
+static void a_list_has_every_byte_where_it_lies(void **state) {
+    static const size_t sizes[] = {0, 1, 2, 700, 4096};
+    ropeway_operation_options_t options;
+
+    (void)state;
+    ropeway_operation_options_init(&options, sizeof options);
+    for (int round = 0; round < 300; round++) {
+        ropeway_descriptor_t pieces[PIECES_MAX];
+        rw_layout_t layout = {0};
+        uint64_t offset, length;
+        struct iovec *list;
+        size_t count;
+        uintptr_t at = 1 << 20; /* that nobody reads */
+
+        for (size_t i = 0; i < PIECES_MAX; i++) {
+            at += unit_below(2); /* some are neighbours */
+            pieces[i] = (ropeway_descriptor_t){.ptr = (void *)at,
+                                               .size = sizes[unit_below(UNIT_COUNT(sizes))]};
+            pieces[i].size += i == 0;
+            at += pieces[i].size;
+        }
+        assert_accepted(rw_layout_make(&layout, pieces, PIECES_MAX, PIECES_MAX, &options));
+        offset = unit_below(layout.total);
+        length = 1 + unit_below(layout.total - offset);
+        list = rw_layout_list(&layout, offset, (size_t)length, &count);
+        assert_non_null(list);
+        for (size_t i = 0; i < count; i++) {
+            assert_in_range(list[i].iov_len, 1, length);
+            assert_true(i == 0 || (char *)list[i - 1].iov_base + list[i - 1].iov_len <
+                                      (char *)list[i].iov_base);
+            assert_ptr_equal(list[i].iov_base, find_byte(&layout, offset));
+            offset += list[i].iov_len;
+            length -= list[i].iov_len;
+            assert_ptr_equal((char *)list[i].iov_base + list[i].iov_len - 1,
+                             find_byte(&layout, offset - 1));
+        }
+        assert_int_equal(length, 0);
+        free(list);
+        rw_layout_free(&layout);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cuts_are_those_of_the_model),
         cmocka_unit_test(a_get_or_put_ends_with_its_descriptor),
         cmocka_unit_test(a_receiver_asks_for_messages_that_fit_its_pieces),
         cmocka_unit_test(small_writes_go_with_their_request),
+        cmocka_unit_test(a_list_has_every_byte_where_it_lies),
     };
 
     return cmocka_run_group_tests(tests, unit_seed, NULL);

@@ -3,6 +3,7 @@
  * fork can: every case once did harm, and is the smallest that did. */
 #include "link/progress.h"
 #include "link/stream.h"
+#include "link/stream_local.h"
 #include "native/native.h"
 #include "process.h"
 #include "unit.h"
@@ -391,6 +392,136 @@ static void an_operation_has_one_frame_that_is_given_up(void **state) {
     close_owner(owner, operation);
 }
 
+#define ROOM 8192 /* bytes of a piece */
+
+/* The same by the owner's Unix socket, as a process of its user, whose memory it can read. */
+static int call_near(ropeway_connector_t *owner) {
+    const struct timeval patience = {.tv_sec = 20};
+    rw_greeting_t greeting = {.version = RW_STREAM_VERSION, .kind = RW_GREETING_CALL};
+    static uint8_t nonce[RW_NONCE_BYTES];
+    rw_probe_t probe = {.address = (uint64_t)(uintptr_t)nonce};
+    rw_head_t head = {.length = RW_PROBE_BYTES, .class = RW_FRAME_PROBE};
+    uint8_t bytes[RW_HEAD_BYTES + RW_PROBE_BYTES];
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    rw_place_t place;
+
+    rw_lock(&owner->lock);
+    rw_local_place(rw_stream_of(owner)->identity.fingerprint, owner->instance, &place);
+    rw_unlock(&owner->lock);
+    assert_int_equal(connect(fd, &place.any, rw_place_length(&place)), 0);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience), 0);
+    rw_greeting_encode(&greeting, bytes);
+    say(fd, bytes, RW_GREETING_BYTES);
+    assert_int_equal(recv(fd, bytes, RW_GREETING_BYTES, MSG_WAITALL), RW_GREETING_BYTES);
+    rw_head_encode(&head, bytes);
+    rw_probe_encode(&probe, bytes + RW_HEAD_BYTES);
+    say(fd, bytes, sizeof bytes);
+    return fd;
+}
+
+/* Reads frames until one of this class has come; its payload. */
+static void hear_class(int fd, rw_frame_class_t class, uint8_t payload[FRAME_MAX]) {
+    uint8_t bytes[RW_HEAD_BYTES];
+    rw_head_t head = {0};
+
+    while (head.class != class) {
+        assert_int_equal(recv(fd, bytes, sizeof bytes, MSG_WAITALL), sizeof bytes);
+        assert_null(rw_head_decode(bytes, &head));
+        assert_true(head.length <= FRAME_MAX);
+        assert_true(head.length == 0 ||
+                    recv(fd, payload, head.length, MSG_WAITALL) == (ssize_t)head.length);
+    }
+}
+
+#define LOAN 7
+
+/* Writes the operation's bytes by a loan in pieces, and with a table that says where they are.
+ * Whether they could be fetched. */
+static bool lend_pieces(ropeway_connector_t *owner, ropeway_operation_t *operation,
+                        const struct iovec *table, uint32_t pieces) {
+    rw_message_t data = {.type = RW_DATA, .version = RW_PROTOCOL_VERSION};
+    rw_loan_t loan = {.id = LOAN,
+                      .address = (uint64_t)(uintptr_t)table,
+                      .length = operation->layout.total,
+                      .pieces = pieces};
+    uint8_t frame[FRAME_MAX], payload[FRAME_MAX];
+    int fd = call_near(owner);
+    rw_fetched_t fetched;
+
+    memcpy(data.to, operation->node.id, RW_ID_BYTES);
+    memcpy(data.from, stranger, RW_ID_BYTES);
+    hear_class(fd, RW_FRAME_PROBED, payload);
+    say(fd, frame, pack_request(frame, owner, operation, 0, digest_of(operation)));
+    hear_class(fd, RW_FRAME_CONTROL, payload);
+    rw_loan_encode(&loan, payload);
+    say(fd, frame, pack(frame, RW_FRAME_LENT, &data, payload, RW_LOAN_BYTES));
+    hear_class(fd, RW_FRAME_FETCHED, payload);
+    rw_fetched_decode(payload, &fetched);
+    assert_int_equal(fetched.id, LOAN);
+    close(fd);
+    return fetched.failed == 0;
+}
+
+/* A table lies in the lender's memory, and is the lender's word. */
+static void a_loan_has_as_many_bytes_in_pieces_as_it_says(void **state) {
+    (void)state;
+    static uint8_t source[4 * ROOM], room[4][ROOM + 8], untouched[ROOM + 8];
+    const struct iovec end = {(void *)LOAN, sizeof source};
+    const struct iovec honest[] = {{source, ROOM + 100},
+                                   {source + ROOM + 100, 0},
+                                   {source + ROOM + 100, 10},
+                                   {source + ROOM + 110, 3 * ROOM - 110},
+                                   end};
+    const struct iovec lies[][5] = {
+        {{source, ROOM}, {source, ROOM}, {source, ROOM}, {source, ROOM - 1}, end},
+        {{source, ROOM}, {source, ROOM}, {source, ROOM}, {source, ROOM + 1}, end},
+        {{source, 4 * ROOM}, {source, 1}, {source, 0}, {source, 0}, end},
+        {{source, SIZE_MAX}, {source, 0}, {source, 0}, {source, 0}, end},
+        {{source, SIZE_MAX - ROOM}, {source, 4 * ROOM}, {source, ROOM + 1}, {source, 0}, end},
+        {{(void *)16, ROOM}, {source, ROOM}, {source, ROOM}, {source, ROOM}, end},
+        {{NULL, 4 * ROOM}, {source, 0}, {source, 0}, {source, 0}, end},
+        /* of another loan, or of one that was taken back */
+        {{source, ROOM},
+         {source, ROOM},
+         {source, ROOM},
+         {source, ROOM},
+         {(void *)(LOAN + 1), sizeof source}},
+        {{source, ROOM}, {source, ROOM}, {source, ROOM}, {source, ROOM}, {NULL, 0}}};
+    ropeway_connector_options_t options;
+    ropeway_descriptor_t descriptors[4];
+    ropeway_connector_t *owner;
+
+    memset(source, 'x', sizeof source);
+    ropeway_connector_options_init(&options, sizeof options);
+    options.transports = "local,pull";
+    assert_accepted(ropeway_connector_create(&options, &owner));
+    for (size_t i = 0; i < 4; i++) {
+        descriptors[i] = (ropeway_descriptor_t){.ptr = room[i], .size = ROOM};
+    }
+    for (size_t i = 0; i <= UNIT_COUNT(lies) + 1; i++) {
+        ropeway_operation_t *operation;
+
+        assert_accepted(ropeway_create_writable(owner, descriptors, 4, NULL, &operation));
+        if (i < UNIT_COUNT(lies)) {
+            assert_false(lend_pieces(owner, operation, lies[i], 4));
+        } else if (i == UNIT_COUNT(lies)) {
+            assert_false(lend_pieces(owner, operation, (void *)16, 4));
+        } else {
+            assert_true(lend_pieces(owner, operation, honest, 4));
+        }
+        ropeway_operation_wait(operation, 20000);
+        ropeway_operation_release(operation);
+        for (size_t j = 0; j < 4 && i <= UNIT_COUNT(lies); j++) {
+            assert_memory_equal(room[j], untouched, sizeof untouched);
+        }
+    }
+    for (size_t j = 0; j < 4; j++) {
+        assert_memory_equal(room[j], source, ROOM);
+        assert_memory_equal(room[j] + ROOM, untouched, 8);
+    }
+    ropeway_connector_destroy(owner);
+}
+
 /* ---- without one ---- */
 
 static SSL *shake(int fd) {
@@ -440,6 +571,7 @@ int main(void) {
         cmocka_unit_test(who_uses_no_key_up_stays_a_stranger),
         cmocka_unit_test(of_requests_that_are_refused_a_turn_has_one),
         cmocka_unit_test(an_operation_has_one_frame_that_is_given_up),
+        cmocka_unit_test(a_loan_has_as_many_bytes_in_pieces_as_it_says),
         cmocka_unit_test(keys_are_renewed_for_a_reason_only),
     };
 

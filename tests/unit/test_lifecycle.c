@@ -282,8 +282,38 @@ static void rule4_what_a_process_sent_before_its_end_is_read(void **state) RW_UN
     ropeway_connector_destroy(owner);
 }
 
+/* Whatever it carried before. */
+static void a_flight_that_is_used_again_is_as_a_new_one(void **state) {
+    (void)state;
+    ropeway_connector_t *connector = connect_with(0);
+    rw_flight_t *flight, fresh;
+
+    freeze(connector);
+    flight = rw_flight_take(connector);
+    assert_non_null(flight);
+    fresh = *flight;
+    flight->tag = &fresh;
+    flight->class = RW_BULK;
+    flight->lends = flight->introduces = flight->to_device = flight->takes_room = true;
+    flight->device.kind = ROPEWAY_DEVICE_CUDA;
+    flight->registration = &fresh;
+    flight->loan = flight->offset = flight->header_length = 1;
+    flight->buffer = malloc(1);
+    rw_flight_lend(flight, &fresh, sizeof fresh);
+    rw_flight_lend_list(flight, calloc(3, sizeof(struct iovec)), 2, 9);
+    rw_flight_give(flight);
+    assert_ptr_equal(rw_flight_take(connector), flight);
+    fresh.link = flight->link;                                 /* the link's own */
+    memcpy(fresh.header, flight->header, sizeof fresh.header); /* of header_length bytes */
+    assert_memory_equal(flight, &fresh, sizeof fresh);
+    rw_flight_give(flight);
+    thaw(connector);
+    ropeway_connector_destroy(connector);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_flight_that_is_used_again_is_as_a_new_one),
         cmocka_unit_test(rule3_a_release_is_bounded_without_spinning),
         cmocka_unit_test(rule3_a_release_is_bounded_with_spinning),
         cmocka_unit_test(rule4_what_a_process_sent_before_its_end_is_read),
