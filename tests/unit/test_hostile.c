@@ -268,6 +268,13 @@ static void block(ropeway_connector_t *owner, int fd) {
     rw_unlock(&owner->lock);
 }
 
+/* Of no bytes, recv() would wait for the next frame. */
+static void read_payload(int fd, const rw_head_t *head, uint8_t payload[FRAME_MAX]) {
+    assert_true(head->length <= FRAME_MAX);
+    assert_true(head->length == 0 ||
+                recv(fd, payload, head->length, MSG_WAITALL) == (ssize_t)head->length);
+}
+
 /* Reads the next frame, which is a message. Returns its type. */
 static rw_message_type_t hear(int fd) {
     uint8_t bytes[RW_HEAD_BYTES], payload[FRAME_MAX];
@@ -276,8 +283,7 @@ static rw_message_type_t hear(int fd) {
 
     assert_int_equal(recv(fd, bytes, sizeof bytes, MSG_WAITALL), sizeof bytes);
     assert_null(rw_head_decode(bytes, &head));
-    assert_true(head.length <= sizeof payload);
-    assert_int_equal(recv(fd, payload, head.length, MSG_WAITALL), head.length);
+    read_payload(fd, &head, payload);
     assert_accepted(rw_message_decode(head.header, head.header_length, head.length, &message));
     return message.type;
 }
@@ -427,9 +433,7 @@ static void hear_class(int fd, rw_frame_class_t class, uint8_t payload[FRAME_MAX
     while (head.class != class) {
         assert_int_equal(recv(fd, bytes, sizeof bytes, MSG_WAITALL), sizeof bytes);
         assert_null(rw_head_decode(bytes, &head));
-        assert_true(head.length <= FRAME_MAX);
-        assert_true(head.length == 0 ||
-                    recv(fd, payload, head.length, MSG_WAITALL) == (ssize_t)head.length);
+        read_payload(fd, &head, payload);
     }
 }
 
