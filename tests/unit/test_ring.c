@@ -394,7 +394,8 @@ static bool hears(int fd, rw_frame_class_t class) {
             return true;
         }
         assert_true(head.length <= sizeof payload);
-        assert_int_equal(recv(fd, payload, head.length, MSG_WAITALL), head.length);
+        assert_true(head.length == 0 || /* else it would wait for the next frame */
+                    recv(fd, payload, head.length, MSG_WAITALL) == (ssize_t)head.length);
     }
     assert_false(got < 0 && errno == EAGAIN); /* neither the frame nor the end */
     return false;
