@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #define LINGER 100000u /* nanoseconds; the parked thread looks as often at a driver at work */
@@ -106,20 +107,37 @@ void rw_progress_wake(ropeway_connector_t *connector) {
 
 /* Whoever looks at descriptors while the thread sleeps leaves it the call: it is not awake before
  * it has seen that itself. */
-static void on_wake(rw_watcher_t *waker) RW_LOCKED {
-    const struct rw_progress *progress = RW_CONTAINER(waker, struct rw_progress, waker);
+static void take_call(const struct rw_progress *progress, const rw_watcher_t *watcher) RW_LOCKED {
     uint64_t ignored;
 
     if (!progress->sleeping) {
-        (void)!read(waker->fd, &ignored, sizeof ignored);
+        (void)!read(watcher->fd, &ignored, sizeof ignored);
     }
 }
 
-/* Whether the sleeping thread will be up in time for the next timer. */
-static bool wakes_in_time(const ropeway_connector_t *connector) RW_LOCKED {
-    const rw_timer_t *timer = rw_timers_first(&connector->timers);
+static void on_wake(rw_watcher_t *waker) RW_LOCKED {
+    take_call(RW_CONTAINER(waker, struct rw_progress, waker), waker);
+}
 
-    return timer == NULL || timer->due >= connector->progress->sleep_until;
+static void on_alarm(rw_watcher_t *alarm) RW_LOCKED {
+    take_call(RW_CONTAINER(alarm, struct rw_progress, alarm), alarm);
+}
+
+/* The sleeping thread will be up for the next timer. */
+static void set_alarm(ropeway_connector_t *connector) RW_LOCKED {
+    struct rw_progress *progress = connector->progress;
+    const rw_timer_t *timer = rw_timers_first(&connector->timers);
+    struct itimerspec at = {0};
+
+    if (timer == NULL || timer->due >= progress->sleep_until) {
+        return;
+    }
+    at.it_value.tv_sec = (time_t)(timer->due / 1000000000u);
+    at.it_value.tv_nsec = (long)(timer->due % 1000000000u);
+    progress->sleep_until = timer->due;
+    if (timerfd_settime(progress->alarm.fd, TFD_TIMER_ABSTIME, &at, NULL) != 0) {
+        rw_progress_wake(connector);
+    }
 }
 
 void rw_progress_kick(ropeway_connector_t *connector) {
@@ -131,10 +149,8 @@ void rw_progress_kick(ropeway_connector_t *connector) {
     for (int i = 0; i < ARM_TRIES; i++) {
         /* What a step did may call for another, of which no descriptor tells. */
         if (!rw_progress_step(connector) && arm_all(progress)) {
-            if (wakes_in_time(connector)) {
-                return;
-            }
-            break;
+            set_alarm(connector);
+            return;
         }
     }
     rw_progress_wake(connector);
@@ -259,8 +275,12 @@ ropeway_error_t rw_progress_open(ropeway_connector_t *connector) RW_UNCHECKED {
     rw_condition_init(&progress->unpark);
     progress->sleep_until = RW_NEVER;
     progress->waker.on_event = on_wake;
+    progress->alarm.on_event = on_alarm;
     progress->waker.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (progress->waker.fd >= 0 && rw_events_watch(&connector->events, &progress->waker, EPOLLIN)) {
+    progress->alarm.fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (progress->waker.fd >= 0 && progress->alarm.fd >= 0 &&
+        rw_events_watch(&connector->events, &progress->waker, EPOLLIN) &&
+        rw_events_watch(&connector->events, &progress->alarm, EPOLLIN)) {
         return ROPEWAY_OK;
     }
     return rw_fail(ROPEWAY_ERR_SYSTEM,
@@ -281,6 +301,13 @@ void rw_progress_join(ropeway_connector_t *connector) {
     pthread_join(connector->progress->thread, NULL);
 }
 
+static void close_watcher(ropeway_connector_t *connector, rw_watcher_t *watcher) RW_LOCKED {
+    if (watcher->fd >= 0) {
+        rw_events_forget(&connector->events, watcher);
+        close(watcher->fd);
+    }
+}
+
 void rw_progress_free(ropeway_connector_t *connector) RW_UNCHECKED {
     struct rw_progress *progress = connector->progress;
 
@@ -288,10 +315,8 @@ void rw_progress_free(ropeway_connector_t *connector) RW_UNCHECKED {
         return;
     }
     rw_assert(rw_list_is_empty(&progress->pollers));
-    if (progress->waker.fd >= 0) {
-        rw_events_forget(&connector->events, &progress->waker);
-        close(progress->waker.fd);
-    }
+    close_watcher(connector, &progress->waker);
+    close_watcher(connector, &progress->alarm);
     pthread_cond_destroy(&progress->unpark);
     free(progress);
     connector->progress = NULL;

@@ -14,7 +14,8 @@
  *    wait for another. It looks by itself whether the driver is still there: to wake it when the
  *    driver leaves would cost more than a small operation.
  *  - A thread that posts while the progress thread sleeps polls and arms again by itself, and wakes
- *    the thread only when there is more to do or a timer became due sooner.
+ *    the thread only when there is more to do. If a timer became due sooner than the thread would
+ *    wake, it sets an alarm.
  *
  * The states of the progress thread: polling (neither flag), sleeping, parked. Both flags change
  * only under the lock. A state in which nobody polls and nothing is armed lasts LINGER at most.
@@ -45,6 +46,7 @@ typedef struct rw_poller {
 struct rw_progress {
     pthread_t thread;   /* written once */
     rw_watcher_t waker; /* wakes the thread */
+    rw_watcher_t alarm; /* the same, at a time */
     pthread_cond_t unpark;
     rw_node_t pollers RW_GUARDED;
     bool stopping RW_GUARDED;    /* the thread shall end */
@@ -55,7 +57,7 @@ struct rw_progress {
     unsigned steps RW_GUARDED;
     bool looking RW_GUARDED;         /* at descriptors */
     uint64_t last_driven RW_GUARDED; /* when a driver polled last */
-    uint64_t sleep_until RW_GUARDED;
+    uint64_t sleep_until RW_GUARDED; /* the thread, at the latest */
 };
 
 /* Makes what the pollers of links need; the thread comes later. Errors: ERR_SYSTEM,

@@ -19,7 +19,7 @@
 #define DESCRIPTORS 1024
 #define WATCHED 16 /* by one epoll */
 
-typedef enum sim_kind { SIM_FREE, SIM_EVENT, SIM_EPOLL, SIM_END, SIM_PORT } sim_kind_t;
+typedef enum sim_kind { SIM_FREE, SIM_EVENT, SIM_EPOLL, SIM_END, SIM_PORT, SIM_ALARM } sim_kind_t;
 
 typedef struct sim_descriptor {
     sim_kind_t kind;
@@ -27,6 +27,7 @@ typedef struct sim_descriptor {
     uint64_t count;              /* of an event */
     const sim_process_t *target; /* whose end it tells */
     sim_port_t *port;
+    uint64_t at;      /* when an alarm goes off */
     unsigned watched; /* of an epoll */
     struct {
         int descriptor;
@@ -68,10 +69,11 @@ static int open_one(sim_kind_t kind) {
 }
 
 static bool is_readable(const sim_descriptor_t *one) {
-    return one->kind == SIM_EVENT  ? one->count > 0
-           : one->kind == SIM_END  ? !one->target->alive
-           : one->kind == SIM_PORT ? sim_port_event(one->port) <= sim.now
-                                   : false;
+    return one->kind == SIM_EVENT   ? one->count > 0
+           : one->kind == SIM_END   ? !one->target->alive
+           : one->kind == SIM_PORT  ? sim_port_event(one->port) <= sim.now
+           : one->kind == SIM_ALARM ? one->at <= sim.now
+                                    : false;
 }
 
 int sim_descriptor_of_port(sim_port_t *port) {
@@ -119,8 +121,8 @@ uint64_t sim_epoll_due(int epoll) {
     for (unsigned i = 0; i < one->watched; i++) {
         const sim_descriptor_t *watched = find(one->watches[i].descriptor);
 
-        if (watched->kind == SIM_PORT) {
-            uint64_t due = sim_port_event(watched->port);
+        if (watched->kind == SIM_PORT || watched->kind == SIM_ALARM) {
+            uint64_t due = watched->kind == SIM_PORT ? sim_port_event(watched->port) : watched->at;
 
             first = due < first ? due : first;
         }
@@ -162,6 +164,9 @@ ssize_t __real_write(int descriptor, const void *bytes, size_t size);
 int __real_clock_gettime(clockid_t clock, struct timespec *now);
 pid_t __real_getpid(void);
 int __wrap_eventfd(unsigned count, int flags);
+int __wrap_timerfd_create(int clock, int flags);
+int __wrap_timerfd_settime(int descriptor, int flags, const struct itimerspec *new,
+                           struct itimerspec *old);
 int __wrap_close(int descriptor);
 ssize_t __wrap_read(int descriptor, void *bytes, size_t size);
 ssize_t __wrap_write(int descriptor, const void *bytes, size_t size);
@@ -192,11 +197,36 @@ int __wrap_close(int descriptor) {
     return 0;
 }
 
+int __wrap_timerfd_create(int clock, int flags) {
+    int descriptor = open_one(SIM_ALARM);
+
+    (void)clock;
+    (void)flags;
+    if (descriptor >= 0) {
+        find(descriptor)->at = RW_NEVER;
+    }
+    return descriptor;
+}
+
+int __wrap_timerfd_settime(int descriptor, int flags, const struct itimerspec *new,
+                           struct itimerspec *old) {
+    uint64_t at = (uint64_t) new->it_value.tv_sec * 1000000000u + (uint64_t) new->it_value.tv_nsec;
+
+    (void)flags;
+    (void)old;
+    find(descriptor)->at = at - sim_here()->offset;
+    return 0;
+}
+
 ssize_t __wrap_read(int descriptor, void *bytes, size_t size) {
     sim_descriptor_t *one = find(descriptor);
 
     if (one == NULL) {
         return __real_read(descriptor, bytes, size);
+    }
+    if (one->kind == SIM_ALARM && one->at <= sim.now) {
+        one->at = RW_NEVER;
+        one->count = 1;
     }
     if (one->count == 0) {
         errno = EAGAIN;

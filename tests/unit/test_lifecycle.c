@@ -214,13 +214,10 @@ static void rule8_a_long_transfer_leaves_room_for_a_short_one(void **state) {
     free(to);
 }
 
-/* The thread that sleeps is called, and before it runs another one looks at descriptors, as threads
- * that poll do now and then: the call is not theirs. */
-static void rule7_a_call_to_the_sleeping_thread_is_left_to_it(void **state) RW_UNCHECKED {
-    ropeway_connector_t *connector = connect_with(0);
+/* Returns with the lock, while the connector's thread sleeps. */
+static void lock_asleep(ropeway_connector_t *connector) RW_UNCHECKED {
     bool sleeps = false;
 
-    (void)state;
     for (double end = ts_now() + SOON_MS / 1000.0; !sleeps && ts_now() < end; sched_yield()) {
         rw_lock(&connector->lock);
         sleeps = connector->progress->sleeping;
@@ -229,6 +226,49 @@ static void rule7_a_call_to_the_sleeping_thread_is_left_to_it(void **state) RW_U
         }
     }
     assert_true(sleeps);
+}
+
+/* It is woken at that time, and not to hear of it. */
+static void rule7_a_timer_wakes_the_sleeping_thread_once(void **state) RW_UNCHECKED {
+    static uint8_t memory[8];
+    const ropeway_descriptor_t descriptor = host(memory, sizeof memory);
+    ropeway_connector_options_t options;
+    ropeway_operation_options_t limits;
+    ropeway_connector_t *connector;
+    ropeway_operation_t *operation;
+    uint64_t wakeups;
+
+    (void)state;
+    ropeway_connector_options_init(&options, sizeof options);
+    options.transports = "stream";
+    options.spin_us = 0;
+    assert_accepted(ropeway_connector_create(&options, &connector));
+    ropeway_operation_options_init(&limits, sizeof limits);
+    for (limits.deadline_ms = 1000; limits.deadline_ms > 100; limits.deadline_ms /= 2) {
+        lock_asleep(connector);
+        wakeups = connector->stats.wakeups;
+        rw_unlock(&connector->lock);
+        assert_accepted(ropeway_create_readable(connector, &descriptor, 1, &limits, &operation));
+        for (double end = ts_now() + SOON_MS / 1000.0;
+             ropeway_operation_error(operation) == ROPEWAY_OK && ts_now() < end;) {
+            usleep(1000);
+        }
+        assert_int_equal(ropeway_operation_error(operation), ROPEWAY_ERR_DEADLINE);
+        lock_asleep(connector);
+        assert_int_equal(connector->stats.wakeups, wakeups + 1);
+        rw_unlock(&connector->lock);
+        ropeway_operation_release(operation);
+    }
+    ropeway_connector_destroy(connector);
+}
+
+/* The thread that sleeps is called, and before it runs another one looks at descriptors, as threads
+ * that poll do now and then: the call is not theirs. */
+static void rule7_a_call_to_the_sleeping_thread_is_left_to_it(void **state) RW_UNCHECKED {
+    ropeway_connector_t *connector = connect_with(0);
+
+    (void)state;
+    lock_asleep(connector);
     uint64_t wakeups = connector->stats.wakeups;
     rw_progress_wake(connector);
     rw_events_look(&connector->events);
@@ -318,6 +358,7 @@ int main(void) {
         cmocka_unit_test(rule3_a_release_is_bounded_with_spinning),
         cmocka_unit_test(rule4_what_a_process_sent_before_its_end_is_read),
         cmocka_unit_test(rule7_a_call_to_the_sleeping_thread_is_left_to_it),
+        cmocka_unit_test(rule7_a_timer_wakes_the_sleeping_thread_once),
         cmocka_unit_test(rule8_a_long_transfer_leaves_room_for_a_short_one),
         cmocka_unit_test(rule9_a_forked_child_frees_what_a_thread_of_the_parent_waits_for),
     };
