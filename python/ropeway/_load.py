@@ -10,7 +10,6 @@ program needs, and the rest where it is used; typing is for checkers only, who t
 from __future__ import annotations
 
 import atexit
-import importlib
 import os
 import sys
 from _thread import RLock  # threading's
@@ -28,7 +27,8 @@ def _import() -> ModuleType:
         raise ImportError(f"ropeway works on Linux only, and this is {sys.platform}")
     if "t" in sys.abiflags:
         raise ImportError("ropeway needs a Python with a GIL, and this is a free-threaded build")
-    module = importlib.import_module("ropeway._core")
+    __import__("ropeway._core")  # by `from`, the package would give what stands for it
+    module = sys.modules["ropeway._core"]
     # Where the wheels of libucx and nixl may lie.
     module.set_packages([os.fsencode(path) for path in sys.path if os.path.isabs(path) and os.path.isdir(path)])
     return module

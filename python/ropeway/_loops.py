@@ -8,17 +8,19 @@ wake for every operation, and hand futures to each other.
 
 Only the loop holds its queue and its futures, by the reader that it calls. So a loop that is closed with awaits
 pending lets go of both, and of the eventfd, even if the operations live on.
+
+It is imported where something is awaited, as asyncio alone takes longer than all else.
 """
 
 from __future__ import annotations
 
+import asyncio
 import weakref
 
 from ._load import core as _core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import asyncio
     from typing import Optional
 
 
@@ -53,8 +55,6 @@ def _awaits_of(loop: asyncio.AbstractEventLoop) -> _Awaits:
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
     """asyncio's or uvloop's; None in a thread where none of those runs, though another library's may."""
-    import asyncio
-
     try:
         return asyncio.get_running_loop()
     except RuntimeError:

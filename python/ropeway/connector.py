@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 from . import _log
 from ._load import core as _core
-from ._loops import may_await, running_loop
 from ._views import View, prepare, refuse
 from .memory import Descriptor, Device, Registration, views_of
 from .operation import OFFER, Operation, OperationKind, seconds_of
@@ -247,6 +246,8 @@ class Connector:
     async def __aexit__(self, *exception: object) -> None:
         """close(), while asyncio's or uvloop's loop goes on; in another library's, and in a coroutine that is closed, it
         blocks."""
+        from ._loops import may_await, running_loop
+
         loop = running_loop() if may_await(exception) else None
         if loop is None:
             self.close()

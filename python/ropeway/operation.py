@@ -6,13 +6,11 @@ from __future__ import annotations
 import math
 import os
 import sys
-import warnings
 from collections import namedtuple
 from enum import IntEnum
 from types import GenericAlias
 
 from . import errors
-from ._loops import ended, may_await
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -114,6 +112,8 @@ class Operation(Generic[Result]):
     def __del__(self) -> None:
         # In a cycle of garbage the collector may have come upon the inner one first, and ended it.
         if not sys.is_finalizing() and (self._core.status < OperationStatus.COMPLETE or self._core.let_go):
+            import warnings
+
             sentence = f"{self!r} was let go of while it was live, and is cancelled; keep it until it ends, or leave its block"
             # Without a source: who records warnings would keep the operation alive.
             warnings.warn_explicit(sentence, ResourceWarning, *self._made)
@@ -186,11 +186,15 @@ class Operation(Generic[Result]):
         Cancelling the task leaves the operation as it is."""
         limit = timeout_of(timeout)
         if not self.is_done:
+            from ._loops import ended
+
             await ended(self._core, limit)
         return self.is_done
 
     async def _ended(self) -> Result:
         if not self.is_done:
+            from ._loops import ended
+
             await ended(self._core)
         return self.result()
 
@@ -221,9 +225,12 @@ class Operation(Generic[Result]):
     async def __aexit__(self, *exception: object) -> None:
         """As __exit__, and lets asyncio's or uvloop's loop go on meanwhile; in another library's, and in a coroutine
         that is closed, it blocks."""
-        if self._core.status < OperationStatus.COMPLETE and may_await(exception):
-            self._core.cancel()
-            await ended(self._core)
+        if self._core.status < OperationStatus.COMPLETE:
+            from ._loops import ended, may_await
+
+            if may_await(exception):
+                self._core.cancel()
+                await ended(self._core)
         self._core.release()
 
     def __reduce__(self) -> NoReturn:
