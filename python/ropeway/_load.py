@@ -5,6 +5,7 @@ nixl wheel, or of the system, whichever is there and will do.
 
 Half of what a short program takes until its first bytes are there goes into imports. So this package imports what every
 program needs, and the rest where it is used; typing is for checkers only, who take the name TYPE_CHECKING for true.
+Whoever evaluates the annotations of what is public finds simpler types: object where typing has Any or a variable.
 """
 
 from __future__ import annotations

@@ -7,21 +7,20 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import logging
+    from logging import Logger
 
 # logging's, by ropeway_log_level_t.
 _LEVELS = (40, 30, 20, 10)
 _WARNING = 1
 
 
-def _logger() -> "logging.Logger | None":
-    """The logger, once a program has imported logging or there is something to log: that import takes longer than all of this
-    package's. None amid that very import, which this thread may be in."""
-    import logging
-
-    if not hasattr(logging, "NullHandler"):
+def _logger() -> Logger | None:
+    """None as long as the program has not imported logging, and so can't have set it up; its import takes longer than that
+    of all of this package, and a line may come at any time, amid another import even."""
+    logging = sys.modules.get("logging")
+    if logging is None or not hasattr(logging, "NullHandler"):
         return None
-    logger = logging.getLogger("ropeway")
+    logger: Logger = logging.getLogger("ropeway")
     if not logger.handlers:
         # A library prints nothing by itself, as long as the program sets up no logging.
         logger.addHandler(logging.NullHandler())
@@ -30,9 +29,9 @@ def _logger() -> "logging.Logger | None":
 
 def level() -> int:
     """The most talkative level of the library whose lines the logger takes now."""
-    logger = _logger() if "logging" in sys.modules else None
+    logger = _logger()
     if logger is None:
-        return _WARNING  # as a program has it that sets up none
+        return _WARNING  # as it is where nothing is set up, for those who do so later
     return max((number for number, name in enumerate(_LEVELS) if logger.isEnabledFor(name)), default=0)
 
 
@@ -40,3 +39,6 @@ def receive(number: int, text: str) -> None:
     """One line of the library; number: of ropeway_log_level_t."""
     if (logger := _logger()) is not None:
         logger.log(_LEVELS[number if 0 <= number < len(_LEVELS) else _WARNING], "%s", text)
+
+
+_logger()  # from now on it is known to what sets up all loggers that there are

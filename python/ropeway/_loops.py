@@ -19,10 +19,6 @@ import weakref
 
 from ._load import core as _core
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Optional
-
 
 class _Awaits:
     """Those of one loop: its port, and the futures by the tokens that the port knows."""
@@ -72,7 +68,7 @@ def _give_up(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-async def ended(operation: _core.Operation, timeout: Optional[float] = None) -> None:
+async def ended(operation: _core.Operation, timeout: float | None = None) -> None:
     """Returns when the operation is terminal, or after timeout seconds (None: never). Any number of tasks, in any loops,
     may await this. Cancelling the task leaves the operation as it is. Raises RuntimeError outside of asyncio's and
     uvloop's loops.

@@ -13,18 +13,20 @@ from .operation import OFFER, Operation, OperationKind, seconds_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NoReturn, Optional, TypeVar, Union
-
-    from .tensors import Offer
+    from typing import Any, NoReturn, TypeVar
 
     Data = TypeVar("Data")
-    Metadata = Union[str, bytes, Mapping[str, Any]]
+    Metadata = str | bytes | Mapping[str, Any]
+else:
+    Any = Data = object
+    NoReturn = None
+    Metadata = str | bytes | Mapping
 
 _INHERIT = -1
 _LONGEST = 4_000_000  # seconds; milliseconds in 32 bits
 
 
-def _ms(seconds: Optional[float]) -> int:
+def _ms(seconds: float | None) -> int:
     """For an option of an operation: None takes the connector's."""
     return _INHERIT if seconds is None else _limit_ms(seconds)
 
@@ -101,14 +103,14 @@ class Connector:
 
     def __init__(
         self,
-        name: Optional[str] = None,
+        name: str | None = None,
         *,
-        stall: Optional[float] = None,
-        deadline: Optional[float] = None,
-        transports: Optional[str] = None,
-        net_devices: Optional[str] = None,
+        stall: float | None = None,
+        deadline: float | None = None,
+        transports: str | None = None,
+        net_devices: str | None = None,
         interop: bool = False,
-        **options: Union[int, str],
+        **options: int | str,
     ) -> None:
         known = _core.OPTIONS.keys() - _PARAMETERS
         unknown = options.keys() - known
@@ -136,8 +138,8 @@ class Connector:
 
     # ---- operations ----
 
-    def _start(self, kind: OperationKind, views: list[View], metadata: Optional[str], limits: tuple[int, int],
-               integrity: bool, prefix: bool = False, trace: Optional[str] = None) -> _core.Operation:  # fmt: skip
+    def _start(self, kind: OperationKind, views: list[View], metadata: str | None, limits: tuple[int, int],
+               integrity: bool, prefix: bool = False, trace: str | None = None) -> _core.Operation:  # fmt: skip
         """limits: deadline and stall in milliseconds."""
         is_target = kind in (OperationKind.WRITABLE, OperationKind.READ)
         is_offer = kind in (OperationKind.READABLE, OperationKind.WRITABLE)
@@ -147,22 +149,22 @@ class Connector:
         flags = (_core.INTEGRITY if integrity else 0) | (_core.PREFIX if prefix else 0)
         return self._core.start(kind, descriptors, owners, back, metadata, *limits, flags, trace)
 
-    def create_readable(self, data: Data, *, deadline: Optional[float] = None, stall: Optional[float] = None,
+    def create_readable(self, data: Data, *, deadline: float | None = None, stall: float | None = None,
                         integrity: bool = False) -> Operation[Data]:  # fmt: skip
         """Offers memory for one read by one peer; data: one object or a list of them. Its metadata goes to the
         peer. Memory is read when the peer comes, except that a strided view of short runs is copied now."""
         core = self._start(OperationKind.READABLE, views_of(data), None, (_ms(deadline), _ms(stall)), integrity)
         return Operation(core, data)
 
-    def create_writable(self, data: Data, *, deadline: Optional[float] = None, stall: Optional[float] = None,
+    def create_writable(self, data: Data, *, deadline: float | None = None, stall: float | None = None,
                         integrity: bool = False) -> Operation[Data]:  # fmt: skip
         """Offers memory for one write by one peer."""
         core = self._start(OperationKind.WRITABLE, views_of(data), None, (_ms(deadline), _ms(stall)), integrity)
         return Operation(core, data)
 
-    def begin_read(self, metadata: Metadata, data: Data, *, deadline: Optional[float] = None,
-                   stall: Optional[float] = None, integrity: bool = False, prefix: bool = False,
-                   trace: Optional[str] = None) -> Operation[Data]:  # fmt: skip
+    def begin_read(self, metadata: Metadata, data: Data, *, deadline: float | None = None,
+                   stall: float | None = None, integrity: bool = False, prefix: bool = False,
+                   trace: str | None = None) -> Operation[Data]:  # fmt: skip
         """Fetches a readable operation's bytes into data, which must match it in number and sizes. metadata and data may
         change places. prefix: data may be fewer and smaller than what is offered; the rest is not fetched, and the
         owner's progress tells how many bytes were. Raises ArgumentError past the offer. trace: 1 to 512 printable ASCII
@@ -171,9 +173,9 @@ class Connector:
         core = self._start(OperationKind.READ, views_of(data), text, (_ms(deadline), _ms(stall)), integrity, prefix, trace)
         return Operation(core, data)
 
-    def begin_write(self, data: Data, metadata: Metadata, *, deadline: Optional[float] = None,
-                    stall: Optional[float] = None, integrity: bool = False, prefix: bool = False,
-                    trace: Optional[str] = None) -> Operation[Data]:  # fmt: skip
+    def begin_write(self, data: Data, metadata: Metadata, *, deadline: float | None = None,
+                    stall: float | None = None, integrity: bool = False, prefix: bool = False,
+                    trace: str | None = None) -> Operation[Data]:  # fmt: skip
         """Fills a writable operation's memory from data, which must match it in number and sizes. data and metadata may
         change places, unless both are bytes. prefix, trace: as in begin_read()."""
         text, data = _ordered(metadata, data, False)
@@ -182,7 +184,7 @@ class Connector:
 
     # ---- tensors with their types and shapes ----
 
-    def offer(self, data: Any, *, deadline: Optional[float] = None, integrity: bool = False) -> Offer:
+    def offer(self, data: Any, *, deadline: float | None = None, integrity: bool = False) -> Operation[Any]:
         """Offers tensors, arrays and buffers for one fetch: types and shapes travel in the metadata. data: one, or a list,
         tuple or dict of them and of None, bool, int, float and str, nested at will; it arrives as it left (an OrderedDict as a
         dict, a named tuple as a tuple). Raises ArgumentError, with its place in data, for what can't be offered."""
@@ -192,8 +194,8 @@ class Connector:
         core = self._start(OperationKind.READABLE, views, None, (_ms(deadline), _INHERIT), integrity)
         return tensors.Offer(core, data, form)
 
-    def fetch(self, metadata: Metadata, *, library: Optional[str] = None, device: str = "cpu",
-              max_bytes: Optional[int] = None, deadline: Optional[float] = None) -> Operation[Any]:  # fmt: skip
+    def fetch(self, metadata: Metadata, *, library: str | None = None, device: str = "cpu",
+              max_bytes: int | None = None, deadline: float | None = None) -> Operation[Any]:  # fmt: skip
         """Fetches what offer() offered; `await` gives equal tensors, of the offering side's library when it is
         installed here, or of library ("torch" or "numpy"). max_bytes: refuses an offer of more; without it the
         peer decides how much memory is allocated here."""
@@ -216,7 +218,7 @@ class Connector:
         """ropeway_stats_t by names: counters since the connector was made, and gauges."""
         return self._core.stats()
 
-    def route(self, metadata: Metadata, device: Union[str, Device] = "cpu") -> dict[str, Any]:
+    def route(self, metadata: Metadata, device: str | Device = "cpu") -> dict[str, Any]:
         """How a transfer with the peer of this metadata, to or from memory on device, would go, and why: the members of
         ropeway_connector_route(3). Nothing is begun, and the metadata can still be used; takes that of offer(), too. Raises
         ArgumentError for what is no metadata; that there is no way is told by "usable" and "error"."""

@@ -11,7 +11,10 @@ from ._views import View, check_in_place, raw_view, refuse, view_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NoReturn, Optional, Union
+    from typing import Any, NoReturn
+else:
+    Any = object
+    NoReturn = None
 
 
 class DeviceKind(IntEnum):
@@ -28,7 +31,7 @@ class Device:
     kind: DeviceKind
     id: int
 
-    def __init__(self, name: Union[str, Device]) -> None:
+    def __init__(self, name: str | Device) -> None:
         if isinstance(name, Device):
             self.kind, self.id = name.kind, name.id
             return
@@ -58,14 +61,14 @@ class Descriptor:
 
     __slots__ = ("_view",)
 
-    def __init__(self, data: Any, device: Optional[Union[str, Device]] = None) -> None:
+    def __init__(self, data: Any, device: str | Device | None = None) -> None:
         self._view: View = data._view if isinstance(data, Descriptor) else view_of(data)
         if device is not None:
             place = Device(device)
             self._view = self._view._replace(kind=int(place.kind), device=place.id)
 
     @classmethod
-    def from_pointer(cls, ptr: int, size: int, device: Union[str, Device] = "cpu", owner: Any = None) -> Descriptor:
+    def from_pointer(cls, ptr: int, size: int, device: str | Device = "cpu", owner: Any = None) -> Descriptor:
         """Raw memory: size bytes at the address ptr; owner is kept alive with it. Raises ArgumentError for what is no address."""
         place = Device(device)
         self = cls.__new__(cls)
@@ -160,8 +163,8 @@ class Registration:
 
     def __init__(self, connector: _core.Connector, memory: Descriptor) -> None:
         self._connector = connector
-        self._memory: Optional[Descriptor] = memory
-        self._handle: Optional[object] = None
+        self._memory: Descriptor | None = memory
+        self._handle: object | None = None
         # Nothing is to be registered of no bytes, and of elements with gaps, which travel by way of a copy.
         view = memory.view
         if view.nbytes and view.strides is None:

@@ -6,7 +6,9 @@ from __future__ import annotations
 import math
 import os
 import sys
+from _warnings import warn_explicit  # warnings', of which a program that gets none needs no more
 from collections import namedtuple
+from collections.abc import Generator
 from enum import IntEnum
 from types import GenericAlias
 
@@ -14,14 +16,14 @@ from . import errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Generator
-    from typing import Any, Generic, NamedTuple, NoReturn, Optional, TypeVar
+    from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 
     from . import _core
 
     Result = TypeVar("Result")
 else:
-    Result = None
+    Any = Result = object
+    NoReturn = None
 
     class Generic:
         """typing's, as far as programs need it: Operation[T] is one of its aliases."""
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
 
 else:
     Progress = namedtuple("Progress", "done total")
+    Progress.__annotations__ = {"done": int, "total": int}
     Progress.__doc__ = "Bytes moved so far, and in all."
 
 
@@ -76,7 +79,7 @@ def seconds_of(what: str, seconds: Any) -> float:
     raise TypeError(f"{what} is {seconds!r}; it must be a number of seconds")
 
 
-def timeout_of(timeout: Any) -> Optional[float]:
+def timeout_of(timeout: Any) -> float | None:
     """Seconds to wait; None: without end. Raises as seconds_of() does."""
     number = math.inf if timeout is None else seconds_of("the timeout", timeout)
     return None if number == math.inf else number
@@ -112,11 +115,9 @@ class Operation(Generic[Result]):
     def __del__(self) -> None:
         # In a cycle of garbage the collector may have come upon the inner one first, and ended it.
         if not sys.is_finalizing() and (self._core.status < OperationStatus.COMPLETE or self._core.let_go):
-            import warnings
-
             sentence = f"{self!r} was let go of while it was live, and is cancelled; keep it until it ends, or leave its block"
             # Without a source: who records warnings would keep the operation alive.
-            warnings.warn_explicit(sentence, ResourceWarning, *self._made)
+            warn_explicit(sentence, ResourceWarning, *self._made)
 
     @property
     def kind(self) -> OperationKind:
@@ -131,7 +132,7 @@ class Operation(Generic[Result]):
         return self._core.status >= OperationStatus.COMPLETE
 
     @property
-    def error(self) -> Optional[errors.RopewayError]:
+    def error(self) -> errors.RopewayError | None:
         """Why it ended, when it did not complete."""
         code = self._core.error
         return errors.make(code, self._core.error_text) if code else None
@@ -171,7 +172,7 @@ class Operation(Generic[Result]):
             raise errors.make(errors.ErrorCode.BUSY, f"the operation is {self.status.name}; wait for its end first")
         return self._result
 
-    def wait(self, timeout: Optional[float] = None) -> Result:
+    def wait(self, timeout: float | None = None) -> Result:
         """Blocks this thread until the end, at most timeout seconds (None, inf: without end); then raises
         OperationTimeout, and the operation goes on."""
         code = self._core.wait(timeout_of(timeout))
@@ -181,7 +182,7 @@ class Operation(Generic[Result]):
             raise errors.make(code, self._core.error_text)
         return self._result
 
-    async def ended(self, timeout: Optional[float] = None) -> bool:
+    async def ended(self, timeout: float | None = None) -> bool:
         """Waits until the end, whatever the outcome, at most timeout seconds (None, inf: without end). Whether it has ended.
         Cancelling the task leaves the operation as it is."""
         limit = timeout_of(timeout)

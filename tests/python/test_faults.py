@@ -486,6 +486,8 @@ def test_a_program_without_logging_sees_no_log():
     """Standard error stays empty, which run_program() checks."""
     run_program("import ropeway; one = ropeway.Connector(); one.create_readable(b'x').release()")
     run_program("import ropeway; ropeway.Connector().close(); from ropeway import _log; _log.receive(1, 'a warning')")
+    # For a line that nobody wants no file is opened, of which there may be none left, and no import begun amid another one.
+    run_program("import sys; from ropeway import _log; _log.receive(1, 'a warning'); assert 'logging' not in sys.modules")
 
 
 def test_a_program_that_sets_logging_up_late_sees_what_comes_then():

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import ropeway
 import ropeway.nixl_connect as connect
 
 FILES = sorted(Path(connect.__file__).parent.glob("*.py"))
@@ -86,6 +87,18 @@ def test_every_public_member_has_a_docstring_a_signature_and_types(name, value):
             wanted = [parameter for parameter in inspect.signature(part).parameters if parameter not in ("self", "cls")]
             assert [parameter for parameter in wanted if parameter not in hints] == []
             assert "return" in hints
+
+
+def test_annotations_of_the_native_package_can_be_evaluated():
+    """By those who ask for them, though typing is not imported."""
+    kinds = [getattr(ropeway, name) for name in ropeway.__all__ if isinstance(getattr(ropeway, name), type)]
+    parts = [part for kind in kinds if not issubclass(kind, (enum.Enum, tuple))
+             for name, value in vars(kind).items() if not name.startswith("_") for part in functions_of(value)]  # fmt: skip
+    hints = {part.__qualname__: typing.get_type_hints(part) for part in parts if inspect.isfunction(part)}
+    assert len(hints) > 30 and hints["Operation.wait"]["timeout"] == (float | None)
+    assert typing.get_type_hints(ropeway.Connector.__init__)["stall"] == (float | None)
+    assert typing.get_type_hints(ropeway.Progress) == {"done": int, "total": int}
+    assert typing.get_origin(ropeway.Operation[int]) is ropeway.Operation
 
 
 def test_there_are_as_many_members_as_expected():

@@ -27,7 +27,7 @@ typedef struct sim_descriptor {
     uint64_t count;              /* of an event */
     const sim_process_t *target; /* whose end it tells */
     sim_port_t *port;
-    uint64_t at;      /* when an alarm goes off */
+    uint64_t at;      /* when an alarm goes off, by its owner's clock */
     unsigned watched; /* of an epoll */
     struct {
         int descriptor;
@@ -72,7 +72,7 @@ static bool is_readable(const sim_descriptor_t *one) {
     return one->kind == SIM_EVENT   ? one->count > 0
            : one->kind == SIM_END   ? !one->target->alive
            : one->kind == SIM_PORT  ? sim_port_event(one->port) <= sim.now
-           : one->kind == SIM_ALARM ? one->at <= sim.now
+           : one->kind == SIM_ALARM ? one->at <= sim_clock(one->owner)
                                     : false;
 }
 
@@ -120,12 +120,12 @@ uint64_t sim_epoll_due(int epoll) {
 
     for (unsigned i = 0; i < one->watched; i++) {
         const sim_descriptor_t *watched = find(one->watches[i].descriptor);
+        uint64_t due = watched->kind == SIM_PORT ? sim_port_event(watched->port) : RW_NEVER;
 
-        if (watched->kind == SIM_PORT || watched->kind == SIM_ALARM) {
-            uint64_t due = watched->kind == SIM_PORT ? sim_port_event(watched->port) : watched->at;
-
-            first = due < first ? due : first;
+        if (watched->kind == SIM_ALARM && watched->at != RW_NEVER) {
+            due = watched->at > watched->owner->offset ? watched->at - watched->owner->offset : 0;
         }
+        first = due < first ? due : first;
     }
     return first;
 }
@@ -214,7 +214,7 @@ int __wrap_timerfd_settime(int descriptor, int flags, const struct itimerspec *n
 
     (void)flags;
     (void)old;
-    find(descriptor)->at = at - sim_here()->offset;
+    find(descriptor)->at = at;
     return 0;
 }
 
@@ -224,7 +224,7 @@ ssize_t __wrap_read(int descriptor, void *bytes, size_t size) {
     if (one == NULL) {
         return __real_read(descriptor, bytes, size);
     }
-    if (one->kind == SIM_ALARM && one->at <= sim.now) {
+    if (one->kind == SIM_ALARM && is_readable(one)) {
         one->at = RW_NEVER;
         one->count = 1;
     }
