@@ -131,17 +131,17 @@ static int read_table(const rw_pull_t *pull, struct iovec table[RW_LOAN_PIECES_M
 }
 
 /* The table is copied before it is looked at: its owner may change it at any time. */
-static int fetch_pieces(const rw_pull_t *pull) {
+static int fetch_pieces(const rw_pull_t *pull, const struct iovec *into) {
     struct iovec table[RW_LOAN_PIECES_MAX + 1];
     int error = read_table(pull, table);
 
-    return error != 0 ? error : fetch_all(pull, table, pull->place->pieces);
+    return error != 0 ? error : fetch_all(pull, table, into);
 }
 
 /* errno; 0: it is there. */
 static int fetch(const rw_pull_t *pull) {
     const struct iovec *into = pull->place != NULL ? pull->place->pieces : &pull->into;
-    int error = pull->rows > 0 ? fetch_pieces(pull) : fetch_all(pull, &pull->from, into);
+    int error = pull->rows > 0 ? fetch_pieces(pull, into) : fetch_all(pull, &pull->from, into);
 
     if (error == 0 && rw_process_has_ended(pull->process)) {
         return ESRCH; /* else its number was its own all the time */
