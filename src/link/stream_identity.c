@@ -141,16 +141,38 @@ static SSL_CTX *make_context(const SSL_METHOD *method) {
 /* ---- a key of our own, or the user's ---- */
 
 static bool make_own(rw_identity_t *identity) {
-    EVP_PKEY *key = EVP_PKEY_Q_keygen(library, NULL, "EC", "P-256");
-    X509 *certificate = X509_new_ex(library, NULL);
-    bool made = key != NULL && certificate != NULL && fill(certificate, key) &&
-                hash_key(key, identity->fingerprint) &&
-                SSL_CTX_use_certificate(identity->accepts, certificate) == 1 &&
-                SSL_CTX_use_PrivateKey(identity->accepts, key) == 1;
+    identity->key = EVP_PKEY_Q_keygen(library, NULL, "EC", "P-256");
+    identity->certificate = X509_new_ex(library, NULL);
+    return identity->key != NULL && identity->certificate != NULL &&
+           fill(identity->certificate, identity->key) &&
+           hash_key(identity->key, identity->fingerprint);
+}
 
-    EVP_PKEY_free(key);
-    X509_free(certificate);
-    return made;
+/* false: OpenSSL has no memory. */
+static bool need_accepts(rw_identity_t *identity) {
+    if (identity->accepts != NULL) {
+        return true;
+    }
+    identity->accepts = make_context(TLS_server_method());
+    if (identity->accepts == NULL || identity->certificate == NULL ||
+        (SSL_CTX_use_certificate(identity->accepts, identity->certificate) == 1 &&
+         SSL_CTX_use_PrivateKey(identity->accepts, identity->key) == 1)) {
+        return identity->accepts != NULL;
+    }
+    SSL_CTX_free(identity->accepts);
+    identity->accepts = NULL;
+    return false;
+}
+
+static bool need_connects(rw_identity_t *identity) {
+    if (identity->connects == NULL) {
+        identity->connects = make_context(TLS_client_method());
+        if (identity->connects != NULL) {
+            SSL_CTX_set_verify(identity->connects, SSL_VERIFY_PEER, NULL);
+            SSL_CTX_set_cert_verify_callback(identity->connects, check_pin, identity);
+        }
+    }
+    return identity->connects != NULL;
 }
 
 /* Nobody is asked. */
@@ -284,17 +306,12 @@ static ropeway_error_t make_all(rw_identity_t *identity,
                                 const ropeway_connector_options_t *options) {
     char why[96];
 
-    identity->accepts = make_context(TLS_server_method());
-    identity->connects = make_context(TLS_client_method());
-    if (identity->accepts != NULL && identity->connects != NULL) {
-        SSL_CTX_set_verify(identity->connects, SSL_VERIFY_PEER, NULL);
-        SSL_CTX_set_cert_verify_callback(identity->connects, check_pin, identity);
-        if (options->tls_cert != NULL) {
-            return load(identity, options);
-        }
+    if (options->tls_cert == NULL) {
         if (make_own(identity)) {
             return ROPEWAY_OK;
         }
+    } else if (need_accepts(identity) && need_connects(identity)) {
+        return load(identity, options);
     }
     rw_identity_error(why, sizeof why);
     return rw_fail(ROPEWAY_ERR_SYSTEM, "the connector's key can't be made by OpenSSL: %s", why);
@@ -326,12 +343,14 @@ ropeway_error_t rw_identity_make(rw_identity_t *identity,
 void rw_identity_free(rw_identity_t *identity) {
     SSL_CTX_free(identity->accepts);
     SSL_CTX_free(identity->connects);
+    X509_free(identity->certificate);
+    EVP_PKEY_free(identity->key);
     memset(identity, 0, sizeof *identity);
 }
 
 SSL *rw_identity_connect(rw_identity_t *identity, const uint8_t fingerprint[RW_FINGERPRINT_BYTES]) {
     uint8_t *pin = malloc(RW_FINGERPRINT_BYTES);
-    SSL *ssl = pin != NULL ? SSL_new(identity->connects) : NULL;
+    SSL *ssl = pin != NULL && need_connects(identity) ? SSL_new(identity->connects) : NULL;
 
     if (ssl == NULL || SSL_set_ex_data(ssl, pin_index, pin) != 1) {
         free(pin);
@@ -344,7 +363,7 @@ SSL *rw_identity_connect(rw_identity_t *identity, const uint8_t fingerprint[RW_F
 }
 
 SSL *rw_identity_accept(rw_identity_t *identity) {
-    SSL *ssl = SSL_new(identity->accepts);
+    SSL *ssl = need_accepts(identity) ? SSL_new(identity->accepts) : NULL;
 
     if (ssl != NULL) {
         SSL_set_accept_state(ssl);

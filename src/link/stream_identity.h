@@ -16,6 +16,10 @@
 #define RW_TLS_VERSION "TLSv1.3" /* the one that is spoken, as OpenSSL calls it */
 
 typedef struct rw_identity {
+    EVP_PKEY *key;     /* our own; NULL: the contexts have the user's */
+    X509 *certificate; /* the same */
+    /* NULL: it has not been needed yet. Each takes a millisecond to make, which peers on one host
+     * never miss. */
     SSL_CTX *accepts, *connects;
     uint8_t fingerprint[RW_FINGERPRINT_BYTES];
     bool checks; /* both sides show certificates of an authority's */
@@ -27,7 +31,8 @@ ropeway_error_t rw_identity_make(rw_identity_t *identity,
                                  const ropeway_connector_options_t *options);
 void rw_identity_free(rw_identity_t *identity);
 
-/* A client that accepts this key alone. NULL: out of memory. */
+/* A client that accepts this key alone. NULL: out of memory. It and the next are called by one
+ * thread at a time. */
 SSL *rw_identity_connect(rw_identity_t *identity, const uint8_t fingerprint[RW_FINGERPRINT_BYTES]);
 /* NULL: out of memory. */
 SSL *rw_identity_accept(rw_identity_t *identity);
