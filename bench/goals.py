@@ -95,9 +95,8 @@ CIPHER = (
     "Each side encrypts or decrypts on one core, and the kernel's copies need the same two cores of this machine"
 )
 PARALLEL = (
-    "Both sides copy at the same time, which takes two whole processors, and this machine shares its own with others: two "
-    "busy loops at a time ran at 0.65 to 0.76 of the speed of one, and a plain socket took 22 to 62 ms. In another run of "
-    "the same day (revision 223c94e) the ratio was 1.94, and in five rounds after this one 1.1"
+    "Both sides copy at the same time, which takes two whole processors. Where a machine shares its own with others, as "
+    "the one of these figures does, the ratio moves from run to run, and above and below the goal"
 )
 GATHERED = "Each small descriptor is copied into a message, and out of it again; a socket's reader has one buffer"
 INTERPRETER = (

@@ -14,6 +14,7 @@
 
 #define RW_HEADER_MAX 64      /* bytes of a frame's header */
 #define RW_FLIGHT_PIECES 1024 /* of memory, in one flight */
+#define RW_PIECE_MIN 1024     /* bytes of each of several, on average */
 #define RW_FLIGHT_SPARES 256  /* unused ones that are kept */
 
 typedef enum rw_class {

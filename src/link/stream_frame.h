@@ -9,7 +9,9 @@
 #ifndef RW_STREAM_FRAME_H
 #define RW_STREAM_FRAME_H
 
-#include "link/flight.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 #define RW_STREAM_VERSION 1
 #define RW_FINGERPRINT_BYTES 32 /* SHA-256 of a SubjectPublicKeyInfo */
@@ -91,15 +93,8 @@ typedef struct rw_loan {
     uint64_t id;      /* the lender's name for it */
     uint64_t address; /* of the bytes, or of a table of their pieces */
     uint64_t length;  /* of the bytes */
-    uint32_t pieces;  /* 1, or rows in the table: RW_LOAN_PIECES_MAX at most */
+    uint32_t pieces;  /* 1, or how many the table has */
 } rw_loan_t;
-
-/* A table's rows are as the kernel has them, so that it can be lent as it is. One more ends it,
- * with the loan's name and length: who finds that there has read the rows before the memory was
- * taken back, and maybe lent anew. */
-_Static_assert(sizeof(struct iovec) == 16, "an address and a length of 8 bytes each");
-#define RW_LOAN_PIECES_MAX RW_FLIGHT_PIECES
-#define RW_LOAN_PIECE_MIN 1024 /* bytes per piece, at least, on average */
 
 typedef struct rw_fetched {
     uint64_t id;

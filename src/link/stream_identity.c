@@ -150,18 +150,20 @@ static bool make_own(rw_identity_t *identity) {
 
 /* false: OpenSSL has no memory. */
 static bool need_accepts(rw_identity_t *identity) {
-    if (identity->accepts != NULL) {
+    SSL_CTX *context = identity->accepts;
+
+    if (context != NULL) {
         return true;
     }
-    identity->accepts = make_context(TLS_server_method());
-    if (identity->accepts == NULL || identity->certificate == NULL ||
-        (SSL_CTX_use_certificate(identity->accepts, identity->certificate) == 1 &&
-         SSL_CTX_use_PrivateKey(identity->accepts, identity->key) == 1)) {
-        return identity->accepts != NULL;
+    context = make_context(TLS_server_method());
+    if (context != NULL && identity->certificate != NULL &&
+        (SSL_CTX_use_certificate(context, identity->certificate) != 1 ||
+         SSL_CTX_use_PrivateKey(context, identity->key) != 1)) {
+        SSL_CTX_free(context);
+        context = NULL;
     }
-    SSL_CTX_free(identity->accepts);
-    identity->accepts = NULL;
-    return false;
+    identity->accepts = context;
+    return context != NULL;
 }
 
 static bool need_connects(rw_identity_t *identity) {

@@ -18,8 +18,8 @@
 typedef struct rw_identity {
     EVP_PKEY *key;     /* our own; NULL: the contexts have the user's */
     X509 *certificate; /* the same */
-    /* NULL: it has not been needed yet. Each takes a millisecond to make, which peers on one host
-     * never miss. */
+    /* NULL: it has not been needed yet. Each takes a millisecond to make, and connections within a
+     * host need none. */
     SSL_CTX *accepts, *connects;
     uint8_t fingerprint[RW_FINGERPRINT_BYTES];
     bool checks; /* both sides show certificates of an authority's */

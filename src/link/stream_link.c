@@ -285,8 +285,8 @@ static const char *take_loan(rw_stream_link_t *link, const rw_head_t *head,
     if (!link->fetches || loan->length < RW_LOAN_MIN) {
         return link->fetches ? "a loan of too few bytes" : "a loan that can't be fetched";
     }
-    if (loan->pieces == 0 || loan->pieces > RW_LOAN_PIECES_MAX ||
-        loan->length / loan->pieces < RW_LOAN_PIECE_MIN) {
+    if (loan->pieces == 0 || loan->pieces > RW_FLIGHT_PIECES ||
+        loan->length / loan->pieces < RW_PIECE_MIN) {
         return "a loan in no pieces, or in too many";
     }
     if (connector->links->user->on_frame(connector, &frame) == RW_FRAME_TAKEN) {

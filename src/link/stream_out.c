@@ -115,8 +115,7 @@ ropeway_error_t rw_out_add(rw_out_t *out, rw_flight_t *flight) {
     size_t most = flight->class == RW_BULK ? RW_STREAM_BULK_MAX : RW_STREAM_CONTROL_MAX;
     rw_lane_t *lane;
 
-    rw_assert(flight->count <= (flight->lends ? RW_LOAN_PIECES_MAX : 1));
-    rw_assert(rw_list_is_empty(&flight->node));
+    rw_assert((flight->count <= 1 || flight->lends) && rw_list_is_empty(&flight->node));
     if ((flight->length > most && !flight->lends) || flight->header_length > RW_HEAD_HEADER) {
         return rw_fail(ROPEWAY_ERR_LIMIT, "a message of %zu bytes is longer than a stream's frame",
                        flight->length);
@@ -332,7 +331,7 @@ static void give_back_begun(rw_out_t *out, ropeway_error_t error, const char *wh
     give_back(out, flight, error, why);
 }
 
-/* Takes it out of what is lent. A table that is read from now on is none. */
+/* Takes it out of what is lent, and ends its table; see stream_pull.h. */
 static void take_back(rw_flight_t *flight, ropeway_error_t error, const char *why) RW_LOCKED {
     rw_list_remove(&flight->node);
     if (flight->count > 1) {

@@ -37,7 +37,6 @@ typedef struct rw_pull {
     size_t length;                 /* of the bytes */
     uint8_t nonce[RW_NONCE_BYTES]; /* without a place: what should be there */
     uint8_t found[RW_NONCE_BYTES]; /* and what is */
-    struct iovec into;             /* where that is */
     atomic_bool unwanted;
     int error; /* errno; written by the thread */
 } rw_pull_t;
@@ -109,7 +108,7 @@ static int fetch_all(const rw_pull_t *pull, const struct iovec *from, const stru
 }
 
 /* errno; 0: the table is here, and its pieces have as many bytes as are lent. */
-static int read_table(const rw_pull_t *pull, struct iovec table[RW_LOAN_PIECES_MAX + 1]) {
+static int read_table(const rw_pull_t *pull, struct iovec table[RW_FLIGHT_PIECES + 1]) {
     struct iovec into = {.iov_base = table, .iov_len = pull->from.iov_len};
     ssize_t got = process_vm_readv(pull->pid, &into, 1, &pull->from, 1, 0);
     const struct iovec *end = &table[pull->rows];
@@ -132,15 +131,16 @@ static int read_table(const rw_pull_t *pull, struct iovec table[RW_LOAN_PIECES_M
 
 /* The table is copied before it is looked at: its owner may change it at any time. */
 static int fetch_pieces(const rw_pull_t *pull, const struct iovec *into) {
-    struct iovec table[RW_LOAN_PIECES_MAX + 1];
+    struct iovec table[RW_FLIGHT_PIECES + 1];
     int error = read_table(pull, table);
 
     return error != 0 ? error : fetch_all(pull, table, into);
 }
 
 /* errno; 0: it is there. */
-static int fetch(const rw_pull_t *pull) {
-    const struct iovec *into = pull->place != NULL ? pull->place->pieces : &pull->into;
+static int fetch(rw_pull_t *pull) {
+    const struct iovec found = {.iov_base = pull->found, .iov_len = sizeof pull->found};
+    const struct iovec *into = pull->place != NULL ? pull->place->pieces : &found;
     int error = pull->rows > 0 ? fetch_pieces(pull, into) : fetch_all(pull, &pull->from, into);
 
     if (error == 0 && rw_process_has_ended(pull->process)) {
@@ -342,7 +342,6 @@ static rw_pull_t *make(rw_stream_link_t *link, uint64_t address, size_t length) 
         pull->process = link->process;
         pull->from = (struct iovec){.iov_base = (void *)(uintptr_t)address, .iov_len = length};
         pull->length = length;
-        pull->into = (struct iovec){.iov_base = pull->found, .iov_len = sizeof pull->found};
         link->base.references++;
         rw_list_init(&pull->node);
         rw_list_init(&pull->of_link);

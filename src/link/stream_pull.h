@@ -9,6 +9,11 @@
  * fetched meanwhile does not count, because the sender of an operation has the last word on bytes
  * that were lent (native/native.h).
  *
+ * Bytes in several pieces are lent by a table that lies in the lender's memory, too: rows of struct
+ * iovec, as the kernel has them. One more row ends it, with the loan's name and length, and is
+ * cleared when the memory is taken back: who has found it has read a table that still counted, and
+ * not what came to lie there afterwards, such as that of another operation.
+ *
  * process_vm_readv() reads what the caller may read, so a peer must not be able to point it at more
  * than it may read itself. Hence: only processes of our user (stream_local.h), by the process that
  * the kernel named when the connection was made, and whose end a descriptor shows; and on threads
@@ -32,6 +37,7 @@
 #define RW_PULLERS 2
 /* The least that may be lent at a time: the other side can't make us keep more jobs than that. */
 #define RW_LOAN_MIN 4096
+_Static_assert(sizeof(struct iovec) == 16, "a row is an address and a length of 8 bytes each");
 
 struct rw_stream;
 struct rw_stream_link;

@@ -108,9 +108,8 @@ static void on_filled(rw_flight_t *flight, ropeway_error_t error, const char *wh
 static bool find_place(const ropeway_operation_t *operation, const rw_frame_t *frame,
                        uint64_t offset, rw_flight_t *flight) RW_LOCKED {
     const rw_layout_t *layout = &operation->layout;
-    size_t first = rw_layout_piece(layout, offset), count;
+    size_t first = rw_layout_piece(layout, offset);
     size_t last = rw_layout_piece(layout, offset + frame->length - 1);
-    struct iovec *list;
     char *at;
 
     if (rw_layout_stretch(layout, first, offset, frame->length, &at) == frame->length) {
@@ -121,11 +120,7 @@ static bool find_place(const ropeway_operation_t *operation, const rw_frame_t *f
         return true;
     }
     if (frame->scatters && rw_decide_scatter(frame->length, last - first + 1)) {
-        list = rw_layout_list(layout, offset, frame->length, &count);
-        if (list != NULL) {
-            rw_flight_lend_list(flight, list, count, frame->length);
-        }
-        return list != NULL;
+        return rw_operation_list_pieces(operation, offset, frame->length, flight);
     }
     flight->buffer = malloc(frame->length);
     if (flight->buffer != NULL) {

@@ -56,16 +56,10 @@ static bool fill(const ropeway_operation_t *operation, rw_cut_t cut,
     const rw_layout_t *layout = &operation->layout;
     const rw_cursor_t *cursor = &rw_side(operation)->out.cursor;
     const ropeway_descriptor_t *piece = &layout->pieces[cursor->piece];
-    struct iovec *list;
-    size_t count;
 
     flight->lends = cut.lend;
     if (cut.list) {
-        list = rw_layout_list(layout, cursor->offset, cut.length, &count);
-        if (list != NULL) {
-            rw_flight_lend_list(flight, list, count, cut.length);
-        }
-        return list != NULL;
+        return rw_operation_list_pieces(operation, cursor->offset, cut.length, flight);
     }
     if (cut.gather) {
         flight->buffer = malloc(cut.length);

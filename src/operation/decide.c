@@ -2,9 +2,7 @@
 /* What to send, and how; without side effects. */
 #include "operation/decide.h"
 
-#include "link/flight.h"
-
-_Static_assert(RW_SCATTER_MAX / RW_FETCH_MIN <= RW_FLIGHT_PIECES, "a flight has the pieces");
+_Static_assert(RW_SCATTER_MAX / RW_PIECE_MIN <= RW_FLIGHT_PIECES, "a flight has the pieces");
 
 static size_t least(uint64_t a, uint64_t b) {
     return (size_t)(a < b ? a : b);
@@ -90,14 +88,13 @@ rw_cut_t rw_decide_cut(const rw_situation_t *situation, const rw_cursor_t *curso
     size_t limit = longest(situation, cursor), gathered = 0;
     rw_cut_t next;
 
-    if (is_by_host(situation) && situation->lists && may_lend(situation)) {
-        size_t listed = listable(layout, cursor, limit);
+    if (is_by_host(situation)) {
+        size_t listed =
+            situation->lists && may_lend(situation) ? listable(layout, cursor, limit) : 0;
 
         if (listed > 0) {
             return (rw_cut_t){.length = listed, .list = true, .lend = true};
         }
-    }
-    if (is_by_host(situation)) {
         gathered = gatherable(layout, cursor, limit, RW_EAGER_MAX);
     }
     next = cut(layout, cursor, gathered, limit);

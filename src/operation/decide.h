@@ -7,6 +7,7 @@
 #ifndef RW_DECIDE_H
 #define RW_DECIDE_H
 
+#include "link/flight.h"
 #include "operation/layout.h"
 
 /* Messages up to this size travel eagerly (copied by the link at once), larger ones are lent. */
@@ -20,9 +21,6 @@
 #define RW_INLINE_MAX ((size_t)8 << 10)
 /* A lent message that spans several pieces of the sender or the receiver may have this size. */
 #define RW_SCATTER_MAX ((size_t)1 << 20)
-/* Pieces of so many bytes or more, on average, are fetched from where they lie, and to where they
- * belong, if the link can do that; smaller ones are copied together first. */
-#define RW_FETCH_MIN ((size_t)1 << 10)
 /* Pieces of at least this size get messages of their own; smaller ones go together, in messages of
  * RW_GATHER_MAX or, where they are fetched, RW_SCATTER_MAX. */
 #define RW_GRAIN_MIN ((size_t)256 << 10)
@@ -65,10 +63,10 @@ uint64_t rw_decide_grain(const rw_layout_t *layout);
 /* Whether a message may span several of our pieces: lent, or here already. */
 bool rw_decide_may_span(const rw_layout_t *layout, size_t length, bool lent);
 
-/* Whether bytes that lie in count pieces, at most RW_SCATTER_MAX, are to be fetched into them; else
- * into a buffer first. */
+/* Whether bytes that lie in count pieces, at most RW_SCATTER_MAX, are to be fetched from and to
+ * where they are; else they are copied together, and apart. */
 static inline bool rw_decide_scatter(size_t length, size_t count) {
-    return length / count >= RW_FETCH_MIN;
+    return length / count >= RW_PIECE_MIN;
 }
 
 #endif

@@ -179,6 +179,9 @@ const char *rw_operation_tell_peer(const ropeway_operation_t *operation, rw_tell
 
 /* ---- room.c: memory under way ---- */
 
+/* The flight is of these bytes, in the pieces in which they lie. false: out of memory. */
+bool rw_operation_list_pieces(const ropeway_operation_t *operation, uint64_t offset, size_t length,
+                              rw_flight_t *flight) RW_LOCKED;
 /* A flight has our memory, and has it no more. To be called before it is given away, and when it is
  * back, be that at once: a link that finds itself broken ends operations before it returns. */
 void rw_operation_lend(ropeway_operation_t *operation, rw_flight_t *flight) RW_LOCKED;

@@ -17,6 +17,17 @@ static bool has_room(const rw_peer_t *peer) RW_LOCKED {
     return peer->inflight == 0 || (used < max && peer->inflight <= max - used);
 }
 
+bool rw_operation_list_pieces(const ropeway_operation_t *operation, uint64_t offset, size_t length,
+                              rw_flight_t *flight) {
+    size_t count;
+    struct iovec *list = rw_layout_list(&operation->layout, offset, length, &count);
+
+    if (list != NULL) {
+        rw_flight_lend_list(flight, list, count, length);
+    }
+    return list != NULL;
+}
+
 void rw_operation_lend(ropeway_operation_t *operation, rw_flight_t *flight) {
     rw_assert(operation->phase != RW_PHASE_TERMINAL);
     flight->tag = operation;

@@ -102,7 +102,7 @@ static size_t list_at(const rw_situation_t *situation, size_t at, size_t limit) 
     size_t pieces, listed = small_at(at, limit, RW_SCATTER_MAX, RW_GRAIN_MIN - 1, &pieces);
 
     return situation->lists && situation->layout->total > situation->eager_total &&
-                   listed * QUANTUM > RW_EAGER_MAX && listed * QUANTUM / pieces >= RW_FETCH_MIN
+                   listed * QUANTUM > RW_EAGER_MAX && listed * QUANTUM / pieces >= RW_PIECE_MIN
                ? listed
                : 0;
 }

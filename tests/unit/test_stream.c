@@ -2,6 +2,7 @@
 /* A stream link's bytes: greetings, frames, where it can be reached, and what is tried of that. */
 #include "link/stream_address.h"
 #include "link/stream_local.h"
+#include "link/stream_out.h"
 #include "link/stream_places.h"
 #include "link/stream_route.h"
 #include "unit.h"
@@ -9,6 +10,8 @@
 #include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 static void a_greeting_comes_back_as_it_went(void **state) {
     (void)state;
@@ -310,6 +313,60 @@ static void tls_is_spoken_where_a_side_wants_it(void **state) {
     assert_true(rw_stream_encrypts(RW_ENCRYPT_REQUIRED, &here, &here));
 }
 
+static unsigned cleared;
+
+static void on_taken_back(rw_flight_t *flight, ropeway_error_t error, const char *why) {
+    static const struct iovec nothing;
+
+    (void)error;
+    (void)why;
+    assert_memory_equal(&flight->list[flight->count], &nothing, sizeof nothing);
+    cleared++;
+}
+
+/* Its last row says so; and no other loan has the same one. */
+static void a_table_that_was_taken_back_is_none(void **state) RW_UNCHECKED {
+    (void)state;
+    static char memory[2][2048];
+    struct iovec lists[2][3];
+    rw_flight_t flights[2];
+    rw_out_t outs[2];
+
+    cleared = 0;
+    for (size_t i = 0; i < 2; i++) {
+        size_t budget = 1 << 20;
+        rw_wire_t wire;
+        int fds[2];
+
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+        rw_wire_open(&wire, fds[0]);
+        assert_true(rw_out_init(&outs[i]));
+        memcpy(lists[i], (struct iovec[3]){{memory[0], 2048}, {memory[1], 2048}, {0}},
+               sizeof lists[i]);
+        flights[i] = (rw_flight_t){.done = on_taken_back,
+                                   .class = RW_BULK,
+                                   .lends = true,
+                                   .length = 4096,
+                                   .count = 2,
+                                   .list = lists[i],
+                                   .pieces = lists[i],
+                                   .header_length = RW_HEADER_MAX};
+        rw_list_init(&flights[i].node);
+        assert_accepted(rw_out_add(&outs[i], &flights[i]));
+        assert_int_equal(rw_out_work(&outs[i], &wire, &budget), 1);
+        assert_true(lists[i][2].iov_base == (void *)(uintptr_t)flights[i].loan);
+        assert_int_equal(lists[i][2].iov_len, 4096);
+        rw_wire_close(&wire);
+        close(fds[1]);
+    }
+    assert_true(flights[0].loan != flights[1].loan);
+    for (size_t i = 0; i < 2; i++) {
+        rw_out_recall(&outs[i], ROPEWAY_ERR_CANCELLED, "");
+        rw_out_free(&outs[i]);
+    }
+    assert_int_equal(cleared, 2);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_greeting_comes_back_as_it_went),
@@ -324,6 +381,7 @@ int main(void) {
         cmocka_unit_test(the_option_advertise_is_read),
         cmocka_unit_test(what_is_tried_follows_from_both_sides_wishes),
         cmocka_unit_test(tls_is_spoken_where_a_side_wants_it),
+        cmocka_unit_test(a_table_that_was_taken_back_is_none),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
