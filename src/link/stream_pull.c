@@ -37,6 +37,7 @@ typedef struct rw_pull {
     size_t length;                 /* of the bytes */
     uint8_t nonce[RW_NONCE_BYTES]; /* without a place: what should be there */
     uint8_t found[RW_NONCE_BYTES]; /* and what is */
+    struct iovec into;             /* where that is */
     atomic_bool unwanted;
     int error; /* errno; written by the thread */
 } rw_pull_t;
@@ -138,9 +139,8 @@ static int fetch_pieces(const rw_pull_t *pull, const struct iovec *into) {
 }
 
 /* errno; 0: it is there. */
-static int fetch(rw_pull_t *pull) {
-    const struct iovec found = {.iov_base = pull->found, .iov_len = sizeof pull->found};
-    const struct iovec *into = pull->place != NULL ? pull->place->pieces : &found;
+static int fetch(const rw_pull_t *pull) {
+    const struct iovec *into = pull->place != NULL ? pull->place->pieces : &pull->into;
     int error = pull->rows > 0 ? fetch_pieces(pull, into) : fetch_all(pull, &pull->from, into);
 
     if (error == 0 && rw_process_has_ended(pull->process)) {
@@ -342,6 +342,7 @@ static rw_pull_t *make(rw_stream_link_t *link, uint64_t address, size_t length) 
         pull->process = link->process;
         pull->from = (struct iovec){.iov_base = (void *)(uintptr_t)address, .iov_len = length};
         pull->length = length;
+        pull->into = (struct iovec){.iov_base = pull->found, .iov_len = sizeof pull->found};
         link->base.references++;
         rw_list_init(&pull->node);
         rw_list_init(&pull->of_link);
